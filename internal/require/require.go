@@ -1,0 +1,80 @@
+// Package require says what a test needs beyond Go: a server, a browser, a corpus, a
+// privilege. A test that lacks its part is skipped by name with the reason; where the
+// environment variable TESTUDO_REQUIRE lists the part (names joined by commas, or "all"),
+// as it does in CI, the lack is a failure.
+package require
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Part skips the test, or fails it where TESTUDO_REQUIRE lists name, unless present.
+// The hint says how to get the part.
+func Part(t testing.TB, name string, present bool, hint string) {
+	t.Helper()
+	if present {
+		return
+	}
+	required := strings.Split(os.Getenv("TESTUDO_REQUIRE"), ",")
+	if slices.Contains(required, name) || slices.Contains(required, "all") {
+		t.Fatalf("%s is missing and TESTUDO_REQUIRE demands it: %s", name, hint)
+	}
+	t.Skipf("skipped without %s: %s", name, hint)
+}
+
+// Program returns the path of a program of that part, found on PATH or as one
+// of the given absolute patterns (the last match wins).
+func Program(t testing.TB, part, program string, patterns ...string) string {
+	t.Helper()
+	if path, err := exec.LookPath(program); err == nil {
+		return path
+	}
+	for _, pattern := range patterns {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			return found[len(found)-1]
+		}
+	}
+	Part(t, part, false, "install the program "+program+", as root on Debian by `make test`")
+	return ""
+}
+
+// Root skips the test unless it runs as root.
+func Root(t testing.TB) {
+	t.Helper()
+	Part(t, "root", os.Geteuid() == 0, "run the tests as root")
+}
+
+// Corpora returns the folder of public test corpora named by TESTUDO_CORPORA, by
+// default the folder shared/corpora beside the repository's root.
+func Corpora(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("TESTUDO_CORPORA"); dir != "" {
+		_, err := os.Stat(dir)
+		Part(t, "corpora", err == nil, "TESTUDO_CORPORA names "+dir+", which is not there")
+		return dir
+	}
+	if root := repositoryRoot(); root != "" {
+		dir := filepath.Join(root, "..", "shared", "corpora")
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	Part(t, "corpora", false, "set TESTUDO_CORPORA to the folder of test corpora")
+	return ""
+}
+
+func repositoryRoot() string {
+	dir, err := os.Getwd()
+	for err == nil && dir != filepath.Dir(dir) {
+		if _, statErr := os.Stat(filepath.Join(dir, "layout_test.go")); statErr == nil {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
+}
