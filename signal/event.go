@@ -39,7 +39,7 @@ type Event struct {
 type slot struct {
 	str    string
 	num    uint64 // number, bits of a float, low half of an address, index of a list
-	hi     uint64 // high half of an address; index in Event.recorded of a masked string
+	hi     uint64 // high half of an address; index in Event.recorded of a masked string + 1, 0 where only that form is known
 	field  Field
 	kind   Kind
 	masked bool
@@ -84,7 +84,7 @@ func (e *Event) put(f Field, k Kind) *slot {
 // SetString sets a string field. The event keeps the string itself.
 func (e *Event) SetString(f Field, v string) {
 	s := e.put(f, KindString)
-	s.str, s.masked = v, false
+	s.str, s.masked, s.hi = v, false, 0
 }
 
 // SetMasked sets a string field that has two forms: raw, which only the judge
@@ -92,12 +92,12 @@ func (e *Event) SetString(f Field, v string) {
 func (e *Event) SetMasked(f Field, raw, recorded string) {
 	s := e.put(f, KindString)
 	s.str = raw
-	if s.masked {
-		e.recorded[s.hi] = recorded
+	if s.masked && s.hi > 0 {
+		e.recorded[s.hi-1] = recorded
 		return
 	}
-	s.masked, s.hi = true, uint64(len(e.recorded))
 	e.recorded = append(e.recorded, recorded)
+	s.masked, s.hi = true, uint64(len(e.recorded))
 }
 
 // SetInt sets an integer field.
@@ -130,9 +130,16 @@ func (e *Event) SetIP(f Field, v netip.Addr) {
 	s.hi, s.num, s.is4 = be64(b[:8]), be64(b[8:]), v.Is4()
 }
 
-// SetStrings sets a list field. The event keeps the slice itself.
+// SetStrings sets a list field. The event keeps the slice itself. An empty list is no
+// value: it leaves the field unset.
 func (e *Event) SetStrings(f Field, v []string) {
 	had := e.Has(f)
+	if len(v) == 0 {
+		if had && f.Kind() == KindStrings {
+			e.remove(f)
+		}
+		return
+	}
 	s := e.put(f, KindStrings)
 	if had {
 		e.lists[s.num] = v
@@ -145,9 +152,23 @@ func (e *Event) SetStrings(f Field, v []string) {
 	e.lists = append(e.lists, v)
 }
 
+// remove unsets a field; the last field that was set takes its place.
+func (e *Event) remove(f Field) {
+	at, last := int(e.index[f])-1, len(e.slots)-1
+	e.slots[at] = e.slots[last]
+	e.index[e.slots[at].field] = uint8(at + 1)
+	e.index[f] = 0
+	e.slots[last] = slot{}
+	e.slots = e.slots[:last]
+}
+
 // SetUnmapped adds an attribute that the field table has no field for, or
-// replaces it. It reports whether there was room.
+// replaces it. It reports whether there was room. The name testudo_ns is reserved by the
+// JSON form and is passed over.
 func (e *Event) SetUnmapped(name, value string) bool {
+	if name == exactTimes {
+		return true
+	}
 	for i := range e.unmapped {
 		if e.unmapped[i].Name == name {
 			e.unmapped[i].Value = value
@@ -215,20 +236,24 @@ func (e *Event) RecordedStr(f Field) string {
 }
 
 func (e *Event) recordedOf(s *slot) string {
-	if s.masked && len(e.recorded) > 0 {
-		return e.recorded[s.hi]
+	if s.masked && s.hi > 0 {
+		return e.recorded[s.hi-1]
 	}
 	return s.str
 }
 
 // Int returns an integer field, 0 where it is not set; a time field in
-// nanoseconds since the Unix epoch; a boolean field as 0 or 1.
+// nanoseconds since the Unix epoch; a boolean field as 0 or 1; 0 for other kinds.
 func (e *Event) Int(f Field) int64 {
 	if !f.valid() {
 		return 0
 	}
 	if i := e.index[f]; i != 0 {
-		return int64(e.slots[i-1].num)
+		switch s := &e.slots[i-1]; s.kind {
+		case KindInt, KindTime, KindBool:
+			return int64(s.num)
+		}
+		return 0
 	}
 	switch f {
 	case FieldClassUID:
@@ -249,7 +274,12 @@ func (e *Event) Int(f Field) int64 {
 func (e *Event) Bool(f Field) bool { return e.Int(f) != 0 }
 
 // Float returns a float field, 0 where it is not set.
-func (e *Event) Float(f Field) float64 { return math.Float64frombits(uint64(e.Int(f))) }
+func (e *Event) Float(f Field) float64 {
+	if f.Kind() != KindFloat || e.index[f] == 0 {
+		return 0
+	}
+	return math.Float64frombits(e.slots[e.index[f]-1].num)
+}
 
 // Timestamp returns a time field in UTC, the zero time where it is not set.
 func (e *Event) Timestamp(f Field) time.Time {
@@ -261,7 +291,7 @@ func (e *Event) Timestamp(f Field) time.Time {
 
 // IP returns an address field, the zero Addr where it is not set.
 func (e *Event) IP(f Field) netip.Addr {
-	if !f.valid() || e.index[f] == 0 {
+	if f.Kind() != KindIP || e.index[f] == 0 {
 		return netip.Addr{}
 	}
 	return e.slots[e.index[f]-1].addr()
@@ -281,7 +311,7 @@ func (s *slot) addr() netip.Addr {
 // Strings returns a list field, nil where it is not set. The slice is the
 // event's own.
 func (e *Event) Strings(f Field) []string {
-	if !f.valid() || e.index[f] == 0 {
+	if f.Kind() != KindStrings || e.index[f] == 0 {
 		return nil
 	}
 	return e.lists[e.slots[e.index[f]-1].num]
