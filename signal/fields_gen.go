@@ -126,7 +126,7 @@ const (
 
 	// processes.
 	FieldProcessUID                             Field = 110 // process.uid: key of the process, unique on the host
-	FieldProcessPid                             Field = 111 // process.pid: process id
+	FieldProcessPID                             Field = 111 // process.pid: process id
 	FieldProcessName                            Field = 112 // process.name: name of the process
 	FieldProcessCmdLine                         Field = 113 // process.cmd_line: command line
 	FieldProcessWorkingDirectory                Field = 114 // process.working_directory: working directory
@@ -145,7 +145,7 @@ const (
 	FieldProcessSessionUID                      Field = 127 // process.session.uid: session
 	FieldProcessLineage                         Field = 128 // process.lineage: paths of the ancestors, nearest first
 	FieldProcessParentProcessUID                Field = 129 // process.parent_process.uid: key of the parent
-	FieldProcessParentProcessPid                Field = 130 // process.parent_process.pid: process id of the parent
+	FieldProcessParentProcessPID                Field = 130 // process.parent_process.pid: process id of the parent
 	FieldProcessParentProcessName               Field = 131 // process.parent_process.name: name of the parent
 	FieldProcessParentProcessCmdLine            Field = 132 // process.parent_process.cmd_line: command line of the parent
 	FieldProcessParentProcessFilePath           Field = 133 // process.parent_process.file.path: path of the parent's executable
@@ -153,7 +153,7 @@ const (
 	FieldProcessContainerUID                    Field = 135 // process.container.uid: container of the process
 	FieldProcessEnvironmentVariablesName        Field = 136 // process.environment_variables.name: names of environment variables
 	FieldActorProcessUID                        Field = 137 // actor.process.uid: key of the acting process
-	FieldActorProcessPid                        Field = 138 // actor.process.pid: process id of the actor
+	FieldActorProcessPID                        Field = 138 // actor.process.pid: process id of the actor
 	FieldActorProcessName                       Field = 139 // actor.process.name: name of the acting process
 	FieldActorProcessCmdLine                    Field = 140 // actor.process.cmd_line: command line of the actor
 	FieldActorProcessFilePath                   Field = 141 // actor.process.file.path: path of the actor's executable
@@ -428,7 +428,7 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldWAFError:                               {path: "waf.error", kind: KindString, doc: "why the WAF could not judge"},
 	FieldWAFParanoia:                            {path: "waf.paranoia", kind: KindInt, doc: "paranoia level of the route"},
 	FieldProcessUID:                             {path: "process.uid", kind: KindString, doc: "key of the process, unique on the host"},
-	FieldProcessPid:                             {path: "process.pid", kind: KindInt, doc: "process id"},
+	FieldProcessPID:                             {path: "process.pid", kind: KindInt, doc: "process id"},
 	FieldProcessName:                            {path: "process.name", kind: KindString, doc: "name of the process"},
 	FieldProcessCmdLine:                         {path: "process.cmd_line", kind: KindString, doc: "command line"},
 	FieldProcessWorkingDirectory:                {path: "process.working_directory", kind: KindString, doc: "working directory"},
@@ -447,7 +447,7 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldProcessSessionUID:                      {path: "process.session.uid", kind: KindString, doc: "session"},
 	FieldProcessLineage:                         {path: "process.lineage", kind: KindStrings, doc: "paths of the ancestors, nearest first"},
 	FieldProcessParentProcessUID:                {path: "process.parent_process.uid", kind: KindString, doc: "key of the parent"},
-	FieldProcessParentProcessPid:                {path: "process.parent_process.pid", kind: KindInt, doc: "process id of the parent"},
+	FieldProcessParentProcessPID:                {path: "process.parent_process.pid", kind: KindInt, doc: "process id of the parent"},
 	FieldProcessParentProcessName:               {path: "process.parent_process.name", kind: KindString, doc: "name of the parent"},
 	FieldProcessParentProcessCmdLine:            {path: "process.parent_process.cmd_line", kind: KindString, doc: "command line of the parent"},
 	FieldProcessParentProcessFilePath:           {path: "process.parent_process.file.path", kind: KindString, doc: "path of the parent's executable"},
@@ -455,7 +455,7 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldProcessContainerUID:                    {path: "process.container.uid", kind: KindString, doc: "container of the process"},
 	FieldProcessEnvironmentVariablesName:        {path: "process.environment_variables[].name", kind: KindStrings, doc: "names of environment variables"},
 	FieldActorProcessUID:                        {path: "actor.process.uid", kind: KindString, doc: "key of the acting process"},
-	FieldActorProcessPid:                        {path: "actor.process.pid", kind: KindInt, doc: "process id of the actor"},
+	FieldActorProcessPID:                        {path: "actor.process.pid", kind: KindInt, doc: "process id of the actor"},
 	FieldActorProcessName:                       {path: "actor.process.name", kind: KindString, doc: "name of the acting process"},
 	FieldActorProcessCmdLine:                    {path: "actor.process.cmd_line", kind: KindString, doc: "command line of the actor"},
 	FieldActorProcessFilePath:                   {path: "actor.process.file.path", kind: KindString, doc: "path of the actor's executable"},

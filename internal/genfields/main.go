@@ -16,7 +16,7 @@ var initialisms = map[string]string{
 	"uid": "UID", "id": "ID", "ip": "IP", "url": "URL", "http": "HTTP", "tls": "TLS",
 	"api": "API", "dns": "DNS", "cve": "CVE", "cvss": "CVSS", "os": "OS", "mfa": "MFA",
 	"tcp": "TCP", "sni": "SNI", "alpn": "ALPN", "ja3": "JA3", "ja4": "JA4", "waf": "WAF",
-	"tty": "TTY", "uuid": "UUID", "purl": "PURL", "rdata": "RData", "ips": "IPs", "cmd": "Cmd",
+	"tty": "TTY", "uuid": "UUID", "purl": "PURL", "pid": "PID", "rdata": "RData", "ips": "IPs", "cmd": "Cmd",
 }
 
 type field struct {
