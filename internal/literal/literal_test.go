@@ -151,7 +151,7 @@ func TestLargeSetAgreesWithNaive(t *testing.T) {
 			t.Fatalf("%d states are all dense: the test does not reach the sparse rows", s.auto.dense)
 		}
 		var text []byte
-		for range 300 {
+		for range 60 {
 			text = append(text, patterns[r.IntN(len(patterns))].Text...)
 			text = append(text, "some filler text"[:r.IntN(16)]...)
 		}
