@@ -1,0 +1,102 @@
+package console
+
+import (
+	"context"
+	"fmt"
+)
+
+// Role is what an identity may do. Roles rise: each may do what the ones below may.
+type Role uint8
+
+// The roles. The zero Role may do nothing.
+const (
+	RoleNone     Role = iota
+	RoleViewer        // reads
+	RoleOperator      // acts: blocks, undoes, sets findings
+	RoleAdmin         // people, tokens, rules
+)
+
+var roleNames = [...]string{"none", "viewer", "operator", "admin"}
+
+// String returns the lower-case name.
+func (r Role) String() string {
+	if int(r) < len(roleNames) {
+		return roleNames[r]
+	}
+	return "none"
+}
+
+// ParseRole reads the name of a role that a person or token may have.
+func ParseRole(name string) (Role, error) {
+	for i, n := range roleNames[1:] {
+		if n == name {
+			return Role(i + 1), nil
+		}
+	}
+	return RoleNone, fmt.Errorf("unknown role %q: want viewer, operator or admin", name)
+}
+
+// MarshalText writes the lower-case name.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads a role by its name.
+func (r *Role) UnmarshalText(b []byte) error {
+	v, err := ParseRole(string(b))
+	if err == nil {
+		*r = v
+	}
+	return err
+}
+
+// Kind is how an identity came to be known.
+type Kind string
+
+// The kinds of identities.
+const (
+	KindPerson Kind = "person" // signed in with a password or link
+	KindToken  Kind = "token"  // a program with a bearer token
+	KindLocal  Kind = "local"  // a process of this machine, over the Unix socket
+)
+
+// Identity is who asks.
+type Identity struct {
+	Name string `json:"name"` // the person's or token's name; "uid:N" for KindLocal
+	Role Role   `json:"role"`
+	Kind Kind   `json:"kind"`
+}
+
+// Actor returns the form that actions and the ledger name: "person:ann",
+// "token:ci", "uid:1000"; "" for nobody.
+func (i Identity) Actor() string {
+	switch i.Kind {
+	case KindPerson, KindToken:
+		return string(i.Kind) + ":" + i.Name
+	case KindLocal:
+		return i.Name
+	}
+	return ""
+}
+
+// May reports whether the identity has the role or a higher one.
+func (i Identity) May(r Role) bool { return r != RoleNone && i.Role >= r }
+
+// Caller is what the server knows about who sent the request it is answering.
+type Caller struct {
+	Identity
+	Session string // id of the session, as SessionView.ID; "" without one
+	CSRF    string // what a form of this session carries as CSRFField; "" without a session
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context that carries who asks. The server does so for every
+// request; tests and the node may.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerFrom returns who asks; the zero Caller where nobody is signed in.
+func CallerFrom(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
