@@ -1,0 +1,55 @@
+# testudo. `make up` runs it in front of the demo shop, `make test` runs every test.
+
+GO      ?= go
+GOFLAGS ?= -trimpath
+LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+CORPORA ?= $(abspath ../shared/corpora)
+
+export CGO_ENABLED = 0
+
+.PHONY: build up test test-long lint bench generate console install-parts clean
+
+build: bin/testudo bin/shop ## static binaries in bin/
+
+.PHONY: bin/testudo bin/shop
+bin/testudo: console
+	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/testudo
+
+bin/shop:
+	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $@ ./examples/shop
+
+# The console's scripts come from npm by a lock file and are bundled by esbuild. Without
+# them the binary still works: its console says how to build them.
+console: console/ui/dist/app.js
+
+console/ui/dist/app.js: console/ui/package-lock.json $(wildcard console/ui/src/*)
+	cd console/ui && npm ci --silent --no-audit --no-fund --ignore-scripts
+	cd console/ui && $(GO) generate -run esbuild .
+
+up: build ## the demo shop with testudo in front of it
+	@examples/demo.sh bin
+
+test: console install-parts ## every test; as root on Debian first installs what is missing
+	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
+	cd bench && $(GO) vet ./...
+
+test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
+	TESTUDO_LONG=1 CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
+
+install-parts:
+	@./.ci/install-parts
+
+lint: ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not formatted, run gofmt -w:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench: build ## each bar, one line each; BAR=spine picks a part, BAR=NAME one bar
+	cd bench && $(GO) run . -bar '$(BAR)' -testudo ../bin/testudo -corpora '$(CORPORA)'
+
+generate: ## code and reference pages made from other files
+	$(GO) generate ./signal
+	$(GO) test ./cmd/testudo -run 'TestReference' -update
+
+clean:
+	rm -rf bin console/ui/dist console/ui/node_modules

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Starts the demo shop and testudo in front of it, and stops both together.
+# Usage: examples/demo.sh BIN [testudo up flags...]
+set -eu
+bin=$1
+shift
+here=$(dirname "$0")
+
+"$bin/shop" --listen 127.0.0.1:8081 &
+shop=$!
+trap 'kill $shop 2>/dev/null || true; wait $shop 2>/dev/null || true' EXIT INT TERM
+
+"$bin/testudo" up --config "$here/demo.yaml" --protect http://127.0.0.1:8081 --scan "$here/.." "$@"
