@@ -1,0 +1,242 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/testudo-sec/testudo/policy/window"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Engine judges events by its current set. It is safe for concurrent use.
+type Engine struct {
+	current atomic.Pointer[bound]
+
+	// mu orders what replay must find in the same order: the numbers given to
+	// events that touch windows, the windows themselves, and swaps.
+	mu  sync.Mutex
+	seq atomic.Uint64
+}
+
+// bound is a set with this engine's state of its rules, by their index in the set.
+type bound struct {
+	set   *Set
+	state []*ruleState
+}
+
+// ruleState is what an engine keeps of a rule. It outlives a swap while the
+// rule judges the same.
+type ruleState struct {
+	judging string
+	hits    atomic.Uint64
+	faults  atomic.Uint64
+	last    atomic.Int64      // event time of the newest hit, 0 for none
+	windows []*window.Counter // by index of Rule.Actions; nil where the action does not count
+	counts  bool              // whether one of windows is not nil
+}
+
+// NewEngine returns an engine that judges by the set, with empty windows.
+func NewEngine(set *Set) *Engine {
+	j := new(Engine)
+	j.current.Store(bind(set, nil))
+	return j
+}
+
+func bind(set *Set, old *bound) *bound {
+	b := &bound{set: set, state: make([]*ruleState, len(set.rules))}
+	for i, r := range set.rules {
+		judging := r.judging()
+		if old != nil {
+			if at, ok := old.set.find(r.ID); ok && old.state[at].judging == judging {
+				b.state[i] = old.state[at]
+				continue
+			}
+		}
+		st := &ruleState{judging: judging, windows: make([]*window.Counter, len(r.Actions))}
+		for k, a := range r.Actions {
+			if a.counts() {
+				// NewSet has validated it.
+				st.windows[k], _ = window.New(window.Config{Count: a.After, Within: a.Within})
+				st.counts = true
+			}
+		}
+		b.state[i] = st
+	}
+	return b
+}
+
+// Set returns the current set.
+func (j *Engine) Set() *Set { return j.current.Load().set }
+
+// Change is what a swap did, by rule id.
+type Change struct {
+	Old     string   `json:"old"` // digests
+	New     string   `json:"new"`
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+}
+
+// Swap makes set the current one. Events that are being judged finish by the set
+// they began with. Counters and windows of rules that judge the same as before are
+// kept; those of the others begin anew.
+func (j *Engine) Swap(set *Set) Change {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	old := j.current.Load()
+	j.current.Store(bind(set, old))
+
+	c := Change{Old: old.set.digest, New: set.digest}
+	for _, r := range set.rules {
+		switch was := old.set.Rule(r.ID); {
+		case was == nil:
+			c.Added = append(c.Added, r.ID)
+		case was.whole() != r.whole():
+			c.Changed = append(c.Changed, r.ID)
+		}
+	}
+	for _, r := range old.set.rules {
+		if set.Rule(r.ID) == nil {
+			c.Removed = append(c.Removed, r.ID)
+		}
+	}
+	return c
+}
+
+// Judge returns the verdict on the event: its hits are sorted, strongest decision
+// first, then by rule id. It reads e only, and allocates nothing where no rule fires.
+func (j *Engine) Judge(e *signal.Event) signal.Verdict { return j.judge(e, false) }
+
+// JudgeNumbered judges as [Engine.Judge] does and writes into the event what a replay
+// needs: its number in this engine's sequence (Seq, from 1), and the digest of the
+// set that judged it (policy.uid). Replaying events in the order of their numbers, each by
+// the set it names, gives the same verdicts.
+func (j *Engine) JudgeNumbered(e *signal.Event) signal.Verdict { return j.judge(e, true) }
+
+func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
+	b := j.current.Load()
+	var fired []int
+	counts := false
+	for _, c := range b.set.index.of(e.Class) {
+		ok, err := c.condition.Eval(e)
+		if ok {
+			fired = append(fired, c.rule)
+			counts = counts || b.state[c.rule].counts
+		} else if err != nil {
+			b.state[c.rule].faults.Add(1)
+		}
+	}
+	if len(fired) == 0 {
+		if number {
+			j.number(e, b)
+		}
+		return signal.Verdict{}
+	}
+	hits := make([]signal.Hit, len(fired))
+	for i, at := range fired {
+		hits[i] = b.hit(at, e)
+	}
+	// The windows and the number belong together: a replay in the order of the numbers
+	// must find every window as it was.
+	if counts {
+		j.mu.Lock()
+	}
+	for i, at := range fired {
+		hits[i].Orders = b.orders(at, e)
+	}
+	if number {
+		j.number(e, b)
+	}
+	if counts {
+		j.mu.Unlock()
+	}
+	slices.SortFunc(hits, func(a, b signal.Hit) int {
+		return cmp.Or(cmp.Compare(b.Decision, a.Decision), strings.Compare(a.Rule, b.Rule))
+	})
+	return signal.Verdict{Decision: hits[0].Decision, Hits: hits}
+}
+
+func (j *Engine) number(e *signal.Event, b *bound) {
+	e.Seq = j.seq.Add(1)
+	e.SetString(signal.FieldPolicyUID, b.set.digest)
+}
+
+// Seq returns how many events the engine has numbered.
+func (j *Engine) Seq() uint64 { return j.seq.Load() }
+
+func (b *bound) hit(at int, e *signal.Event) signal.Hit {
+	r, st := b.set.rules[at], b.state[at]
+	st.hits.Add(1)
+	for {
+		last := st.last.Load()
+		if e.Time <= last || st.last.CompareAndSwap(last, e.Time) {
+			break
+		}
+	}
+	why := r.Title
+	if r.Sentence != nil {
+		why = r.Sentence(e)
+	}
+	return signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: why}
+}
+
+// orders returns what the rule asks for on this event. An action without a target
+// in the event is not asked for.
+func (b *bound) orders(at int, e *signal.Event) []signal.Order {
+	r, st := b.set.rules[at], b.state[at]
+	var orders []signal.Order
+	for k, a := range r.Actions {
+		target := Text(e, a.Target)
+		if target == "" {
+			continue
+		}
+		if w := st.windows[k]; w != nil && !w.Add(windowKey(target), e.Time) {
+			continue
+		}
+		orders = append(orders, signal.Order{Kind: a.Kind, Target: target, For: a.For})
+	}
+	return orders
+}
+
+// windowKey bounds what a window keeps of a target that the sender chose.
+func windowKey(target string) string {
+	if len(target) <= 256 {
+		return target
+	}
+	sum := sha256.Sum256([]byte(target))
+	return string(sum[:])
+}
+
+// Text returns the recorded form of a field as text, "" where it is not set: an address
+// in its canonical form, a time in RFC 3339, the elements of a list joined by ", ".
+func Text(e *signal.Event, f signal.Field) string {
+	if !e.Has(f) {
+		return ""
+	}
+	switch f.Kind() {
+	case signal.KindString:
+		return e.RecordedStr(f)
+	case signal.KindInt:
+		return strconv.FormatInt(e.Int(f), 10)
+	case signal.KindBool:
+		return strconv.FormatBool(e.Bool(f))
+	case signal.KindFloat:
+		return strconv.FormatFloat(e.Float(f), 'g', -1, 64)
+	case signal.KindIP:
+		if a := e.IP(f); a != (netip.Addr{}) {
+			return a.String()
+		}
+	case signal.KindTime:
+		return e.Timestamp(f).Format(time.RFC3339Nano)
+	case signal.KindStrings:
+		return strings.Join(e.Strings(f), ", ")
+	}
+	return ""
+}

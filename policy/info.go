@@ -1,0 +1,84 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/testudo-sec/testudo/policy/window"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Info describes a rule and how it has fared in an engine, for people.
+type Info struct {
+	ID         string          `json:"id"`
+	Title      string          `json:"title"`
+	Severity   signal.Severity `json:"severity"`
+	On         []string        `json:"on"` // class names; empty for all
+	When       string          `json:"when"`
+	Then       signal.Decision `json:"then"`
+	Actions    []Action        `json:"actions,omitempty"`
+	Why        string          `json:"why,omitempty"`
+	Fix        string          `json:"fix,omitempty"`
+	References []string        `json:"references,omitempty"`
+	Tags       []string        `json:"tags,omitempty"`
+	Enabled    bool            `json:"enabled"`
+	Dialect    string          `json:"dialect"`
+	File       string          `json:"file"`
+	Line       int             `json:"line"`
+	Fields     []string        `json:"fields"` // names of the fields that its condition reads
+	Tests      int             `json:"tests"`
+	Hits       uint64          `json:"hits"`
+	LastHit    time.Time       `json:"last_hit,omitzero"` // event time
+	Faults     uint64          `json:"faults"`            // events that its condition could not be worked out for
+	Windows    window.Stats    `json:"windows,omitzero"`  // of all its actions together
+}
+
+// Infos returns the rules of the current set by id, with what they did in this
+// engine since they were loaded or last changed how they judge.
+func (j *Engine) Infos() []Info {
+	b := j.current.Load()
+	all := make([]Info, len(b.set.rules))
+	for i := range all {
+		all[i] = b.info(i)
+	}
+	return all
+}
+
+// Info returns one rule as [Engine.Infos] does, and whether there is one of that id.
+func (j *Engine) Info(id string) (Info, bool) {
+	b := j.current.Load()
+	i, ok := b.set.find(id)
+	if !ok {
+		return Info{}, false
+	}
+	return b.info(i), true
+}
+
+func (b *bound) info(i int) Info {
+	r, st := b.set.rules[i], b.state[i]
+	in := Info{
+		ID: r.ID, Title: r.Title, Severity: r.Severity, On: make([]string, len(r.On)), When: r.When,
+		Then: r.Then, Actions: r.Actions, Why: r.Why, Fix: r.Fix, References: r.References,
+		Tags: r.Tags, Enabled: !r.Disabled, Dialect: r.Dialect, File: r.File, Line: r.Line,
+		Fields: []string{}, Tests: len(r.Tests), Hits: st.hits.Load(), Faults: st.faults.Load(),
+	}
+	for k, c := range r.On {
+		in.On[k] = c.String()
+	}
+	if r.Condition != nil {
+		for _, f := range r.Condition.Fields() {
+			in.Fields = append(in.Fields, f.Name())
+		}
+	}
+	if last := st.last.Load(); last != 0 {
+		in.LastHit = time.Unix(0, last).UTC()
+	}
+	for _, w := range st.windows {
+		if w != nil {
+			s := w.Stats()
+			in.Windows.Keys += s.Keys
+			in.Windows.Evicted += s.Evicted
+			in.Windows.Late += s.Late
+		}
+	}
+	return in
+}

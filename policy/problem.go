@@ -1,0 +1,75 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MaxProblems bounds how many problems one load reports.
+const MaxProblems = 200
+
+// Problem is one thing that is wrong with a rule file.
+type Problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`   // from 1; 0 where it is the whole file
+	Column  int    `json:"column,omitempty"` // from 1, in characters
+	Rule    string `json:"rule,omitempty"`   // id, where it is known
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to write instead
+}
+
+// Error returns "file:line:column: message; hint".
+func (p Problem) Error() string {
+	var b strings.Builder
+	if p.File != "" {
+		b.WriteString(Printable(p.File, 1000))
+		if p.Line > 0 {
+			fmt.Fprintf(&b, ":%d:%d", p.Line, max(1, p.Column))
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(p.Message)
+	if p.Hint != "" {
+		b.WriteString("; ")
+		b.WriteString(p.Hint)
+	}
+	return b.String()
+}
+
+// Problems is what is wrong with a load, by file and place. It is an error.
+type Problems []Problem
+
+// Error returns the problems, one a line.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sorted returns the problems by file and place, no more than MaxProblems and a last one
+// that counts the rest.
+func (ps Problems) sorted() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
+	})
+	if over := len(ps) - MaxProblems; over > 0 {
+		ps = append(ps[:MaxProblems:MaxProblems], Problem{Message: fmt.Sprintf("%d more problems are not shown", over)})
+	}
+	return ps
+}
+
+// files counts the files that have a problem.
+func (ps Problems) files() map[string]bool {
+	seen := make(map[string]bool)
+	for _, p := range ps {
+		if p.File != "" {
+			seen[p.File] = true
+		}
+	}
+	return seen
+}

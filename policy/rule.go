@@ -1,0 +1,158 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/testudo-sec/testudo/policy/window"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// A Condition says whether an event is what a rule looks for. It is immutable, safe
+// for concurrent use, and a function of the event alone: no clock, no disk, no
+// network, no state.
+type Condition interface {
+	// Eval reports whether the event matches. A fault, such as a division by zero, is
+	// no match; the error says only what kind it was, never a value of the event.
+	// Eval does not keep e.
+	Eval(e *signal.Event) (bool, error)
+	// Fields returns the fields that Eval reads, in rising order, each once.
+	Fields() []signal.Field
+}
+
+// Rule is what a dialect makes of one rule of a file. The host does not change it,
+// and nor may others once it is in a set.
+type Rule struct {
+	ID         string
+	Title      string
+	Severity   signal.Severity
+	On         []signal.Class // classes it reads; nil for all
+	When       string         // the condition's text, for people
+	Then       signal.Decision
+	Actions    []Action
+	Why        string // the sentence's text, with its references to fields
+	Fix        string
+	References []string
+	Tags       []string
+	Disabled   bool // it is checked and listed, and never fires
+	Dialect    string
+	File       string // as the loader named it
+	Line       int    // where the rule begins, from 1
+	Column     int
+	Tests      []Test
+
+	// Condition is what When compiles to.
+	Condition Condition
+	// Sentence renders Why for an event that fired, from recorded forms only. Nil
+	// stands for Title.
+	Sentence func(e *signal.Event) string
+}
+
+// Action is something that a rule asks for when it fires.
+type Action struct {
+	Kind   string        `json:"kind"`             // responder: "block"
+	Target signal.Field  `json:"-"`                // the field whose value is acted on
+	For    time.Duration `json:"for,omitempty"`    // how long; 0 for the responder's default
+	After  int           `json:"after,omitempty"`  // matches with the same target that it takes; 0 and 1 mean at once
+	Within time.Duration `json:"within,omitempty"` // span of event time that they must fall into
+}
+
+// counts reports whether the action waits for more than one match.
+func (a Action) counts() bool { return a.After > 1 }
+
+// String returns the action as a sentence's end: "block src_endpoint.ip for 10m0s after
+// 3 matches within 10m0s".
+func (a Action) String() string {
+	s := a.Kind + " " + a.Target.Name()
+	if a.For > 0 {
+		s += " for " + a.For.String()
+	}
+	if a.counts() {
+		s += fmt.Sprintf(" after %d matches within %v", a.After, a.Within)
+	}
+	return s
+}
+
+// MarshalJSON writes the action with its target's name and durations in words.
+func (a Action) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Kind   string `json:"kind"`
+		Target string `json:"target"`
+		For    string `json:"for,omitempty"`
+		After  int    `json:"after,omitempty"`
+		Within string `json:"within,omitempty"`
+	}{Kind: a.Kind, Target: a.Target.Name()}
+	if a.For > 0 {
+		out.For = a.For.String()
+	}
+	if a.counts() {
+		out.After, out.Within = a.After, a.Within.String()
+	}
+	return json.Marshal(out)
+}
+
+// Test is an example that stands beside a rule: events, and what the rule makes of them.
+type Test struct {
+	Name  string
+	Line  int // where it stands, from 1
+	Steps []Step
+}
+
+// Step is one event of a test.
+type Step struct {
+	Event    *signal.Event    // with its time set
+	Fires    bool             // whether the rule fires on it
+	Decision *signal.Decision // what it decides, where the test says so
+	Orders   []string         // "block 203.0.113.9", where the test says so; nil is not said, empty is none
+	Line     int
+}
+
+// validate says what a dialect has left out: a mistake in the dialect, not in the rule.
+func (r *Rule) validate() error {
+	switch {
+	case r.ID == "":
+		return fmt.Errorf("%s:%d: dialect %q made a rule without an id", r.File, r.Line, r.Dialect)
+	case r.Condition == nil && !r.Disabled:
+		return fmt.Errorf("%s:%d: dialect %q made rule %s without a condition", r.File, r.Line, r.Dialect, r.ID)
+	}
+	for _, a := range r.Actions {
+		if !a.counts() {
+			continue
+		}
+		if err := (window.Config{Count: a.After, Within: a.Within}).Validate(); err != nil {
+			return fmt.Errorf("%s:%d: rule %s: action %s: %w", r.File, r.Line, r.ID, a.Kind, err)
+		}
+	}
+	return nil
+}
+
+// judging returns a digest over what decides whether and how the rule fires. The state of
+// a rule survives a reload while this is the same.
+func (r *Rule) judging() string {
+	return digest(map[string]any{
+		"id": r.ID, "dialect": r.Dialect, "on": r.On, "when": r.When, "then": r.Then,
+		"actions": r.Actions, "disabled": r.Disabled,
+	})
+}
+
+// whole returns a digest over all that reaches a verdict; where the rule stands
+// and how it is tested does not.
+func (r *Rule) whole() string {
+	return digest(map[string]any{
+		"judging": r.judging(), "title": r.Title, "severity": r.Severity, "why": r.Why,
+		"fix": r.Fix, "references": r.References, "tags": r.Tags,
+	})
+}
+
+// digest hashes the canonical JSON of v: maps are written with sorted keys.
+func digest(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("policy: digest: " + err.Error()) // the callers pass plain values only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

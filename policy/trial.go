@@ -1,0 +1,165 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// TestReport is what `testudo rule test` says.
+type TestReport struct {
+	Rules    int       `json:"rules"`    // in the set
+	Untested []string  `json:"untested"` // ids of rules without a test
+	Tests    int       `json:"tests"`
+	Failures []Failure `json:"failures"`
+}
+
+// Failure is a test that came out otherwise than it says.
+type Failure struct {
+	Rule   string   `json:"rule"`
+	Test   string   `json:"test"`
+	File   string   `json:"file"`
+	Line   int      `json:"line"`
+	Step   int      `json:"step,omitempty"` // from 1, where the test has several
+	Got    string   `json:"got"`
+	Want   string   `json:"want"`
+	Values []string `json:"values"` // "field=value" of what the condition reads
+}
+
+// OK reports whether every test passed.
+func (r *TestReport) OK() bool { return len(r.Failures) == 0 }
+
+// RunTests runs the tests that stand beside the rules of the set. Each test has an engine
+// of its own that judges by its rule alone, a disabled rule as if it were enabled, so that
+// tests do not see each other's windows. It returns ctx's error where that ends it.
+func RunTests(ctx context.Context, set *Set) (*TestReport, error) {
+	report := &TestReport{Rules: set.Len()}
+	for _, r := range set.Rules() {
+		if len(r.Tests) == 0 {
+			report.Untested = append(report.Untested, r.ID)
+			continue
+		}
+		if r.Disabled {
+			on := *r
+			on.Disabled, r = false, &on
+		}
+		alone, err := NewSet([]*Rule{r})
+		if err != nil {
+			return nil, err
+		}
+		for i := range r.Tests {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			report.Tests++
+			if f := runTest(alone, r, &r.Tests[i]); f != nil {
+				report.Failures = append(report.Failures, *f)
+			}
+		}
+	}
+	return report, nil
+}
+
+// runTest returns the first step that fails, or nil.
+func runTest(alone *Set, r *Rule, t *Test) *Failure {
+	engine := NewEngine(alone)
+	for i, step := range t.Steps {
+		v := engine.Judge(step.Event)
+		top := v.Top()
+		got, want := "does not fire", "does not fire"
+		if top != nil {
+			got = "fires"
+		}
+		if step.Fires {
+			want = "fires"
+		}
+		if step.Decision != nil {
+			want += ", decides " + step.Decision.String()
+			got += ", decides " + v.Decision.String()
+		}
+		if step.Orders != nil {
+			want += ", orders " + list(step.Orders)
+			var orders []string
+			if top != nil {
+				for _, o := range top.Orders {
+					orders = append(orders, o.Kind+" "+o.Target)
+				}
+			}
+			slices.Sort(orders)
+			got += ", orders " + list(orders)
+		}
+		if got == want {
+			continue
+		}
+		if in, _ := engine.Info(r.ID); in.Faults > 0 {
+			got += " (its condition could not be worked out for this event)"
+		}
+		f := &Failure{Rule: r.ID, Test: t.Name, File: r.File, Line: step.Line, Got: got, Want: want, Values: values(r, step.Event)}
+		if len(t.Steps) > 1 {
+			f.Step = i + 1
+		}
+		return f
+	}
+	return nil
+}
+
+func list(items []string) string {
+	if len(items) == 0 {
+		return "nothing"
+	}
+	return strings.Join(items, " and ")
+}
+
+// values returns what the rule's condition read of the event.
+func values(r *Rule, e *signal.Event) []string {
+	var out []string
+	for _, f := range r.Condition.Fields() {
+		if !e.Has(f) {
+			out = append(out, f.Name()+" is not set")
+			continue
+		}
+		v := Printable(Text(e, f), 120)
+		switch f.Kind() {
+		case signal.KindString:
+			v = `"` + v + `"`
+		case signal.KindStrings:
+			v = "[" + v + "]"
+		}
+		out = append(out, f.Name()+"="+v)
+	}
+	return out
+}
+
+// Print writes one line a failing test, and last how many passed.
+func (r *TestReport) Print(w io.Writer) error {
+	for _, f := range r.Failures {
+		step := ""
+		if f.Step > 0 {
+			step = fmt.Sprintf(" event %d", f.Step)
+		}
+		values := strings.Join(f.Values, ", ")
+		if values == "" {
+			values = "no fields"
+		}
+		if _, err := fmt.Fprintf(w, "%s:%d: rule %s: test %q%s: %s, want %s; %s\n",
+			Printable(f.File, 1000), f.Line, f.Rule, Printable(f.Test, 200), step, f.Got, f.Want, values); err != nil {
+			return err
+		}
+	}
+	if len(r.Untested) > 0 {
+		names := r.Untested[:min(10, len(r.Untested))]
+		more := ""
+		if over := len(r.Untested) - len(names); over > 0 {
+			more = fmt.Sprintf(" and %d more", over)
+		}
+		if _, err := fmt.Fprintf(w, "without tests: %s%s\n", strings.Join(names, ", "), more); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d of %d tests passed, %d rules\n", r.Tests-len(r.Failures), r.Tests, r.Rules)
+	return err
+}
