@@ -60,6 +60,7 @@ func program(t *testing.T) string {
 type running struct {
 	cmd  *exec.Cmd
 	url  string
+	uid  string
 	tmp  string
 	out  *bytes.Buffer // valid after stop
 	errs *bytes.Buffer
@@ -94,7 +95,7 @@ func start(t *testing.T, prefix []string, args ...string) *running {
 		n, err := pipe.Read(buf)
 		r.out.Write(buf[:n])
 		if m := address.FindSubmatch(r.out.Bytes()); m != nil {
-			r.url = string(m[1])
+			r.url, r.uid = string(m[1]), string(m[2])
 			break
 		}
 		if err != nil {
@@ -269,8 +270,8 @@ func TestRootIsGivenUp(t *testing.T) {
 	r.stop(t, syscall.SIGTERM)
 
 	r = start(t, nil, "--user", "daemon")
-	if m := address.FindStringSubmatch(r.out.String()); m[2] == "0" || m[2] == "65534" {
-		t.Errorf("--user daemon: uid %s", m[2])
+	if r.uid == "0" || r.uid == "65534" {
+		t.Errorf("--user daemon: uid %s", r.uid)
 	}
 	r.stop(t, syscall.SIGTERM)
 }
@@ -307,8 +308,8 @@ func TestOrdinaryUserStaysItself(t *testing.T) {
 		prefix, uid = setpriv(t, "--reuid=1234", "--regid=1234", "--clear-groups"), 1234
 	}
 	r := start(t, prefix)
-	if m := address.FindStringSubmatch(r.out.String()); m[2] != strconv.Itoa(uid) {
-		t.Errorf("uid %s, want %d", m[2], uid)
+	if r.uid != strconv.Itoa(uid) {
+		t.Errorf("uid %s, want %d", r.uid, uid)
 	}
 	r.stop(t, syscall.SIGTERM)
 	line := append(prefix, program(t), "--listen", "127.0.0.1:0", "--user", "nobody")
