@@ -287,7 +287,7 @@ func TestRootThatStaysIsRefused(t *testing.T) {
 	}{
 		{setpriv(t, "--bounding-set=-setuid", "--inh-caps=-all"), nil, "setuid to 65534"},
 		{setpriv(t, "--bounding-set=-setgid", "--inh-caps=-all"), nil, "setgroups"},
-		{setpriv(t, "--securebits=+no_setuid_fixup"), nil, "did not work"},
+		{setpriv(t, "--securebits=+no_setuid_fixup"), nil, "CapPrm is"},
 		{nil, []string{"--user", "root"}, "ordinary user"},
 		{nil, []string{"--user", "no-such-user"}, "no user"},
 	} {
