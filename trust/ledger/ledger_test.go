@@ -39,7 +39,11 @@ func clock() func() time.Time {
 	}
 }
 
-func testOptions() Options { return Options{Origin: "example.org/ledger", Now: clock()} }
+// testOptions skip fsync, which only a loss of power would miss; TestKill, the
+// disk errors and the benchmarks have it.
+func testOptions() Options {
+	return Options{Origin: "example.org/ledger", Now: clock(), wrap: func(_ string, f file) file { return unsynced{f} }}
+}
 
 func openLog(t testing.TB, dir string, opts Options) *Log {
 	t.Helper()

@@ -180,7 +180,7 @@ func TestCreationCutShort(t *testing.T) {
 // TestOpenHidesNoEdit edits what a crash could have left unsigned: Open must
 // not sign it.
 func TestOpenHidesNoEdit(t *testing.T) {
-	dir := makeLedger(t, 3)
+	dir := makeLedger(t, 2)
 	entries, heads := read(t, dir, entriesFile), read(t, dir, headsFile)
 	lastEntry := bytes.LastIndexByte(entries[:len(entries)-1], '\n') + 1
 	lastHead := bytes.LastIndex(heads[:len(heads)-2], []byte("\n\nexample.org")) + 2

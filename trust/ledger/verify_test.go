@@ -20,12 +20,15 @@ func damaged(t *testing.T, dir string, opts VerifyOptions) *Damage {
 }
 
 func TestEveryByte(t *testing.T) {
-	dir := makeLedger(t, 4)
+	dir := makeLedger(t, 3)
 	d := copyLedger(t, dir)
 	for _, name := range []string{entriesFile, headsFile} {
 		good := read(t, dir, name)
 		for i := range good {
 			for _, flip := range []byte{1, 0x20, 0x80} {
+				if flip != 1 && i%5 != 0 {
+					continue // every byte once, every fifth in three ways
+				}
 				bad := bytes.Clone(good)
 				bad[i] ^= flip
 				write(t, d, name, bad)
@@ -43,7 +46,7 @@ func TestEveryByte(t *testing.T) {
 				}
 				// A newline more or less in the damaged place as well.
 				for _, b := range [][]byte{append(bytes.Clone(good[:i]), good[i+1:]...), append(append(bytes.Clone(good[:i]), '\n'), good[i:]...)} {
-					if flip == 1 {
+					if flip == 0x80 {
 						write(t, d, name, b)
 						damaged(t, d, VerifyOptions{})
 					}
