@@ -25,6 +25,13 @@ func TestMain(m *testing.M) {
 		childAppends(dir)
 		return
 	}
+	if dir := os.Getenv("TESTUDO_LEDGER_FULL"); dir != "" {
+		if err := childFills(dir); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -44,13 +44,19 @@ func childAppends(dir string) {
 	wg.Wait()
 }
 
+// child is this test binary as a process of its own.
+func child(env string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), env)
+	return cmd
+}
+
 func TestKill(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "l")
 	acked := map[uint64]string{}
 	var kept []byte // a head kept elsewhere, of some earlier round
 	for round := range 20 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "TESTUDO_LEDGER_CHILD="+dir)
+		cmd := child("TESTUDO_LEDGER_CHILD=" + dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
