@@ -1,0 +1,200 @@
+package native
+
+import (
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common"
+	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// The bounds of a condition.
+const (
+	maxConditionSize  = 16 << 10 // characters
+	maxConditionDepth = 60       // nested expressions
+	maxLeafCost       = 200_000  // CEL cost units of one part that runs on CEL's evaluator
+)
+
+// hasPrefix begins the names of the variables that has(field) becomes. No expression can
+// write it: '@' is not part of a CEL identifier.
+const hasPrefix = "@has:"
+
+// newEnv declares the fields of events as variables under their dotted names, and
+// the functions of the dialect. Everything in it is a function of its arguments: what
+// would read a clock or a time zone file is not declared or refused by restrict.
+func newEnv() (*cel.Env, error) {
+	opts := []cel.EnvOption{
+		cel.StdLib(),
+		cel.ClearMacros(),
+		cel.Macros(cel.ExistsMacro, cel.AllMacro, cel.ExistsOneMacro, cel.FilterMacro, cel.GlobalMacro("has", 1, expandHas)),
+		cel.CrossTypeNumericComparisons(true),
+		cel.HomogeneousAggregateLiterals(),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserRecursionLimit(maxConditionDepth),
+		cel.ParserExpressionSizeLimit(maxConditionSize),
+	}
+	for _, f := range signal.Fields() {
+		opts = append(opts, cel.Variable(f.Name(), celType(f.Kind())), cel.Variable(hasPrefix+f.Name(), cel.BoolType))
+	}
+	return cel.NewCustomEnv(append(opts, functions()...)...)
+}
+
+func celType(k signal.Kind) *cel.Type {
+	switch k {
+	case signal.KindInt:
+		return cel.IntType
+	case signal.KindBool:
+		return cel.BoolType
+	case signal.KindFloat:
+		return cel.DoubleType
+	case signal.KindTime:
+		return cel.TimestampType
+	case signal.KindStrings:
+		return cel.ListType(cel.StringType)
+	}
+	return cel.StringType // text, and addresses in their canonical form
+}
+
+// functions are the dialect's own. Their names, with those of CEL, are what an unknown
+// name is compared with.
+func functions() []cel.EnvOption {
+	str, list := cel.StringType, cel.ListType(cel.StringType)
+	text := func(name string, f func(string) string) cel.EnvOption {
+		return cel.Function(name, cel.Overload(name+"_string", []*cel.Type{str}, str,
+			cel.UnaryBinding(func(v ref.Val) ref.Val {
+				s, ok := v.(types.String)
+				if !ok {
+					return types.MaybeNoSuchOverloadErr(v)
+				}
+				return types.String(f(string(s)))
+			})))
+	}
+	return []cel.EnvOption{
+		text("lower", lower),
+		text("urldecode", urldecode),
+		cel.Function("icontains", cel.MemberOverload("string_icontains_string", []*cel.Type{str, str}, cel.BoolType,
+			cel.BinaryBinding(func(s, sub ref.Val) ref.Val {
+				a, okA := s.(types.String)
+				b, okB := sub.(types.String)
+				if !okA || !okB {
+					return types.MaybeNoSuchOverloadErr(sub)
+				}
+				return types.Bool(icontains(string(a), string(b)))
+			}))),
+		cel.Function("private", cel.Overload("private_string", []*cel.Type{str}, cel.BoolType,
+			cel.UnaryBinding(func(v ref.Val) ref.Val {
+				s, ok := v.(types.String)
+				if !ok {
+					return types.MaybeNoSuchOverloadErr(v)
+				}
+				return types.Bool(private(parseAddr(string(s))))
+			}))),
+		cel.Function("cidr",
+			cel.Overload("cidr_string_string", []*cel.Type{str, str}, cel.BoolType,
+				cel.BinaryBinding(func(addr, prefix ref.Val) ref.Val {
+					a, okA := addr.(types.String)
+					p, okP := prefix.(types.String)
+					if !okA || !okP {
+						return types.MaybeNoSuchOverloadErr(addr)
+					}
+					return types.Bool(inPrefix(parseAddr(string(a)), string(p)))
+				})),
+			cel.Overload("cidr_string_list", []*cel.Type{str, list}, cel.BoolType,
+				cel.BinaryBinding(func(addr, prefixes ref.Val) ref.Val {
+					s, okS := addr.(types.String)
+					l, okL := prefixes.(traits.Lister)
+					if !okS || !okL {
+						return types.MaybeNoSuchOverloadErr(addr)
+					}
+					a := parseAddr(string(s))
+					for it := l.Iterator(); it.HasNext() == types.True; {
+						if p, ok := it.Next().(types.String); ok && inPrefix(a, string(p)) {
+							return types.True
+						}
+					}
+					return types.False
+				}))),
+	}
+}
+
+// expandHas turns has(http_request.url.path) into a variable that says whether the field
+// is set.
+func expandHas(eh cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (celast.Expr, *common.Error) {
+	name, root := dotted(args[0])
+	if root == nil {
+		return nil, eh.NewError(args[0].ID(), "has() takes the name of a field, as in has(http_request.user_agent)")
+	}
+	if _, ok := signal.Lookup(name); !ok {
+		return nil, eh.NewError(root.ID(), unknownField(name))
+	}
+	return eh.NewIdent(hasPrefix + name), nil
+}
+
+// dotted returns the name that a chain of selections writes, and the identifier it begins
+// with, or nil where the expression is no such chain.
+func dotted(e celast.Expr) (string, celast.Expr) {
+	switch e.Kind() {
+	case celast.IdentKind:
+		return trimDot(e.AsIdent()), e
+	case celast.SelectKind:
+		sel := e.AsSelect()
+		if sel.IsTestOnly() {
+			return "", nil
+		}
+		name, root := dotted(sel.Operand())
+		if root == nil {
+			return "", nil
+		}
+		return name + "." + sel.FieldName(), root
+	}
+	return "", nil
+}
+
+func trimDot(name string) string {
+	if name != "" && name[0] == '.' {
+		return name[1:]
+	}
+	return name
+}
+
+// activation hands an event's fields to CEL's evaluator.
+type activation struct{ e *signal.Event }
+
+// ResolveName returns the field's value, its kind's zero where it is not set.
+func (a *activation) ResolveName(name string) (any, bool) {
+	if f, ok := signal.Lookup(name); ok {
+		return a.value(f), true
+	}
+	if len(name) > len(hasPrefix) && name[:len(hasPrefix)] == hasPrefix {
+		f, ok := signal.Lookup(name[len(hasPrefix):])
+		return types.Bool(a.e.Has(f)), ok
+	}
+	return nil, false
+}
+
+// Parent returns nil: an event has nothing around it.
+func (a *activation) Parent() cel.Activation { return nil }
+
+func (a *activation) value(f signal.Field) ref.Val {
+	switch f.Kind() {
+	case signal.KindInt:
+		return types.Int(a.e.Int(f))
+	case signal.KindBool:
+		return types.Bool(a.e.Bool(f))
+	case signal.KindFloat:
+		return types.Double(a.e.Float(f))
+	case signal.KindTime:
+		return types.Timestamp{Time: a.e.Timestamp(f)}
+	case signal.KindStrings:
+		return types.NewStringList(types.DefaultTypeAdapter, a.e.Strings(f))
+	case signal.KindIP:
+		if addr := a.e.IP(f); addr.IsValid() {
+			return types.String(addr.String())
+		}
+		return types.String("")
+	}
+	return types.String(a.e.Str(f))
+}
