@@ -16,9 +16,11 @@ import (
 type Sources struct {
 	Auth       Auth
 	Sessions   Sessions
+	Passwords  PasswordSource
 	Overview   OverviewSource
 	Events     EventSource
 	Live       LiveSource
+	Conditions ConditionSource
 	Hunt       HuntSource
 	Findings   FindingSource
 	Actions    ActionSource
@@ -58,6 +60,13 @@ type Sessions interface {
 	SignOut(ctx context.Context, token string) error
 }
 
+// PasswordSource changes a person's own password. It limits attempts and writes to the
+// ledger by itself.
+type PasswordSource interface {
+	// ChangePassword ends all sessions of the person and begins the one it returns.
+	ChangePassword(ctx context.Context, c Credentials, password string) (Session, error)
+}
+
 // OverviewSource makes the snapshot of the first page. It is called once a second
 // at most, whatever the number of people who look.
 type OverviewSource interface {
@@ -82,12 +91,19 @@ type LiveSource interface {
 	Watch(ctx context.Context, fn func(batch []*signal.Event)) error
 }
 
+// ConditionSource compiles conditions, for filters of live streams.
+type ConditionSource interface {
+	// Condition returns the condition as a function that many goroutines may call; an
+	// InputError with Field "condition" where it does not compile.
+	Condition(text string) (func(*signal.Event) bool, error)
+}
+
 // HuntSource searches everything that is kept, the lake and the tail not yet written.
 type HuntSource interface {
-	// Hunt calls yield with each event that the condition matches, newest first,
-	// until q.Limit, the end, or an error of yield, which it returns. A condition that
-	// does not compile is an InputError with Field "condition". The event is yield's
-	// for the time of the call.
+	// Hunt calls yield with each event that the condition matches, newest first where
+	// q.Limit is set, until q.Limit, the end, or an error of yield, which it returns. A
+	// condition that does not compile is an InputError with Field "condition". The event
+	// is yield's for the time of the call.
 	Hunt(ctx context.Context, q HuntQuery, yield func(*signal.Event) error) (HuntStats, error)
 }
 

@@ -61,7 +61,7 @@ type EventQuery struct {
 	Limit     int
 }
 
-// HuntQuery is a search. Limit 0 means no limit.
+// HuntQuery is a search. Limit 0 means no limit, and then no promised order.
 type HuntQuery struct {
 	Condition string
 	Since     time.Time
@@ -79,7 +79,8 @@ type HuntStats struct {
 	Bytes     int64    `json:"bytes"`              // read
 	ElapsedMS int64    `json:"elapsed_ms"`         // time it took
 	Truncated bool     `json:"truncated"`          // the limit ended it
-	Problems  []string `json:"problems,omitempty"` // files that could not be read
+	Inexact   bool     `json:"inexact"`            // events of the range are missing: see Problems
+	Problems  []string `json:"problems,omitempty"` // damaged files, gaps in the record
 }
 
 // FindingQuery chooses findings. Zero fields choose all.
@@ -187,9 +188,12 @@ type Rule struct {
 	File       string          `json:"file"` // where it stands, "builtin:" before shipped ones
 	Line       int             `json:"line,omitempty"`
 	Builtin    bool            `json:"builtin"`
-	Hits       uint64          `json:"hits"` // since the node started
+	Enabled    bool            `json:"enabled"`
+	Dialect    string          `json:"dialect"` // native
+	Fields     []string        `json:"fields"`  // that the condition reads
+	Hits       uint64          `json:"hits"`    // since the node started
 	LastHit    time.Time       `json:"last_hit,omitzero"`
-	Errors     uint64          `json:"errors"` // events it could not judge
+	Faults     uint64          `json:"faults"` // events that its condition could not be worked out for
 	Tests      []RuleTest      `json:"tests"`
 	Source     string          `json:"source,omitempty"` // YAML text
 }
@@ -220,6 +224,7 @@ type RuleError struct {
 	Column  int    `json:"column,omitempty"`
 	Rule    string `json:"rule,omitempty"`
 	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to write instead
 }
 
 // RuleReport is the result of checking or testing rules.
@@ -330,6 +335,7 @@ type SessionView struct {
 type Token struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
+	Owner     string    `json:"owner,omitempty"` // person whose role bounds it
 	Role      Role      `json:"role"`
 	Created   time.Time `json:"created"`
 	CreatedBy string    `json:"created_by"`

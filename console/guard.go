@@ -1,0 +1,322 @@
+package console
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// mount makes the handler of the table. Each path answers its methods, and 405 to others.
+func (s *Server) mount(routes []Route) (h http.Handler, err error) {
+	defer func() { // ServeMux panics on patterns that are wrong or clash
+		if p := recover(); p != nil {
+			err = fmt.Errorf("console: routes: %v", p)
+		}
+	}()
+	mux := http.NewServeMux()
+	methods := make(map[string][]string)
+	for _, rt := range routes {
+		if rt.Handler == nil || rt.Method == "" || !strings.HasPrefix(rt.Path, "/") {
+			return nil, fmt.Errorf("console: route %q %q is incomplete", rt.Method, rt.Path)
+		}
+		mux.Handle(rt.Method+" "+rt.Path, s.guard(rt))
+		methods[rt.Path] = append(methods[rt.Path], rt.Method)
+		if rt.Method == http.MethodGet {
+			methods[rt.Path] = append(methods[rt.Path], http.MethodHead)
+		}
+	}
+	for path, allowed := range methods {
+		slices.Sort(allowed)
+		list := strings.Join(allowed, ", ")
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", list)
+			s.refuse(w, r, &refused{http.StatusMethodNotAllowed, "method", r.Method + " is not answered here, only " + list, ""})
+		})
+	}
+	if _, taken := methods["/"]; !taken {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			s.refuse(w, r, &refused{http.StatusNotFound, "not-found", "there is nothing at this address", ""})
+		})
+	}
+	cross := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w}
+		defer s.finish(rec, r)
+		local := peerOf(r.Context()) != nil
+		s.setHeaders(w.Header(), r)
+		if !local && !s.hostAllowed(r) {
+			s.refuse(rec, r, &refused{http.StatusMisdirectedRequest, "host", "this console does not answer for the host in the address; use " + s.URL() + " or add the name to console.names", ""})
+			return
+		}
+		if !local {
+			// Browsers say where a request comes from; a page elsewhere must not act here.
+			if err := cross.Check(r); err != nil {
+				s.refuse(rec, r, &refused{http.StatusForbidden, "cross-site", "the request comes from another site", ""})
+				return
+			}
+		}
+		if r.ContentLength > maxBody {
+			s.refuse(rec, r, &http.MaxBytesError{Limit: maxBody})
+			return
+		}
+		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
+		mux.ServeHTTP(rec, r)
+	}), nil
+}
+
+// finish counts the request, and ends a panic in it: logged without anything
+// that the client sent but its path's pattern.
+func (s *Server) finish(rec *recorder, r *http.Request) {
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		s.metrics.panics.Inc()
+		s.log.Error("panic in a request", "method", r.Method, "route", r.Pattern, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+		if rec.status != 0 {
+			panic(http.ErrAbortHandler) // half an answer is out: cut it, so that it is not taken for a whole
+		}
+		s.fail(rec, r, errors.New("panic"))
+	}
+	surface := "page"
+	switch {
+	case peerOf(r.Context()) != nil:
+		surface = "socket"
+	case isAPI(r):
+		surface = "api"
+	}
+	s.metrics.requests.WithLabelValues(surface, strconv.Itoa(max(rec.status, 200)/100)+"xx").Inc()
+}
+
+// refuse answers a request that reaches no handler.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	reason := "other"
+	var ref *refused
+	var forbid *forbidden
+	switch {
+	case errors.As(err, &ref):
+		reason = ref.kind
+	case errors.As(err, &forbid):
+		reason = "role"
+	case errors.Is(err, ErrRefused):
+		reason = "sign-in"
+	}
+	s.metrics.refused.WithLabelValues(reason).Inc()
+	s.fail(w, r, err)
+}
+
+// guard lets a request through to the route's handler, or not.
+func (s *Server) guard(rt Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, how, err := s.identify(r)
+		if err == nil {
+			err = s.admit(r, rt, caller, how)
+		}
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		r = r.WithContext(WithCaller(r.Context(), caller))
+		if rt.Stream {
+			who := caller.Actor()
+			if who == "" {
+				who = clientOf(r).String()
+			}
+			done, err := s.openStream(who)
+			if err != nil {
+				s.refuse(w, r, err)
+				return
+			}
+			defer done()
+			c := http.NewResponseController(w)
+			_ = c.SetReadDeadline(time.Time{})
+			_ = c.SetWriteDeadline(time.Time{})
+		}
+		if err := rt.Handler(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// credential is how a request says who it is.
+type credential uint8
+
+const (
+	byNothing credential = iota
+	byCookie
+	byToken
+	bySocket
+)
+
+// identify says who asks. A token that is not right is an error; a cookie that is
+// not right is nobody, so that its owner sees the sign-in page.
+func (s *Server) identify(r *http.Request) (Caller, credential, error) {
+	if p := peerOf(r.Context()); p != nil {
+		if p.refused != "" {
+			return Caller{}, bySocket, &refused{http.StatusForbidden, "peer", p.refused, ""}
+		}
+		return Caller{Identity: p.identity}, bySocket, nil
+	}
+	if auth := r.Header.Get("Authorization"); auth != "" {
+		scheme, token, _ := strings.Cut(auth, " ")
+		if !strings.EqualFold(scheme, "bearer") || token == "" || len(token) > 512 || s.sources.Sessions == nil {
+			return Caller{}, byToken, &refused{http.StatusUnauthorized, "sign-in", "send the header Authorization: Bearer and a token", ""}
+		}
+		id, err := s.sources.Sessions.Token(r.Context(), strings.TrimSpace(token), clientOf(r))
+		return Caller{Identity: id}, byToken, err
+	}
+	c, err := r.Cookie(s.cookieName())
+	if err != nil || c.Value == "" || len(c.Value) > 512 || s.sources.Sessions == nil {
+		return Caller{}, byNothing, nil
+	}
+	ses, err := s.sources.Sessions.Session(r.Context(), c.Value, clientOf(r))
+	switch {
+	case errors.Is(err, ErrRefused):
+		return Caller{}, byNothing, nil
+	case err != nil:
+		return Caller{}, byNothing, err
+	}
+	return Caller{Identity: ses.Identity, Session: ses.ID, CSRF: csrfOf(c.Value)}, byCookie, nil
+}
+
+// admit holds the caller to the table.
+func (s *Server) admit(r *http.Request, rt Route, c Caller, how credential) error {
+	if rt.Role == RoleNone {
+		return nil
+	}
+	if c.Role == RoleNone {
+		return &refused{http.StatusUnauthorized, "sign-in", "sign in first, or send a token", ""}
+	}
+	if !c.May(rt.Role) {
+		return &forbidden{need: rt.Role}
+	}
+	if how == byCookie && !safe(r.Method) {
+		sent := r.Header.Get(CSRFHeader)
+		if sent == "" && formBody(r) {
+			sent = r.PostFormValue(CSRFField)
+		}
+		if subtle.ConstantTimeCompare([]byte(sent), []byte(c.CSRF)) != 1 {
+			return &refused{http.StatusForbidden, "csrf", "the form is from an earlier session: load the page again", ""}
+		}
+	}
+	return nil
+}
+
+func safe(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+func formBody(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/x-www-form-urlencoded"
+}
+
+// stillValid reports whether the request would be let in now. Streams ask again and
+// again: who is removed must not go on watching.
+func (s *Server) stillValid(r *http.Request) bool {
+	before := CallerFrom(r.Context())
+	if before.Role == RoleNone {
+		return true
+	}
+	now, _, err := s.identify(r)
+	if err != nil {
+		return errors.Is(err, context.Canceled)
+	}
+	return now.Actor() == before.Actor() && now.Session == before.Session && now.Role >= before.Role
+}
+
+// hostNames are the names that a request may be for, besides addresses of this machine.
+func hostNames(cfg Config) map[string]bool {
+	names := map[string]bool{"localhost": true}
+	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && host != "" {
+		names[canonicalHost(host)] = true
+	}
+	for _, n := range cfg.Names {
+		names[canonicalHost(n)] = true
+	}
+	return names
+}
+
+func canonicalHost(h string) string { return strings.ToLower(strings.TrimSuffix(h, ".")) }
+
+// hostAllowed reports whether the request is for this console. A page elsewhere whose
+// name is made to point here (DNS rebinding) sends its own name. An address is no name: it is
+// allowed where the connection came in on it, or it is loopback.
+func (s *Server) hostAllowed(r *http.Request) bool {
+	host := hostOnly(r.Host)
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a.Unmap().IsLoopback() {
+			return true
+		}
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+			if ap, err := netip.ParseAddrPort(local.String()); err == nil && ap.Addr().Unmap().WithZone("") == a.Unmap() {
+				return true
+			}
+		}
+	}
+	return s.names[canonicalHost(host)]
+}
+
+func hostOnly(hostport string) string {
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		return h
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// setHeaders is on every answer.
+func (s *Server) setHeaders(h http.Header, r *http.Request) {
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Embedder-Policy", "require-corp")
+	h.Set("Permissions-Policy", "accelerometer=(), camera=(), geolocation=(), gyroscope=(), microphone=(), payment=(), usb=()")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("Cache-Control", "no-store") // handlers of files that never change set another
+	// With a certificate that browsers do not know, HSTS would take away the way
+	// past the warning.
+	if s.cfg.Certificate != "" && r.TLS != nil && !loopbackHost(hostOnly(r.Host)) {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func loopbackHost(h string) bool {
+	a, err := netip.ParseAddr(h)
+	return err == nil && a.Unmap().IsLoopback() || canonicalHost(h) == "localhost"
+}
+
+// recorder notes the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
