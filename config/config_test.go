@@ -43,6 +43,52 @@ type file struct {
 	Deep   *route            `yaml:"deep"`
 }
 
+// either is a URL, or keys.
+type either struct {
+	URL string `yaml:"url"`
+	N   int    `yaml:"n"`
+}
+
+func (e *either) UnmarshalYAML(decode func(any) error) error {
+	if decode(&e.URL) == nil {
+		return nil
+	}
+	type plain either
+	p := plain{N: 7}
+	if err := decode(&p); err != nil {
+		return err
+	}
+	*e = either(p)
+	return nil
+}
+
+func (e *either) Validate() error {
+	if e.URL == "" {
+		return errors.New("no url")
+	}
+	return nil
+}
+
+func TestOwnUnmarshalers(t *testing.T) {
+	var got struct {
+		All []either `yaml:"all"`
+	}
+	if err := Decode("f", []byte("all:\n  - http://a\n  - {url: b}\n"), &got); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]either{{URL: "http://a"}, {URL: "b", N: 7}}, got.All); d != "" {
+		t.Error(d)
+	}
+	err := Decode("f", []byte("all:\n  - {url: b, m: 1}\n  - {n: 1}\n"), &got)
+	if want := "f:2:14: unknown key all[0].m; the keys here are url, n"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	err = Decode("f", []byte("all:\n  - {n: 1}\n"), &got)
+	if want := "f:2:6: no url"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestDecodeEverything(t *testing.T) {
 	got := file{Port: 7, Ratio: 0.5}
 	err := Load(filepath.Join("testdata", "good.yaml"), &got)

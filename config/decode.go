@@ -14,6 +14,13 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
+// An Unmarshaler reads its own node: decode reads it into any value, strictly, and may be
+// called again with another type where the first does not fit. It is the method that YAML
+// libraries know.
+type Unmarshaler interface {
+	UnmarshalYAML(decode func(any) error) error
+}
+
 // A Validator is a part's configuration that can tell whether it makes sense.
 type Validator interface{ Validate() error }
 
@@ -33,6 +40,10 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		}
 		d.value(n, fresh.Elem(), path)
 		v.Set(fresh)
+		return
+	}
+	if u, ok := v.Addr().Interface().(Unmarshaler); ok {
+		d.own(u, n, path)
 		return
 	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {
@@ -59,6 +70,29 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		d.sequence(n, v, path)
 	default:
 		d.scalar(n, v, path)
+	}
+}
+
+// own lets u read the node by itself. Mistakes that it got from decode keep their places.
+func (d *decoder) own(u Unmarshaler, n ast.Node, path string) {
+	err := u.UnmarshalYAML(func(target any) error {
+		before := len(d.errs)
+		d.value(n, reflect.ValueOf(target).Elem(), path)
+		if len(d.errs) == before {
+			return nil
+		}
+		failed := append(Errors(nil), d.errs[before:]...)
+		d.errs = d.errs[:before]
+		return failed
+	})
+	var placed Errors
+	switch {
+	case errors.As(err, &placed):
+		d.errs = append(d.errs, placed...)
+	case err != nil:
+		d.fail(place(n), "%s: %v", orRoot(path), err)
+	default:
+		d.validate(reflect.ValueOf(u), place(n))
 	}
 }
 
