@@ -1,0 +1,465 @@
+package edge
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// exchange is one request and its response. It is pooled with its events, so that an
+// exchange allocates little; nothing in it may be read by another goroutine once release
+// was called.
+type exchange struct {
+	ed    *Edge
+	w     http.ResponseWriter
+	r     *http.Request
+	route *route
+	conn  *connInfo
+	h1    *http1Conn // nil on HTTP/2 and outside of the edge's own listeners
+
+	start     time.Time
+	id        signal.ID
+	requestID string
+	trace     string // traceparent for the upstream
+	fresh     bool   // the trace began here
+	client    client
+	host      string // asked for, lower case, without port
+	port      uint16 // asked for, 0 where none was named
+	scheme    string
+	rawPath   string
+	path      string // recorded form
+
+	inspection Inspection
+	result     Result
+	body       *clientBody // nil where there is none
+	verdict    signal.Verdict
+	unjudged   bool // the judge returned an error and the request passed
+
+	up       *upstream
+	attempts int
+	status   int    // sent to the client, 0 so far
+	failure  string // edge.error
+	headAt   time.Time
+	sent     int64 // body bytes sent to the client
+	closing  bool  // the connection ends with this response
+
+	event    signal.Event
+	reply    signal.Event
+	names    []string // header names
+	cookies  []string
+	args     []string
+	lower    map[string]string // header names in lower case, of former exchanges
+	answered bool              // the final response event is out
+}
+
+// maxLower bounds the header names that an exchange remembers the lower case of.
+const maxLower = 256
+
+func newExchange(ed *Edge) *exchange {
+	return &exchange{ed: ed, lower: make(map[string]string, 32)}
+}
+
+func (x *exchange) release() {
+	x.event.Reset()
+	x.reply.Reset()
+	clear(x.names)
+	clear(x.cookies)
+	clear(x.args)
+	*x = exchange{ed: x.ed, event: x.event, reply: x.reply, lower: x.lower,
+		names: x.names[:0], cookies: x.cookies[:0], args: x.args[:0]}
+	x.ed.exchanges.Put(x)
+}
+
+// ServeHTTP judges and forwards one request.
+func (ed *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := ed.exchanges.Get().(*exchange)
+	x.w, x.r = w, r
+	ed.metrics.inFlight.Inc()
+	defer func() {
+		ed.metrics.inFlight.Dec()
+		problem := recover()
+		if x.inspection != nil {
+			x.inspection.Close()
+		}
+		if problem == nil {
+			x.finish()
+			x.release()
+			return
+		}
+		// An aborted exchange may still be read by the transport: it is not used again.
+		x.finish()
+		if problem != http.ErrAbortHandler {
+			ed.log.Error("edge: panic while serving a request", "request_id", x.requestID, "stack", string(debug.Stack()))
+		}
+		panic(http.ErrAbortHandler)
+	}()
+	x.serve()
+}
+
+func (x *exchange) serve() {
+	x.begin()
+	if id, blocked := x.blocked(); blocked {
+		x.refuseBlocked(id)
+		return
+	}
+	if reason := x.unfit(); reason != "" {
+		x.ed.metrics.reject(reason)
+		x.refuseForm(reason)
+		return
+	}
+	x.describeRequest()
+	if !x.inspectRequest() || !x.judgeRequest() {
+		return
+	}
+	if x.route == x.ed.nowhere {
+		x.fail(http.StatusNotFound, "no-route")
+		return
+	}
+	if protocol := upgradeOf(x.r); protocol != "" && !(x.route.cfg.WebSocket && strings.EqualFold(protocol, "websocket")) {
+		x.fail(http.StatusForbidden, "upgrade-refused")
+		return
+	}
+	x.forward()
+}
+
+// begin finds out who asks for what.
+func (x *exchange) begin() {
+	ed, r := x.ed, x.r
+	x.start = ed.now()
+	ctx := r.Context()
+	x.conn, x.h1 = connOf(ctx), nil
+	if x.h1 = http1Of(ctx); x.h1 != nil {
+		x.h1.inside.Store(true)
+		x.closing = x.h1.frame.state == inTunnel // see framer.headEnd
+	}
+	if x.conn == nil {
+		x.conn = ed.strayConn(r)
+	}
+	if n := ed.cfg.Limits.RequestsPerConnection; n > 0 && x.conn.requests.Add(1) >= int64(n) {
+		x.closing = true
+	}
+	x.client = ed.proxies.resolve(x.conn.peer, x.conn.peerTrusted, r.Header)
+	if x.client.trust == trustUndeclared {
+		ed.metrics.undeclared.Inc()
+		ed.undeclared.saw(x.conn.peer.Addr(), x.start)
+	}
+	x.id = signal.NewID(x.start)
+	x.requestID = ""
+	if given := r.Header["X-Request-Id"]; x.conn.peerTrusted && len(given) == 1 && validRequestID(given[0]) {
+		x.requestID = given[0]
+	} else {
+		x.requestID = x.id.String()
+	}
+	x.trace, x.fresh = trace(r.Header)
+	x.scheme = "http"
+	if r.TLS != nil {
+		x.scheme = "https"
+	}
+	x.host, x.port = splitHost(r.Host)
+	x.rawPath = rawPath(r)
+	var ambiguous bool
+	if x.route, ambiguous = ed.router.find(x.host, x.rawPath); x.route == nil {
+		x.route = ed.nowhere
+		if ambiguous {
+			x.failure = "ambiguous-path"
+		}
+	}
+	x.path = x.route.mask.path(x.rawPath)
+	x.w.Header()["X-Request-Id"] = []string{x.requestID}
+}
+
+// strayConn stands for a connection that the edge's own listeners did not accept.
+func (ed *Edge) strayConn(r *http.Request) *connInfo {
+	info := &connInfo{}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		info.peer = netip.AddrPortFrom(peer.Addr().WithZone("").Unmap(), peer.Port())
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		info.local = addrPort(local)
+	}
+	info.peerTrusted = ed.proxies.trusted(info.peer.Addr())
+	if r.TLS != nil {
+		info.tls = newTLSInfo(r.TLS)
+	}
+	return info
+}
+
+// splitHost returns the host in lower case, without a dot at its end, and the port.
+func splitHost(hostport string) (string, uint16) {
+	host, port := hostport, uint16(0)
+	if i := strings.LastIndexByte(hostport, ':'); i >= 0 && strings.IndexByte(hostport[i:], ']') < 0 {
+		host = hostport[:i]
+		for _, c := range []byte(hostport[i+1:]) {
+			port = port*10 + uint16(c-'0')
+		}
+	}
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, ".")), port
+}
+
+// rawPath returns the path as received: what stands between the authority and the query.
+func rawPath(r *http.Request) string {
+	target := r.RequestURI
+	if target == "" {
+		target = r.URL.EscapedPath()
+	}
+	target, _, _ = strings.Cut(target, "?")
+	if target != "" && target[0] != '/' && target != "*" {
+		if i := strings.Index(target, "://"); i >= 0 {
+			rest := target[i+3:]
+			if j := strings.IndexByte(rest, '/'); j >= 0 {
+				return rest[j:]
+			}
+			return "/"
+		}
+	}
+	if target == "" {
+		return "/"
+	}
+	return target
+}
+
+// unfit returns why the request is refused by its form, "" where it is not. On
+// HTTP/1 the framer has seen to most of it already.
+func (x *exchange) unfit() string {
+	r, l := x.r, &x.ed.cfg.Limits
+	switch {
+	case r.Method == http.MethodConnect || r.Method == "PRI":
+		return reasonMethod
+	case len(r.RequestURI) > l.URILength:
+		return reasonURILength
+	case r.Host != "" && !validHost(r.Host), r.Host == "" && r.ProtoAtLeast(1, 1):
+		return reasonHost
+	case x.route.cfg.MaxBody > 0 && r.ContentLength > int64(x.route.cfg.MaxBody):
+		return reasonBodySize
+	}
+	if r.ProtoMajor == 2 {
+		if host, ok := r.Header["Host"]; ok {
+			if len(host) != 1 || !strings.EqualFold(host[0], r.Host) {
+				return reasonHostMismatch
+			}
+			delete(r.Header, "Host")
+		}
+	}
+	n := 0
+	for _, values := range r.Header {
+		n += len(values)
+	}
+	if n > l.HeaderCount {
+		return reasonHeaderCount
+	}
+	return ""
+}
+
+func (x *exchange) blocked() (id string, blocked bool) {
+	if x.ed.blocklist == nil {
+		return "", false
+	}
+	return x.ed.blocklist.Lookup(x.client.addr, x.start)
+}
+
+// inspectRequest lets the inspector look. It reports false where the exchange is over.
+func (x *exchange) inspectRequest() bool {
+	r := x.r
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+		l := &x.ed.cfg.Limits
+		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w)}
+	}
+	if !x.route.waf {
+		return true
+	}
+	x.inspection = x.ed.inspector.Begin(r.Context(), Exchange{
+		Request: r, Client: netip.AddrPortFrom(x.client.addr, x.client.port), Server: x.conn.local,
+		ID: x.requestID, Paranoia: x.route.cfg.Paranoia,
+	})
+	result, want := x.inspection.Headers()
+	if want > 0 {
+		var held []byte
+		var truncated bool
+		if x.body != nil {
+			var err error
+			held, truncated, err = x.body.hold(min(want, int64(x.route.cfg.InspectLimit)), r.ContentLength)
+			if err != nil {
+				x.refuseBody()
+				return false
+			}
+			if isForm(r.Header) {
+				x.args = x.route.mask.argNames(x.args, string(held))
+			}
+		}
+		result = x.inspection.Body(held, truncated)
+	}
+	x.result = result
+	return true
+}
+
+func isForm(h http.Header) bool {
+	v := h["Content-Type"]
+	if len(v) != 1 {
+		return false
+	}
+	media, _, _ := strings.Cut(v[0], ";")
+	return strings.EqualFold(strings.TrimSpace(media), "application/x-www-form-urlencoded")
+}
+
+// judgeRequest asks for a verdict and obeys it. It reports false where the exchange is over.
+func (x *exchange) judgeRequest() bool {
+	x.describeResult(&x.event, false)
+	verdict, err := x.ed.sink.Event(x.r.Context(), &x.event)
+	if err != nil {
+		x.ed.metrics.notJudged.Inc()
+		x.unjudged = true
+		if x.route.block && x.route.closed {
+			x.fail(http.StatusServiceUnavailable, "not-judged")
+			return false
+		}
+		return true
+	}
+	x.verdict = verdict
+	if !x.route.block {
+		return true
+	}
+	if x.result.Err != nil && x.route.closed {
+		x.fail(http.StatusServiceUnavailable, "waf-error")
+		return false
+	}
+	switch verdict.Decision {
+	case signal.Deny, signal.Challenge:
+		x.ed.metrics.byVerdict.Inc()
+		x.answered = true // the verdict on the request says all
+		x.page(http.StatusForbidden)
+		return false
+	case signal.Limit:
+		x.ed.metrics.byVerdict.Inc()
+		x.answered = true
+		x.w.Header()["Retry-After"] = []string{"10"}
+		x.page(http.StatusTooManyRequests)
+		return false
+	}
+	return true
+}
+
+// page answers by the edge itself.
+func (x *exchange) page(status int) {
+	x.status = status
+	x.markClose()
+	writePage(x.w, x.r, status, x.requestID)
+}
+
+func (x *exchange) markClose() {
+	if x.closing && x.r.ProtoMajor == 1 {
+		x.w.Header()["Connection"] = []string{"close"}
+	}
+}
+
+// fail answers by the edge itself because something went wrong. The response event says what.
+func (x *exchange) fail(status int, failure string) {
+	x.failure = failure
+	x.headAt = x.ed.now()
+	x.page(status)
+	x.answer(true)
+}
+
+// refuseBody answers a request whose body broke a rule.
+func (x *exchange) refuseBody() {
+	reason := x.body.why()
+	if reason == "" {
+		reason = reasonBodyTruncated
+	}
+	if reason == reasonBodySize || reason == reasonSlowBody || reason == reasonBodyTruncated {
+		x.ed.metrics.reject(reason) // the framer has counted the others
+	}
+	x.closing = true
+	x.refuseForm(reason)
+}
+
+// refuseForm answers a request that is not judged because of its form, and records that.
+func (x *exchange) refuseForm(reason string) {
+	x.answered = true
+	x.closing = true
+	status := statusOf(reason)
+	if reason == reasonBodyTruncated && x.r.Context().Err() != nil {
+		x.status = 0 // nobody is left to answer
+	} else {
+		x.page(status)
+	}
+	count, ok := x.ed.formRecords.allow(x.client.addr, x.start)
+	if !ok {
+		return
+	}
+	x.note("malformed", "not judged: "+reason, count)
+}
+
+// refuseBlocked answers a client that is on the blocklist, and records that some times a second.
+func (x *exchange) refuseBlocked(entry string) {
+	x.ed.metrics.byList.Inc()
+	x.answered = true
+	x.page(http.StatusForbidden)
+	count, ok := x.ed.blockRecords.allow(x.client.addr, x.start)
+	if !ok {
+		x.ed.metrics.unrecorded.Inc()
+		return
+	}
+	x.note("blocklist", clean(entry, maxValue), count)
+}
+
+// note records a short event of a request that no verdict was asked for.
+func (x *exchange) note(failure, detail string, count uint64) {
+	e := &x.event
+	x.describeEnds(e)
+	e.SetString(signal.FieldHTTPRequestURLPath, x.path)
+	e.SetString(signal.FieldEdgeError, failure)
+	e.SetString(signal.FieldStatusDetail, detail)
+	e.SetInt(signal.FieldStatusID, 2)
+	e.SetInt(signal.FieldCount, int64(count))
+	if x.status != 0 {
+		e.SetInt(signal.FieldHTTPResponseCode, int64(x.status))
+	}
+	if _, err := x.ed.sink.Event(context.Background(), e); err != nil {
+		x.ed.metrics.notJudged.Inc()
+	}
+}
+
+// finish sees to it that every exchange is counted, and has its response event where
+// one is due.
+func (x *exchange) finish() {
+	if x.route == nil {
+		return
+	}
+	if !x.answered && x.event.Class != 0 {
+		if x.failure == "" && x.status == 0 {
+			x.failure = "aborted"
+		}
+		x.answer(true)
+	}
+	x.route.count.count(x.status, x.verdict.Decision)
+	x.route.count.latency.Observe(x.ed.now().Sub(x.start).Seconds())
+	if x.r.ProtoMajor == 2 && x.r.Context().Err() != nil {
+		x.ed.streamReset(x.conn, x.start)
+	}
+}
+
+// streamReset counts a request that the client of an HTTP/2 connection gave up, and closes the
+// connection of a client that makes a habit of it.
+func (ed *Edge) streamReset(info *connInfo, now time.Time) {
+	if info.conn == nil {
+		return
+	}
+	if from := info.resetsFrom.Load(); now.UnixNano()-from > int64(10*time.Second) {
+		info.resetsFrom.Store(now.UnixNano())
+		info.resets.Store(0)
+	}
+	if info.resets.Add(1) == int64(ed.cfg.Limits.StreamResets) {
+		ed.metrics.reject(reasonRapidReset)
+		ed.refusedByForm(info, reasonRapidReset, 0)
+		info.conn.Close()
+	}
+}

@@ -1,0 +1,289 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// forward sends the request to an upstream and the response to the client.
+func (x *exchange) forward() {
+	out := x.outbound()
+	resp, hints := x.try(out)
+	if resp == nil {
+		return
+	}
+	defer x.up.inFlight.Add(-1)
+	hints.stop()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		x.tunnel(resp)
+		return
+	}
+	defer resp.Body.Close()
+	x.respond(resp)
+}
+
+// outbound makes the request for the upstream from the client's. Its header is the
+// client's own map: nobody else reads that once the request was judged.
+func (x *exchange) outbound() *http.Request {
+	r := x.r
+	upgrade := upgradeOf(r)
+	x.setForwarding(r.Header)
+	if upgrade != "" {
+		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
+	}
+	if x.body != nil && x.body.read.Load() > 0 {
+		delete(r.Header, "Expect") // the edge has asked for the body already
+	}
+	ctx := r.Context()
+	out := r.WithContext(ctx)
+	out.RequestURI, out.Close, out.TransferEncoding, out.Body = "", false, nil, nil
+	if x.body != nil {
+		out.Body = x.body
+	}
+	switch {
+	case x.route.cfg.SetHost != "":
+		out.Host = x.route.cfg.SetHost
+	case !x.route.cfg.PreserveHost:
+		out.Host = ""
+	}
+	return out
+}
+
+// setForwarding takes away the fields that are for this connection only (RFC 9110 section 7.6.1)
+// and those that only a trusted proxy may say, and says them anew.
+func (x *exchange) setForwarding(h http.Header) {
+	trailers := false
+	for _, v := range h["Te"] {
+		trailers = trailers || strings.Contains(strings.ToLower(v), "trailers")
+	}
+	removeHopByHop(h)
+	values := make([]string, 7) // one allocation for the values of all the fields set here
+	next := func(v string) []string {
+		values[0] = v
+		one := values[:1:1]
+		values = values[1:]
+		return one
+	}
+	peer := x.conn.peer.Addr().String()
+	chain, proto, host := peer, x.scheme, x.r.Host
+	if x.conn.peerTrusted {
+		if v := h["X-Forwarded-For"]; len(v) > 0 {
+			chain = strings.Join(v, ", ") + ", " + peer
+		}
+		if v := h["X-Forwarded-Proto"]; len(v) == 1 && (v[0] == "http" || v[0] == "https") {
+			proto = v[0]
+		}
+		if v := h["X-Forwarded-Host"]; len(v) == 1 && validHost(v[0]) {
+			host = v[0]
+		}
+	}
+	for _, name := range [...]string{"Forwarded", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Forwarded-Prefix",
+		"True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Url", "X-Rewrite-Url", "Proxy"} {
+		delete(h, name)
+	}
+	h["X-Forwarded-For"] = next(chain)
+	h["X-Forwarded-Proto"] = next(proto)
+	h["X-Forwarded-Host"] = next(host)
+	if x.client.trust == trustProxy {
+		h["X-Real-Ip"] = next(x.client.addr.String())
+	} else {
+		h["X-Real-Ip"] = next(peer)
+	}
+	h["X-Request-Id"] = next(x.requestID)
+	h["Traceparent"] = next(x.trace)
+	if x.fresh {
+		delete(h, "Tracestate")
+	}
+	if trailers {
+		h["Te"] = next("trailers")
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // or the transport adds its own
+	}
+}
+
+// removeHopByHop removes the fields of RFC 9110 section 7.6.1 and those that Connection names.
+func removeHopByHop(h http.Header) {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.TrimString(name); name != "" && !strings.EqualFold(name, "close") && !strings.EqualFold(name, "keep-alive") {
+				h.Del(name)
+			}
+		}
+	}
+	for _, name := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
+// target sets the address: the upstream's, and path and query exactly as received.
+func (x *exchange) target(up *upstream) *url.URL {
+	raw := x.rawPath
+	if x.route.cfg.StripPrefix {
+		if raw = raw[len(x.route.prefix):]; raw == "" {
+			raw = "/"
+		}
+	}
+	raw = up.prefix + raw
+	u := &url.URL{Scheme: up.base.Scheme, Host: up.base.Host, Opaque: raw, RawQuery: x.r.URL.RawQuery, ForceQuery: x.r.URL.ForceQuery}
+	if strings.HasPrefix(raw, "//") || raw == "*" {
+		// An opaque part that begins so would be taken for an authority.
+		u.Opaque, u.Path, u.RawPath = "", x.r.URL.Path, x.r.URL.RawPath
+	}
+	return u
+}
+
+// try asks upstreams until one answers. Where none does it answers by itself and
+// returns nil.
+func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
+	hints := &earlyHints{w: x.w}
+	out = out.WithContext(httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{Got1xxResponse: hints.got}))
+	var tried []*upstream
+	status, reason := http.StatusServiceUnavailable, "no-upstream"
+	for {
+		now := x.ed.now()
+		up := x.route.pool.pick(now.UnixNano(), tried)
+		if up == nil {
+			break
+		}
+		x.up = up
+		x.attempts++
+		out.URL = x.target(up)
+		if out.Host == "" || x.attempts > 1 && !x.route.cfg.PreserveHost && x.route.cfg.SetHost == "" {
+			out.Host = up.base.Host
+		}
+		up.inFlight.Add(1)
+		resp, err := up.transport.RoundTrip(out)
+		if err == nil {
+			up.succeeded()
+			return resp, hints
+		}
+		up.inFlight.Add(-1)
+		if why := x.body.why(); why != "" && x.r.Context().Err() == nil {
+			hints.stop()
+			x.refuseBody2()
+			return nil, nil
+		}
+		if x.r.Context().Err() != nil {
+			hints.stop()
+			x.failure = "client-gone"
+			x.answer(true)
+			return nil, nil
+		}
+		reason = upstreamError(err)
+		status = http.StatusBadGateway
+		if reason == "upstream-timeout" || reason == "upstream-connect-timeout" {
+			status = http.StatusGatewayTimeout
+		}
+		up.failed(reason, now, x.route.pool.check)
+		x.ed.metrics.upstream.WithLabelValues(x.route.name, up.host, reason).Inc()
+		x.ed.log.Debug("edge: upstream did not answer", "route", x.route.name, "upstream", up.host, "reason", reason, "request_id", x.requestID)
+		if x.attempts > x.route.cfg.Retries || !x.mayRetry(err, reason) {
+			break
+		}
+		tried = append(tried, up)
+	}
+	hints.stop()
+	x.fail(status, reason)
+	return nil, nil
+}
+
+// refuseBody2 answers a request whose body broke a rule while it was being forwarded: it was judged,
+// so its response event says what happened.
+func (x *exchange) refuseBody2() {
+	reason := x.body.why()
+	if reason == reasonBodySize || reason == reasonSlowBody || reason == reasonBodyTruncated {
+		x.ed.metrics.reject(reason)
+	}
+	x.closing = true
+	x.fail(statusOf(reason), "malformed: "+reason)
+}
+
+// mayRetry reports whether trying again cannot do anything twice.
+func (x *exchange) mayRetry(err error, reason string) bool {
+	if x.body != nil && x.body.taken.Load() {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	if x.body != nil || reason == "upstream-timeout" {
+		return false
+	}
+	switch x.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// upstreamError names what went wrong, without the addresses and bytes that
+// errors of net and net/http carry.
+func upstreamError(err error) string {
+	var op *net.OpError
+	dial := errors.As(err, &op) && op.Op == "dial"
+	var timeout interface{ Timeout() bool }
+	late := errors.As(err, &timeout) && timeout.Timeout()
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case dial && late:
+		return "upstream-connect-timeout"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "upstream-refused"
+	case dial:
+		return "upstream-unreachable"
+	case late, errors.Is(err, context.DeadlineExceeded):
+		return "upstream-timeout"
+	case errors.As(err, &certificate), errors.As(err, &record):
+		return "upstream-tls"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "upstream-reset"
+	}
+	return "upstream-broken"
+}
+
+// earlyHints passes 1xx responses on, except 100 and 101, until the final one has come. The
+// transport reports them from a goroutine of its own.
+type earlyHints struct {
+	mu   sync.Mutex
+	w    http.ResponseWriter
+	over bool
+}
+
+func (h *earlyHints) got(code int, header textproto.MIMEHeader) error {
+	if code == http.StatusContinue {
+		return nil // net/http says it to the client when the body is read
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return nil
+	}
+	dst := h.w.Header()
+	removeHopByHop(http.Header(header))
+	for k, v := range header {
+		dst[k] = v
+	}
+	h.w.WriteHeader(code)
+	for k := range header {
+		delete(dst, k)
+	}
+	return nil
+}
+
+func (h *earlyHints) stop() {
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+}
