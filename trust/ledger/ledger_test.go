@@ -504,8 +504,11 @@ func TestDiskErrors(t *testing.T) {
 				if op == "truncate" {
 					broken = "write"
 				}
+				// Longer than what comes after: nothing of it may be left.
+				long := entry(7)
+				long.Subject = strings.Repeat("x", 2000)
 				for range 3 {
-					if _, err := l.Append(t.Context(), entry(7)); !errors.Is(err, syscall.ENOSPC) {
+					if _, err := l.Append(t.Context(), long); !errors.Is(err, syscall.ENOSPC) {
 						t.Fatal(err)
 					}
 				}
