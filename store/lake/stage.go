@@ -1,0 +1,311 @@
+package lake
+
+import (
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// stageRows is how many events are turned into columns at a time: few enough for the
+// values to stay in the processor's cache.
+const stageRows = 1024
+
+// stage turns events into column values. Its columns are those of the whole layout; the
+// ones that no event has set stay empty and cost nothing.
+type stage struct {
+	layout *layout
+	cols   []staged
+	rows   int
+	groups groupSet // groups that the staged events set
+	bytes  int64    // about what the values take
+	arena  []byte   // texts made here: ids, addresses
+	frame  []byte
+	touch  []int // lists that the current event sets
+	exact  []byte
+	nulls  []parquet.Value
+	consts struct{ version, product parquet.Value }
+}
+
+type staged struct {
+	vals []parquet.Value
+	rows int // rows that vals stand for
+}
+
+func newStage(l *layout) *stage {
+	s := &stage{layout: l, cols: make([]staged, len(l.columns)), nulls: make([]parquet.Value, stageRows)}
+	s.consts.version = text(signal.OCSFVersion)
+	s.consts.product = text("testudo")
+	return s
+}
+
+// text is a string value without a copy.
+func text(s string) parquet.Value {
+	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// reset empties the stage and keeps its memory.
+func (s *stage) reset() {
+	for i := range s.cols {
+		if c := &s.cols[i]; c.rows > 0 {
+			clear(c.vals)
+			c.vals, c.rows = c.vals[:0], 0
+		}
+	}
+	s.rows, s.groups, s.arena, s.bytes = 0, groupSet{}, nil, 0
+}
+
+// pad fills a column with nulls up to the row that is being added.
+func (s *stage) pad(c *staged, row int) {
+	for missing := row - c.rows; missing > 0; {
+		n := min(missing, len(s.nulls))
+		c.vals = append(c.vals, s.nulls[:n]...)
+		missing -= n
+	}
+	c.rows = row
+}
+
+// scalar sets a column of the current row.
+func (s *stage) scalar(column int, v parquet.Value) {
+	c := &s.cols[column]
+	if c.rows < s.rows {
+		s.pad(c, s.rows)
+	}
+	c.vals = append(c.vals, v)
+	c.rows++
+}
+
+// optional sets an optional scalar of the current row.
+func (s *stage) optional(column int, v parquet.Value) { s.scalar(column, v.Level(0, 1, 0)) }
+
+// keep returns a string of the arena from that offset to its end.
+func (s *stage) keep(from int) parquet.Value {
+	return parquet.ByteArrayValue(s.arena[from:len(s.arena):len(s.arena)])
+}
+
+// add appends the event as a row.
+func (s *stage) add(e *signal.Event) {
+	l := s.layout
+	s.header(e)
+	s.touch, s.exact = s.touch[:0], s.exact[:0]
+	lossless, masked := true, false
+	e.Each(func(f signal.Field) bool {
+		column := l.byField[f]
+		spec := &l.columns[column]
+		s.groups.add(spec.group)
+		switch f.Kind() {
+		case signal.KindString:
+			v := e.RecordedStr(f)
+			if !utf8.ValidString(v) {
+				lossless = false
+				v = valid(v)
+			}
+			masked = masked || e.IsMasked(f)
+			s.bytes += int64(len(v))
+			s.optional(column, text(v))
+		case signal.KindInt:
+			s.bytes += 8
+			s.optional(column, parquet.Int64Value(e.Int(f)))
+		case signal.KindTime:
+			us, rest := micros(e.Int(f))
+			if rest != 0 {
+				s.addExact(f.Name(), rest)
+			}
+			s.bytes += 8
+			s.optional(column, parquet.Int64Value(us))
+		case signal.KindBool:
+			s.optional(column, parquet.BooleanValue(e.Bool(f)))
+		case signal.KindFloat:
+			s.bytes += 8
+			s.optional(column, parquet.DoubleValue(e.Float(f)))
+		case signal.KindIP:
+			from := len(s.arena)
+			s.arena = e.IP(f).AppendTo(s.arena)
+			s.bytes += int64(len(s.arena) - from)
+			s.optional(column, s.keep(from))
+		case signal.KindStrings:
+			values := e.Strings(f)
+			if len(values) == 0 {
+				return true
+			}
+			for _, v := range values {
+				lossless = lossless && utf8.ValidString(v)
+			}
+			if set := &l.lists[spec.list]; len(set.columns) == 1 {
+				s.strings(column, spec.maxDef, values, len(values))
+			} else if !s.touched(spec.list) {
+				s.touch = append(s.touch, spec.list)
+			}
+		}
+		return true
+	})
+	for _, list := range s.touch {
+		s.objects(e, list)
+	}
+	s.extras(e, lossless, masked)
+	s.rows++
+}
+
+func (s *stage) touched(list int) bool {
+	for _, t := range s.touch {
+		if t == list {
+			return true
+		}
+	}
+	return false
+}
+
+// header sets the columns that every event has.
+func (s *stage) header(e *signal.Event) {
+	l := s.layout
+	us, rest := micros(e.Time)
+	s.scalar(l.at.time, parquet.Int64Value(us))
+	s.scalar(l.at.nanos, parquet.Int32Value(int32(rest)))
+	s.scalar(l.at.class, parquet.Int64Value(int64(e.Class)))
+	s.scalar(l.at.activity, parquet.Int64Value(int64(e.Activity)))
+	s.scalar(l.at.severity, parquet.Int64Value(int64(e.Severity)))
+	s.scalar(l.at.category, parquet.Int64Value(int64(e.Class.Category())))
+	s.scalar(l.at.typ, parquet.Int64Value(int64(e.Class)*100+int64(e.Activity)))
+	s.scalar(l.at.version, s.consts.version)
+	s.scalar(l.at.product, s.consts.product)
+	s.scalar(l.at.uid, s.id(e.ID))
+	if e.Seq != 0 {
+		s.optional(l.at.sequence, parquet.Int64Value(int64(e.Seq)))
+	}
+	if !e.Parent.IsZero() {
+		s.optional(l.at.parent, s.id(e.Parent))
+	}
+	if e.Plane != signal.PlaneNone {
+		s.optional(l.at.plane, text(e.Plane.String()))
+	}
+	s.bytes += 64
+}
+
+// id formats an id as OCSF has it, 36 characters, empty for none.
+func (s *stage) id(id signal.ID) parquet.Value {
+	from := len(s.arena)
+	if !id.IsZero() {
+		s.arena = appendID(s.arena, id)
+	}
+	return s.keep(from)
+}
+
+func appendID(b []byte, id signal.ID) []byte {
+	const digits = "0123456789abcdef"
+	for i, v := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			b = append(b, '-')
+		}
+		b = append(b, digits[v>>4], digits[v&15])
+	}
+	return b
+}
+
+// strings sets a list column of the current row to the values and nulls up to n of them.
+func (s *stage) strings(column, maxDef int, values []string, n int) {
+	c := &s.cols[column]
+	if c.rows < s.rows {
+		s.pad(c, s.rows)
+	}
+	rep := 0
+	for i := range n {
+		if i < len(values) {
+			v := values[i]
+			if !utf8.ValidString(v) {
+				v = valid(v)
+			}
+			s.bytes += int64(len(v))
+			c.vals = append(c.vals, text(v).Level(rep, maxDef, 0))
+		} else {
+			c.vals = append(c.vals, parquet.NullValue().Level(rep, maxDef-1, 0))
+		}
+		rep = 1
+	}
+	c.rows++
+}
+
+// objects sets the columns of a list of objects, whose i-th object holds the i-th value of each.
+func (s *stage) objects(e *signal.Event, list int) {
+	columns := s.layout.lists[list].columns
+	n := 0
+	for _, column := range columns {
+		n = max(n, len(e.Strings(s.layout.columns[column].field)))
+	}
+	for _, column := range columns {
+		spec := &s.layout.columns[column]
+		s.strings(column, spec.maxDef, e.Strings(spec.field), n)
+	}
+}
+
+// extras sets the columns that no field stands for.
+func (s *stage) extras(e *signal.Event, lossless, masked bool) {
+	l := s.layout
+	if attrs := e.UnmappedAttrs(); len(attrs) > 0 {
+		s.groups.add(l.columns[l.at.key].group)
+		key, value := &s.cols[l.at.key], &s.cols[l.at.value]
+		s.pad(key, s.rows)
+		s.pad(value, s.rows)
+		for i, a := range attrs {
+			lossless = lossless && utf8.ValidString(a.Name) && utf8.ValidString(a.Value)
+			rep := min(i, 1)
+			key.vals = append(key.vals, text(valid(a.Name)).Level(rep, 2, 0))
+			value.vals = append(value.vals, text(valid(a.Value)).Level(rep, 3, 0))
+			s.bytes += int64(len(a.Name) + len(a.Value))
+		}
+		key.rows++
+		value.rows++
+	}
+	if masked {
+		column := l.at.masked
+		c := &s.cols[column]
+		s.pad(c, s.rows)
+		rep := 0
+		e.Each(func(f signal.Field) bool {
+			if e.IsMasked(f) {
+				c.vals = append(c.vals, text(f.Name()).Level(rep, 2, 0))
+				rep = 1
+			}
+			return true
+		})
+		c.rows++
+	}
+	if len(s.exact) > 0 {
+		from := len(s.arena)
+		s.arena = append(s.arena, s.exact...)
+		s.optional(l.at.exact, s.keep(from))
+	}
+	if !lossless {
+		from := len(s.arena)
+		s.arena = e.AppendFrame(s.arena)
+		s.bytes += int64(len(s.arena) - from)
+		s.optional(l.at.frame, s.keep(from))
+	}
+}
+
+func (s *stage) addExact(name string, rest int64) {
+	if len(s.exact) > 0 {
+		s.exact = append(s.exact, ' ')
+	}
+	s.exact = append(append(s.exact, name...), '=')
+	s.exact = strconv.AppendInt(s.exact, rest, 10)
+}
+
+// micros splits nanoseconds into whole microseconds, rounded down, and the rest.
+func micros(ns int64) (us, rest int64) {
+	us = ns / 1000
+	if rest = ns % 1000; rest < 0 {
+		us, rest = us-1, rest+1000
+	}
+	return us, rest
+}
+
+// valid replaces what is not UTF-8 by U+FFFD.
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
