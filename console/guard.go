@@ -175,7 +175,7 @@ func (s *Server) identify(r *http.Request) (Caller, credential, error) {
 		id, err := s.sources.Sessions.Token(r.Context(), strings.TrimSpace(token), clientOf(r))
 		return Caller{Identity: id}, byToken, err
 	}
-	c, err := r.Cookie(s.cookieName())
+	c, err := r.Cookie(s.CookieName())
 	if err != nil || c.Value == "" || len(c.Value) > 512 || s.sources.Sessions == nil {
 		return Caller{}, byNothing, nil
 	}

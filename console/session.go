@@ -17,9 +17,9 @@ const (
 	maxFlash     = 300
 )
 
-// cookieName names the port too: browsers do not keep cookies of ports apart, and
+// CookieName returns the name of the session cookie. It names the port too: browsers do not keep cookies of ports apart, and
 // two nodes on one machine must not sign each other's people out.
-func (s *Server) cookieName() string { return "__Host-testudo-" + s.port }
+func (s *Server) CookieName() string { return "__Host-testudo-" + s.port }
 
 // SignIn checks name and password, and starts the session with the answer's cookie.
 func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, name, password string) (Session, error) {
@@ -90,11 +90,11 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, ses Session, err 
 	}
 	s.metrics.signIns.WithLabelValues("ok").Inc()
 	// Whoever was signed in here before is no longer: the cookie has room for one.
-	if old, err := r.Cookie(s.cookieName()); err == nil && old.Value != ses.Token {
+	if old, err := r.Cookie(s.CookieName()); err == nil && old.Value != ses.Token {
 		_ = s.sources.Sessions.SignOut(r.Context(), old.Value)
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: s.cookieName(), Value: ses.Token, Path: "/", Secure: true, HttpOnly: true,
+		Name: s.CookieName(), Value: ses.Token, Path: "/", Secure: true, HttpOnly: true,
 		SameSite: http.SameSiteStrictMode, MaxAge: max(1, int(ses.Expires.Sub(s.now()).Seconds())),
 	})
 	return ses, nil
@@ -102,12 +102,12 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, ses Session, err 
 
 // SignOut ends the session and takes the cookie away.
 func (s *Server) SignOut(w http.ResponseWriter, r *http.Request) error {
-	if c, err := r.Cookie(s.cookieName()); err == nil && s.sources.Sessions != nil {
+	if c, err := r.Cookie(s.CookieName()); err == nil && s.sources.Sessions != nil {
 		if err := s.sources.Sessions.SignOut(r.Context(), c.Value); err != nil {
 			return err
 		}
 	}
-	http.SetCookie(w, &http.Cookie{Name: s.cookieName(), Path: "/", Secure: true, HttpOnly: true,
+	http.SetCookie(w, &http.Cookie{Name: s.CookieName(), Path: "/", Secure: true, HttpOnly: true,
 		SameSite: http.SameSiteStrictMode, MaxAge: -1})
 	// Pages of the session must not come back by the browser's back button.
 	w.Header().Set("Clear-Site-Data", `"cache"`)
@@ -133,14 +133,14 @@ func (s *Server) SetFlash(w http.ResponseWriter, text string) {
 		text = strings.ToValidUTF8(text[:maxFlash], "") + "…"
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: s.cookieName() + "-flash", Value: base64.RawURLEncoding.EncodeToString([]byte(text)), Path: "/",
+		Name: s.CookieName() + "-flash", Value: base64.RawURLEncoding.EncodeToString([]byte(text)), Path: "/",
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: 60,
 	})
 }
 
 // TakeFlash returns the sentence that the page before left, once.
 func (s *Server) TakeFlash(w http.ResponseWriter, r *http.Request) string {
-	c, err := r.Cookie(s.cookieName() + "-flash")
+	c, err := r.Cookie(s.CookieName() + "-flash")
 	if err != nil {
 		return ""
 	}
