@@ -4,6 +4,7 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common"
 	celast "github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
@@ -29,7 +30,8 @@ func newEnv() (*cel.Env, error) {
 	opts := []cel.EnvOption{
 		cel.StdLib(),
 		cel.ClearMacros(),
-		cel.Macros(cel.ExistsMacro, cel.AllMacro, cel.ExistsOneMacro, cel.FilterMacro, cel.GlobalMacro("has", 1, expandHas)),
+		cel.Macros(cel.ExistsMacro, cel.AllMacro, cel.ExistsOneMacro, cel.FilterMacro, cel.GlobalMacro("has", 1, expandHas),
+			cel.GlobalMacro("request", 0, expandRequest), cel.GlobalMacro("response", 0, expandResponse)),
 		cel.CrossTypeNumericComparisons(true),
 		cel.HomogeneousAggregateLiterals(),
 		cel.DefaultUTCTimeZone(true),
@@ -131,6 +133,25 @@ func expandHas(eh cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (cela
 		return nil, eh.NewError(root.ID(), unknownField(name))
 	}
 	return eh.NewIdent(hasPrefix + name), nil
+}
+
+// expandRequest turns request() into what holds for a request that waits for a verdict:
+// it has no event before it, which a response has, and the edge has not refused it
+// already. Without it a rule would count a response, or a request of a client
+// that is blocked, once more.
+func expandRequest(eh cel.MacroExprFactory, _ celast.Expr, _ []celast.Expr) (celast.Expr, *common.Error) {
+	refused := eh.NewCall(operators.In, eh.NewIdent(signal.FieldEdgeError.Name()),
+		eh.NewList(eh.NewLiteral(types.String("blocklist")), eh.NewLiteral(types.String("malformed"))))
+	return eh.NewCall(operators.LogicalAnd, caused(eh, operators.Equals), eh.NewCall(operators.LogicalNot, refused)), nil
+}
+
+// expandResponse turns response() into what holds for the answer to a request.
+func expandResponse(eh cel.MacroExprFactory, _ celast.Expr, _ []celast.Expr) (celast.Expr, *common.Error) {
+	return caused(eh, operators.NotEquals), nil
+}
+
+func caused(eh cel.MacroExprFactory, op string) celast.Expr {
+	return eh.NewCall(op, eh.NewIdent(signal.FieldMetadataCorrelationUID.Name()), eh.NewLiteral(types.String("")))
 }
 
 // dotted returns the name that a chain of selections writes, and the identifier it begins

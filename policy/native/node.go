@@ -111,6 +111,12 @@ type present signal.Field
 func (n present) eval(e *signal.Event, _ string) answer { return answerOf(e.Has(signal.Field(n))) }
 func (n present) cost() int                             { return 1 }
 
+// first is metadata.correlation_uid == "", without making the id's text.
+type first struct{}
+
+func (first) eval(e *signal.Event, _ string) answer { return answerOf(e.Parent.IsZero()) }
+func (first) cost() int                             { return 1 }
+
 // order is an operator that compares.
 type order uint8
 
@@ -354,23 +360,27 @@ func (n *listHas) cost() int { return 4 }
 
 // loop is list.exists(x, body), or list.all(x, body) where every is set.
 type loop struct {
-	field signal.Field // 0 for literal
-	items []string     // the literal
+	field signal.Field // a list field; 0 for items
+	items []text       // a list that is written out, of literals and text fields
 	every bool
 	body  node
 }
 
 func (n *loop) eval(e *signal.Event, _ string) answer {
-	items := n.items
-	if n.field != 0 {
-		items = e.Strings(n.field)
-	}
 	decides, result := yes, no
 	if n.every {
 		decides, result = no, yes
 	}
-	for _, item := range items {
+	for _, item := range e.Strings(n.field) {
 		switch a := n.body.eval(e, item); a {
+		case decides:
+			return decides
+		case fault:
+			result = fault
+		}
+	}
+	for i := range n.items {
+		switch a := n.body.eval(e, n.items[i].raw(e, "")); a {
 		case decides:
 			return decides
 		case fault:

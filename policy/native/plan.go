@@ -25,7 +25,7 @@ type planner struct {
 // evaluator would not know the loop's variable.
 type scope struct {
 	name  string
-	items []string // of a literal list; nil for a field's
+	items []text // of a list that is written out; nil for a field's
 }
 
 // plan returns the nodes of an expression, with leaves where need be.
@@ -207,6 +207,14 @@ func (p *planner) compare(op order, a, b celast.Expr, sc *scope) node {
 	case len(y.steps) > 0:
 		x, y, op = y, x, op.mirrored()
 	}
+	if x.field == signal.FieldMetadataCorrelationUID && len(x.steps) == 0 && y.field == 0 && !y.elem && y.literal == "" {
+		switch op {
+		case equal:
+			return first{}
+		case unequal:
+			return not{first{}}
+		}
+	}
 	return &testText{val: x, op: textOp(op), arg: y}
 }
 
@@ -343,7 +351,7 @@ func (p *planner) textCall(name string, target, arg celast.Expr, sc *scope) node
 	case "icontains":
 		// lower(v).contains(lower(arg)): the argument is folded here.
 		switch {
-		case a.elem && sc.items != nil && !slices.ContainsFunc(sc.items, hasUpper):
+		case a.elem && sc.items != nil && !slices.ContainsFunc(sc.items, func(t text) bool { return t.field != 0 || hasUpper(t.literal) }):
 		case a.elem || a.field != 0:
 			return nil
 		default:
@@ -465,11 +473,14 @@ func (p *planner) loop(c celast.ComprehensionExpr) node {
 	if f, ok := p.field(c.IterRange(), nil); ok && f.Kind() == signal.KindStrings {
 		n.field = f
 	} else if c.IterRange().Kind() == celast.ListKind {
-		items, ok := stringLiterals(c.IterRange().AsList().Elements())
-		if !ok {
-			return nil
+		for _, el := range c.IterRange().AsList().Elements() {
+			item, ok := p.text(el, nil)
+			if !ok || len(item.steps) > 0 {
+				return nil
+			}
+			n.items = append(n.items, item)
 		}
-		n.items, sc.items = items, items
+		sc.items = n.items
 	} else {
 		return nil
 	}
