@@ -1,0 +1,126 @@
+package detect
+
+const (
+	maxName  = 80
+	maxValue = 1024
+	maxBlank = 40
+)
+
+// assignment is `name = value` as positions in a text.
+type assignment struct {
+	name, value, nameEnd, valueEnd int
+	quoted                         bool
+}
+
+func isName(c byte) bool { return isWord(c) || c == '-' || c == '.' }
+
+// nameAround widens a keyword's place to the whole name.
+func nameAround(b []byte, start, end int) (int, int) {
+	for limit := start - maxName; start > 0 && start > limit && isName(b[start-1]); {
+		start--
+	}
+	for limit := end + maxName; end < len(b) && end < limit && isName(b[end]); {
+		end++
+	}
+	return start, end
+}
+
+// readAssignment reads what follows a name. It takes time bounded by the limits above.
+func readAssignment(b []byte, name, nameEnd int) (a assignment, ok bool) {
+	a.name, a.nameEnd = name, nameEnd
+	i := nameEnd
+	for n := 0; i < len(b) && n < 3 && (b[i] == '"' || b[i] == '\'' || b[i] == ']' || b[i] == '\\' || b[i] == '`'); n++ {
+		i++
+	}
+	i = skipBlank(b, i)
+	if i >= len(b) {
+		return a, false
+	}
+	bare := true // may the value stand without quotes?
+	switch b[i] {
+	case '>':
+		return readElement(b, i+1, a)
+	case ':':
+		i++
+		if i < len(b) && b[i] == '=' {
+			i, bare = i+1, false
+		}
+	case '=':
+		i++
+		if i < len(b) && b[i] == '>' {
+			i, bare = i+1, false
+		}
+	default:
+		return a, false
+	}
+	if i < len(b) && (b[i] == '=' || b[i] == ':' || b[i] == '~') {
+		return a, false
+	}
+	i = skipBlank(b, i)
+	if i+1 < len(b) && (b[i+1] == '"' || b[i+1] == '\'') && (isWord(b[i]) || b[i] == '@' || b[i] == '\\') {
+		i++ // b"...", @"...", \"...
+	}
+	if i >= len(b) {
+		return a, false
+	}
+	if q := b[i]; q == '"' || q == '\'' || q == '`' {
+		a.quoted, a.value = true, i+1
+		for j := a.value; j < len(b) && j < a.value+maxValue; j++ {
+			switch b[j] {
+			case q:
+				a.valueEnd = j
+				if j > a.value && b[j-1] == '\\' {
+					a.valueEnd--
+				}
+				return a, a.valueEnd > a.value
+			case '\n', '\r', 0:
+				return a, false
+			}
+		}
+		return a, false
+	}
+	if !bare {
+		return a, false
+	}
+	return readBare(b, i, a)
+}
+
+// readElement reads the text of an XML element.
+func readElement(b []byte, i int, a assignment) (assignment, bool) {
+	a.value, a.quoted = i, true
+	for j := i; j < len(b) && j < i+maxValue; j++ {
+		if b[j] == '<' {
+			a.valueEnd = j
+			return a, j > i && j+1 < len(b) && b[j+1] == '/'
+		}
+		if b[j] < ' ' {
+			return a, false
+		}
+	}
+	return a, false
+}
+
+// readBare reads a value without quotes, as in environment files and YAML. One that a
+// bracket follows is a call or an index.
+func readBare(b []byte, i int, a assignment) (assignment, bool) {
+	a.value = i
+	j := i
+	for ; j < len(b) && j < i+maxValue; j++ {
+		switch b[j] {
+		case '(', '[', '{':
+			return a, false
+		case ' ', '\t', '\n', '\r', ',', ';', '"', '\'', '`', ')', ']', '}', '<', '>', '|', 0:
+			a.valueEnd = j
+			return a, j > i
+		}
+	}
+	a.valueEnd = j
+	return a, j > i && j == len(b)
+}
+
+func skipBlank(b []byte, i int) int {
+	for limit := i + maxBlank; i < len(b) && i < limit && (b[i] == ' ' || b[i] == '\t'); {
+		i++
+	}
+	return i
+}
