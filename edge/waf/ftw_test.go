@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -53,6 +54,17 @@ type ftwStage struct {
 	} `yaml:"output"`
 }
 
+// repeated is the one template function that the tests use.
+var repeated = regexp.MustCompile(`\{\{ "([^"]*)" \| repeat (\d+) \}\}`)
+
+func expand(s string) string {
+	return repeated.ReplaceAllStringFunc(s, func(m string) string {
+		part := repeated.FindStringSubmatch(m)
+		n, _ := strconv.Atoi(part[2])
+		return strings.Repeat(part[1], n)
+	})
+}
+
 // namedStages is one test with its name, as in "942100-1".
 type namedStages struct {
 	name   string
@@ -93,7 +105,7 @@ func (s *ftwStage) bytes() []byte {
 		}
 		return raw
 	}
-	method, uri, version := in.Method, in.URI, "HTTP/1.1"
+	method, uri, version := in.Method, expand(in.URI), "HTTP/1.1"
 	if method == "" {
 		method = "GET"
 	}
@@ -116,7 +128,7 @@ func (s *ftwStage) bytes() []byte {
 	}
 	data := ""
 	if in.Data != nil {
-		data = *in.Data
+		data = expand(*in.Data)
 	}
 	if in.Complete == nil || *in.Complete {
 		if data != "" && !has["content-type"] {
@@ -146,8 +158,10 @@ func exchange(addr string, raw []byte) (status, port int, err error) {
 	if _, err := conn.Write(raw); err != nil {
 		return 0, port, nil // refused while it was being sent
 	}
-	// Some tests announce a longer body than they send: let the server see the end.
-	_ = conn.(*net.TCPConn).CloseWrite()
+	// Some tests announce a longer body than they send: let the server see the end, but not
+	// before it had time to answer, for it takes a half-closed connection for a client that left.
+	end := time.AfterFunc(2*time.Second, func() { _ = conn.(*net.TCPConn).CloseWrite() })
+	defer end.Stop()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return 0, port, nil
