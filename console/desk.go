@@ -206,11 +206,7 @@ func (d *Desk) Doctor(ctx context.Context) ([]Check, error) {
 	if d.sources.System == nil {
 		return nil, unavailable("a system view")
 	}
-	checks, err := d.sources.System.Doctor(ctx)
-	if err == nil {
-		d.changed(TopicSystem)
-	}
-	return checks, err
+	return d.sources.System.Doctor(ctx)
 }
 
 func checkOrder(o *Order) error {

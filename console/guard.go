@@ -45,7 +45,7 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 	}
 	if _, taken := methods["/"]; !taken {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			s.refuse(w, r, &refused{http.StatusNotFound, "not-found", "there is nothing at this address", ""})
+			s.refuse(w, r, &refused{http.StatusNotFound, "not-found", "there is nothing at this address; /api/v1/openapi.json lists what there is for programs", ""})
 		})
 	}
 	cross := http.NewCrossOriginProtection()

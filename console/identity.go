@@ -48,6 +48,9 @@ func (r *Role) UnmarshalText(b []byte) error {
 	return err
 }
 
+// LocalAdmin is the person that "testudo console link" signs in.
+const LocalAdmin = "admin"
+
 // Kind is how an identity came to be known.
 type Kind string
 

@@ -206,7 +206,11 @@ func (o *sseWriter) write(b []byte) error {
 	if _, err := o.w.Write(b); err != nil {
 		return err
 	}
-	return o.control.Flush()
+	if err := o.control.Flush(); err != nil {
+		return err
+	}
+	// A deadline that passes between two writes would end an HTTP/2 stream.
+	return o.control.SetWriteDeadline(time.Time{})
 }
 
 // streams counts open streams by who has them.
