@@ -109,6 +109,9 @@ func (q *EventQuery) Match(e *signal.Event) bool {
 	if q.Route != "" && e.RecordedStr(signal.FieldEdgeRoute) != q.Route {
 		return false
 	}
+	if q.Method != "" && e.RecordedStr(signal.FieldHTTPRequestHTTPMethod) != q.Method {
+		return false
+	}
 	if q.Rule != "" && !slices.Contains(e.Strings(signal.FieldVerdictRules), q.Rule) {
 		return false
 	}

@@ -52,6 +52,7 @@ type EventQuery struct {
 	Decision  *signal.Decision
 	Client    netip.Prefix // of src_endpoint.ip
 	Route     string       // edge.route
+	Method    string       // http_request.http_method
 	Rule      string       // id of a rule that fired
 	Text      string       // in path, host, client, user agent, rule, reason; any case
 	Condition string       // as in a rule's when
@@ -118,7 +119,8 @@ type Order struct {
 type Overview struct {
 	Time     time.Time       `json:"time"`
 	Rates    []PlaneRate     `json:"rates"`    // events, one series per plane that runs
-	Blocked  Series          `json:"blocked"`  // requests denied
+	Requests Series          `json:"requests"` // requests that the edge judged
+	Blocked  Series          `json:"blocked"`  // of them, those denied; the same steps
 	Findings []SeverityCount `json:"findings"` // open ones, highest severity first
 	Actions  []signal.Action `json:"actions"`  // in force, the latest ten
 	InForce  int             `json:"in_force"` // how many there are

@@ -26,7 +26,7 @@ func (n node) Overview(context.Context) (console.Overview, error) {
 	now := w.Now()
 	start := now.Truncate(time.Minute).Add(-59 * time.Minute)
 	series := func() console.Series { return console.Series{Start: start, Step: 60, Values: make([]uint64, 60)} }
-	edge, own, blocked := series(), series(), series()
+	edge, own, requests, blocked := series(), series(), series(), series()
 	rules, clients, routes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	for _, e := range w.Log {
 		at := int(time.Unix(0, e.Time).Sub(start) / time.Minute)
@@ -35,6 +35,9 @@ func (n node) Overview(context.Context) (console.Overview, error) {
 		}
 		if e.Plane == signal.PlaneEdge {
 			edge.Values[at]++
+			if e.Parent.IsZero() {
+				requests.Values[at]++
+			}
 		} else {
 			own.Values[at]++
 		}
@@ -47,7 +50,7 @@ func (n node) Overview(context.Context) (console.Overview, error) {
 		clients[e.IP(signal.FieldSrcEndpointIP).String()]++
 		routes[cmp.Or(e.Str(signal.FieldEdgeRoute), "-")]++
 	}
-	o := console.Overview{Time: now, Blocked: blocked, Health: w.Health,
+	o := console.Overview{Time: now, Requests: requests, Blocked: blocked, Health: w.Health,
 		Rates: []console.PlaneRate{{Plane: signal.PlaneEdge, Now: 0.4, Series: edge}, {Plane: signal.PlaneTestudo, Now: 0.01, Series: own}},
 		Rules: top(rules), Clients: top(clients), Routes: top(routes)}
 	open := map[signal.Severity]int{}
