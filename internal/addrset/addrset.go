@@ -155,6 +155,12 @@ func (t *Table) Get(prefix netip.Prefix, id string) (Entry, bool) {
 	return Entry{}, false
 }
 
+// Hits returns how many look-ups were answered by what was added under that prefix and id.
+func (t *Table) Hits(prefix netip.Prefix, id string) uint64 {
+	e, _ := t.Get(prefix, id)
+	return e.Hits
+}
+
 // Sweep removes what has expired at that moment and returns how many entries that
 // were. It looks at the whole table.
 func (t *Table) Sweep(now time.Time) int {

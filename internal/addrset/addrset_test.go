@@ -68,6 +68,12 @@ func TestLookup(t *testing.T) {
 	if diff := cmp.Diff(want, entry, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
+	if n := table.Hits(netip.MustParsePrefix("203.0.113.7/32"), "one"); n != 3 {
+		t.Errorf("%d hits", n)
+	}
+	if n := table.Hits(netip.MustParsePrefix("203.0.113.7/32"), "two"); n != 0 {
+		t.Errorf("%d hits of nothing", n)
+	}
 	if e, ok := table.Peek(netip.MustParseAddr("203.0.113.7"), epoch); !ok || e.Hits != 3 {
 		t.Errorf("a peek counted: %+v", e)
 	}

@@ -19,7 +19,7 @@ type Store struct {
 	mu      sync.Mutex
 	actions map[string]signal.Action
 	err     error
-	left    int   // writes before err
+	left    int                 // writes before err
 	Writes  func(signal.Action) // hears of every write, if set before the first
 }
 
