@@ -254,8 +254,10 @@ func checkPrivateKey(text []byte, start, end int) outcome {
 	var clean []byte
 	body = bytes.ReplaceAll(bytes.ReplaceAll(body, []byte(`\n`), []byte("\n")), []byte(`\r`), nil)
 	for line := range bytes.Lines(body) {
-		line = bytes.Trim(line, " \t\r\n\"'+,\\#*/|;.")
+		line = bytes.Trim(line, " \t\r\n\"'`,\\#*|;")
+		line = bytes.TrimPrefix(line, []byte("// "))
 		switch {
+		case len(line) == 1: // what joins strings, + or a dot
 		case bytes.Contains(line, []byte(": ")): // armour headers
 		case len(line) == 5 && line[0] == '=': // the checksum of OpenPGP armour
 		default:

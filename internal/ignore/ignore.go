@@ -76,6 +76,13 @@ func (l *List) extend(dir, above string, content []byte) *List {
 
 // Match reports whether path, relative to the root and with slashes, is left out.
 func (l *List) Match(path string, isDir bool) bool {
+	out, _ := l.Decide(path, isDir)
+	return out
+}
+
+// Decide is Match that also tells whether any pattern matched, for those who
+// ask several lists in turn.
+func (l *List) Decide(path string, isDir bool) (out, matched bool) {
 	base := path[strings.LastIndexByte(path, '/')+1:]
 	for ; l != nil; l = l.parent {
 		rel := path
@@ -94,11 +101,11 @@ func (l *List) Match(path string, isDir bool) bool {
 				continue
 			}
 			if p.match(rel, base) {
-				return !p.negate
+				return !p.negate, true
 			}
 		}
 	}
-	return false
+	return false, false
 }
 
 func (p *pattern) match(rel, base string) bool {

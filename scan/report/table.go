@@ -1,0 +1,271 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// maxPlaces is how many places of one rule the table lists.
+const maxPlaces = 20
+
+type painter struct {
+	bytes.Buffer
+	Options
+}
+
+const (
+	bold  = "1"
+	dim   = "2"
+	green = "32"
+)
+
+func severityColor(s signal.Severity) string {
+	switch {
+	case s >= signal.SeverityCritical:
+		return "1;37;41"
+	case s == signal.SeverityHigh:
+		return "1;31"
+	case s == signal.SeverityMedium:
+		return "1;33"
+	}
+	return "1;36"
+}
+
+func (p *painter) paint(style, text string) string {
+	if !p.Color || text == "" {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+func (p *painter) line(text string) {
+	p.WriteString(strings.TrimRight(text, " "))
+	p.WriteByte('\n')
+}
+
+// writeTable groups the findings by severity and rule, so that what to do is said once.
+func writeTable(w io.Writer, r Result, o Options) error {
+	if o.Width <= 0 {
+		o.Width = 100
+	}
+	o.Width = max(o.Width, 40)
+	p := &painter{Options: o}
+	for from := 0; from < len(r.Findings); {
+		to := from + 1
+		for to < len(r.Findings) && r.Findings[to].Rule == r.Findings[from].Rule && r.Findings[to].Severity == r.Findings[from].Severity {
+			to++
+		}
+		p.group(r.Findings[from:to])
+		from = to
+	}
+	p.summary(r)
+	_, err := w.Write(p.Bytes())
+	return err
+}
+
+// group writes the findings of one rule.
+func (p *painter) group(findings []signal.Finding) {
+	first := &findings[0]
+	label := strings.ToUpper(first.Severity.String())
+	title := scan.Printable(first.Title)
+	head := fmt.Sprintf("%s %s %s", p.paint(severityColor(first.Severity), " "+label+" "), p.paint(bold, shorten(title, p.Width-len(label)-4)),
+		p.paint(dim, scan.Printable(first.Rule)))
+	if utf8.RuneCountInString(title)+len(label)+len(first.Rule)+5 > p.Width {
+		head = fmt.Sprintf("%s %s", p.paint(severityColor(first.Severity), " "+label+" "), p.paint(bold, shorten(title, p.Width-len(label)-3)))
+	}
+	p.line(head)
+	place := 0
+	for i := range findings[:min(len(findings), maxPlaces)] {
+		place = max(place, utf8.RuneCountInString(where(&findings[i])))
+	}
+	place = min(place, max(20, p.Width/2))
+	for i := range findings {
+		if i == maxPlaces {
+			p.line(p.paint(dim, fmt.Sprintf("    and %d more: --format json lists all", len(findings)-i)))
+			break
+		}
+		f := &findings[i]
+		at := shortenLeft(where(f), place)
+		rest := p.Width - place - 6
+		detail := shorten(scan.Printable(f.Location.Snippet), rest)
+		text := "    " + at + strings.Repeat(" ", place-utf8.RuneCountInString(at)+2) + detail
+		if proof := evidence(f, "proof"); proof != "" && utf8.RuneCountInString(detail)+len(proof)+4 <= rest {
+			text += p.paint(dim, "  ("+proof+")")
+		}
+		p.line(text)
+	}
+	for i, l := range wrap(scan.Printable(first.Fix), p.Width-9) {
+		lead := "         "
+		if i == 0 {
+			lead = "    " + p.paint(green, "Fix:") + " "
+		}
+		p.line(lead + l)
+	}
+	p.line("")
+}
+
+func where(f *signal.Finding) string {
+	s := scan.Printable(f.Location.Path)
+	if f.Location.Line > 0 {
+		s += ":" + strconv.Itoa(f.Location.Line)
+		if f.Location.Column > 0 {
+			s += ":" + strconv.Itoa(f.Location.Column)
+		}
+	}
+	return s
+}
+
+func evidence(f *signal.Finding, name string) string {
+	for _, e := range f.Evidence {
+		if e.Name == name {
+			return scan.Printable(e.Value)
+		}
+	}
+	return ""
+}
+
+// summary says how many, what was read and what was not.
+func (p *painter) summary(r Result) {
+	s := &r.Stats
+	read := fmt.Sprintf("%s in %s (%s, %s)", plural(s.Files, "file"), scan.Printable(r.Root), size(s.Bytes), duration(s.Elapsed))
+	if len(r.Findings) == 0 {
+		p.line(p.paint("1;"+green, "Nothing found.") + " Read " + read + ".")
+	} else {
+		counts := map[signal.Severity]uint64{}
+		for i := range r.Findings {
+			counts[r.Findings[i].Severity]++
+		}
+		var parts []string
+		for sev := signal.SeverityFatal; sev > signal.SeverityUnknown; sev-- {
+			if counts[sev] > 0 {
+				parts = append(parts, fmt.Sprintf("%s %s", group3(counts[sev]), sev))
+			}
+		}
+		p.line(p.paint(bold, plural(uint64(len(r.Findings)), "finding")) + ": " + strings.Join(parts, ", ") + ". Read " + read + ".")
+	}
+	for _, l := range leftOut(s) {
+		for i, part := range wrap(l, p.Width-4) {
+			p.line(p.paint(dim, strings.Repeat(" ", min(i, 1)*2)+part))
+		}
+	}
+	if s.Incomplete() {
+		for i, skip := range s.Skipped {
+			if i == 10 {
+				p.line(p.paint(dim, "    ..."))
+				break
+			}
+			p.line(p.paint(dim, "    "+shortenLeft(scan.Printable(skip.Path), p.Width/2)+": "+scan.Printable(skip.Reason)))
+		}
+	}
+}
+
+// leftOut puts the counters into sentences; those that are zero say nothing.
+func leftOut(s *scan.Stats) []string {
+	var quiet, missed []string
+	add := func(list *[]string, n uint64, format string) {
+		if n > 0 {
+			*list = append(*list, fmt.Sprintf(format, group3(n)))
+		}
+	}
+	add(&quiet, s.Quiet, "%s of low confidence (--confidence low shows them)")
+	add(&quiet, s.Known, "%s known from the baseline")
+	add(&quiet, s.Allowed, "%s allowed by a comment")
+	add(&missed, s.TooLarge, "%s too large (--max-file-size)")
+	add(&missed, s.Unreadable, "%s unreadable")
+	add(&missed, s.TooDeep, "%s nested too deep")
+	add(&missed, s.Failed, "%s only in part")
+	var out []string
+	if len(quiet) > 0 {
+		out = append(out, "Not shown: "+strings.Join(quiet, ", ")+".")
+	}
+	if s.Dropped > 0 {
+		out = append(out, fmt.Sprintf("Dropped: %s findings above the limit.", group3(s.Dropped)))
+	}
+	if len(missed) > 0 {
+		out = append(out, "Not scanned: "+strings.Join(missed, ", ")+".")
+	}
+	return out
+}
+
+// shorten cuts at the end, shortenLeft at the beginning, to n columns with an ellipsis.
+func shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	return string(r[:max(n-1, 0)]) + "…"
+}
+
+func shortenLeft(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	return "…" + string(r[len(r)-max(n-1, 0):])
+}
+
+// wrap breaks a text at spaces.
+func wrap(s string, width int) []string {
+	var out []string
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			out = append(out, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		out = append(out, line)
+	}
+	return out
+}
+
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return group3(n) + " " + noun + "s"
+}
+
+// group3 writes a number with commas.
+func group3(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func size(n uint64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+func duration(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
