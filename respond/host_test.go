@@ -109,6 +109,7 @@ type stage struct {
 	ledger    *respondtest.Ledger
 	now       time.Time
 	published []signal.Action
+	metrics   *prometheus.Registry
 }
 
 func newStage(t testing.TB, change ...func(*respond.Config)) *stage {
@@ -124,13 +125,35 @@ func (s *stage) restart(t testing.TB, change ...func(*respond.Config)) {
 		f(&cfg)
 	}
 	s.door.locked = map[string]time.Time{}
+	s.metrics = prometheus.NewRegistry()
 	var err error
 	s.Host, err = respond.New(cfg, []respond.Part{s.door.part(), {Kind: "nowhere", Needs: respond.Needs{OS: []string{"plan9"}}, Default: 1, Max: 1, Responder: s.door}},
-		respond.Options{Store: s.store, Ledger: s.ledger, Now: func() time.Time { return s.now }, Metrics: prometheus.NewRegistry(),
+		respond.Options{Store: s.store, Ledger: s.ledger, Now: func() time.Time { return s.now }, Metrics: s.metrics,
 			Publish: func(a signal.Action) { s.published = append(s.published, a) }})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// metric returns the sum of a metric where a label has that value.
+func (s *stage) metric(t testing.TB, name, label string) (sum float64) {
+	t.Helper()
+	families, err := s.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			wanted := label == ""
+			for _, l := range m.GetLabel() {
+				wanted = wanted || l.GetValue() == label
+			}
+			if f.GetName() == name && wanted {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 func lock(target string, change ...func(*respond.Request)) respond.Request {
@@ -173,8 +196,8 @@ func TestOrderAndUndo(t *testing.T) {
 	if diff := cmp.Diff(want, s.stored(a.ID)); diff != "" {
 		t.Error("the state has", diff)
 	}
-	if !s.door.isLocked("front") {
-		t.Error("not in force")
+	if !s.door.isLocked("front") || s.metric(t, "testudo_respond_active_actions", "") != 1 || s.metric(t, "testudo_respond_orders_total", "done") != 1 {
+		t.Error("not in force, or not counted")
 	}
 	s.now = s.now.Add(time.Minute)
 	s.door.hits = 7
@@ -317,130 +340,6 @@ func TestSameTargetLastsLonger(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
-	broken := errors.New("disk full")
-	s := newStage(t)
-	s.ledger.Fail(broken)
-	if _, err := s.Order(ctx, lock("front")); !errors.Is(err, broken) || !strings.Contains(err.Error(), "was not done") {
-		t.Errorf("no ledger: %v", err)
-	}
-	s.ledger.Fail(nil)
-	if s.door.world() != "" || len(s.store.All()) != 0 || len(s.published) != 0 {
-		t.Error("no ledger, and yet something was done")
-	}
-	s = newStage(t)
-	s.mustOrder(t, lock("back")) // the state is read
-	s.store.Fail(broken)
-	if _, err := s.Order(ctx, lock("front")); !errors.Is(err, broken) || !strings.Contains(err.Error(), "was not done") {
-		t.Errorf("no state: %v", err)
-	}
-	if s.door.isLocked("front") || s.Active() != 1 || len(s.published) != 1 {
-		t.Error("no state, and yet something was done")
-	}
-	if got := s.ledger.Lines(); got[len(got)-1] != "system lock.fail front" {
-		t.Errorf("the ledger does not say that it failed: %v", got)
-	}
-	a := s.List()[0]
-	if _, err := s.Order(ctx, lock("back", func(r *respond.Request) { r.For = time.Hour })); !errors.Is(err, broken) {
-		t.Errorf("longer without state: %v", err)
-	}
-	if got := s.List()[0]; !got.Until.Equal(a.Until) {
-		t.Error("it lasts longer")
-	}
-	s.store.Fail(nil)
-	s.door.apply = errors.New("stuck")
-	f, err := s.Order(ctx, lock("front"))
-	if err == nil || f.State != signal.ActionFailed || f.Error != "stuck" || s.stored(f.ID).State != signal.ActionFailed || s.Active() != 1 {
-		t.Errorf("%+v %v", f, err)
-	}
-	if _, err := s.Order(ctx, lock("back", func(r *respond.Request) { r.For = time.Hour })); err == nil || !s.stored(a.ID).Until.Equal(a.Until) {
-		t.Errorf("longer though stuck: %v", err)
-	}
-	s.door.apply = nil
-	s.mustOrder(t, lock("front"))
-}
-
-func TestLiftingIsAlwaysPossible(t *testing.T) {
-	broken := errors.New("disk full")
-	s := newStage(t)
-	a, b := s.mustOrder(t, lock("front")), s.mustOrder(t, lock("back"))
-	s.store.Fail(broken)
-	s.ledger.Fail(broken)
-	u, err := s.Undo(ctx, a.ID, "person:ann", "mistake")
-	if !errors.Is(err, respond.ErrUnrecorded) || u.State != signal.ActionUndone || s.door.isLocked("front") {
-		t.Fatalf("%+v %v", u, err)
-	}
-	if got, err := s.Get(ctx, a.ID); err != nil || got.State != signal.ActionUndone {
-		t.Errorf("what is owed is not shown: %+v %v", got, err)
-	}
-	s.now = b.Until
-	if n, err := s.Expire(ctx); n != 1 || !errors.Is(err, respond.ErrUnrecorded) {
-		t.Errorf("expiry: %d %v", n, err)
-	}
-	if h := s.Health(); h.Owed != 4 || len(h.Degraded) != 1 || s.door.world() != "" {
-		t.Errorf("%+v, in force %q", h, s.door.world())
-	}
-	s.ledger.Fail(nil)
-	s.store.Fail(nil)
-	if _, err := s.Expire(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if h := s.Health(); h.Owed != 0 || len(h.Degraded) != 0 {
-		t.Errorf("%+v", h)
-	}
-	if s.stored(a.ID).State != signal.ActionUndone || s.stored(b.ID).State != signal.ActionExpired {
-		t.Errorf("%+v", s.store.All())
-	}
-	entries := s.ledger.Entries()
-	if len(entries) != 4 || entries[2].Verb != "lock.undo" || entries[2].Actor != "person:ann" || entries[2].Detail["at"] != "2026-03-01T12:00:00Z" {
-		t.Errorf("%+v", entries[2:])
-	}
-}
-
-func TestOlderDebtsDoNotComeBack(t *testing.T) {
-	broken := errors.New("disk full")
-	s := newStage(t)
-	a := s.mustOrder(t, lock("front"))
-	// Making it longer fails half way: the old limit is owed to the state.
-	s.store.FailAfter(1, broken)
-	s.door.apply = errors.New("stuck")
-	if _, err := s.Order(ctx, lock("front", func(r *respond.Request) { r.For = time.Hour })); err == nil || s.Health().Owed != 1 {
-		t.Errorf("%v, %d owed", err, s.Health().Owed)
-	}
-	s.door.apply = nil
-	s.store.Fail(nil)
-	if _, err := s.Undo(ctx, a.ID, "person:ann", ""); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Expire(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.stored(a.ID); got.State != signal.ActionUndone {
-		t.Errorf("%+v came back", got)
-	}
-}
-
-func TestUndoThatFailsKeepsItInForce(t *testing.T) {
-	s := newStage(t)
-	a := s.mustOrder(t, lock("front"))
-	s.door.undo = errors.New("jammed")
-	if _, err := s.Undo(ctx, a.ID, "person:ann", ""); err == nil || errors.Is(err, respond.ErrUnrecorded) || s.Active() != 1 {
-		t.Errorf("%v", err)
-	}
-	s.now = a.Until
-	if n, err := s.Expire(ctx); n != 0 || err == nil {
-		t.Errorf("%d %v", n, err)
-	}
-	s.door.undo = nil
-	if n, err := s.Expire(ctx); n != 0 || err != nil {
-		t.Errorf("tried again at once: %d %v", n, err)
-	}
-	s.now = s.now.Add(5 * time.Second)
-	if n, err := s.Expire(ctx); n != 1 || err != nil || s.stored(a.ID).State != signal.ActionExpired {
-		t.Errorf("%d %v", n, err)
-	}
-}
-
 func TestRestart(t *testing.T) {
 	s := newStage(t)
 	short := s.mustOrder(t, lock("short", func(r *respond.Request) { r.For = time.Minute }))
@@ -497,77 +396,6 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-func TestBudgets(t *testing.T) {
-	s := newStage(t, func(c *respond.Config) { c.RulePerMinute, c.GroupPerMinute = 6, 3 })
-	order := func(target string) error {
-		_, err := s.Order(ctx, lock(target, rule))
-		return err
-	}
-	for i := range 5 { // one network: three, then no more
-		if err := order(fmt.Sprintf("a%d", i)); (i >= 3) != errors.Is(err, respond.ErrBudget) {
-			t.Errorf("a%d: %v", i, err)
-		}
-	}
-	for i, name := range []string{"b1", "c1", "d1", "e1", "f1"} { // what one was denied is there for the others
-		if err := order(name); (i >= 3) != errors.Is(err, respond.ErrBudget) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := s.Order(ctx, lock("g1", func(r *respond.Request) { r.Actor = "rule:other" })); err != nil {
-		t.Errorf("another rule: %v", err)
-	}
-	s.mustOrder(t, lock("a4")) // a person has no budget
-	h := s.Health()
-	if len(h.Dropped) != 1 || h.Dropped[0].Count != 4 || h.Dropped[0].Rule != "rule:edge.waf" || len(h.Degraded) != 1 {
-		t.Errorf("%+v", h)
-	}
-	s.now = s.now.Add(time.Minute)
-	if err := order("a9"); err != nil {
-		t.Errorf("a minute later: %v", err)
-	}
-	s.now = s.now.Add(time.Hour)
-	if h := s.Health(); len(h.Degraded) != 0 {
-		t.Errorf("an hour later: %+v", h)
-	}
-}
-
-func TestManyNetworksShareTheRest(t *testing.T) {
-	s := newStage(t, func(c *respond.Config) { c.RulePerMinute, c.GroupPerMinute = 1_000_000, 1 })
-	dropped := 0
-	for i := range 5000 {
-		if err := s.Take(fmt.Sprintf("network %d", i)); err != nil {
-			dropped++
-		}
-	}
-	if dropped != 5000-4096-1 {
-		t.Errorf("%d dropped", dropped)
-	}
-}
-
-func TestBoundsOnWhatIsInForce(t *testing.T) {
-	s := newStage(t, func(c *respond.Config) { c.MaxActive, c.MaxAutomatic = 3, 2 })
-	for i, c := range []struct {
-		r    respond.Request
-		want error
-	}{
-		{lock("a", rule), nil}, {lock("b", rule), nil}, {lock("c", rule), respond.ErrBudget},
-		{lock("d"), nil}, {lock("e"), respond.ErrRefused},
-	} {
-		if _, err := s.Order(ctx, c.r); !errors.Is(err, c.want) {
-			t.Errorf("%d: %v", i, err)
-		}
-	}
-	if len(s.List()) != 3 || s.Active() != 3 || len(s.Health().Dropped) != 1 {
-		t.Errorf("%+v %+v", s.List(), s.Health())
-	}
-	for _, a := range s.List() {
-		if _, err := s.Undo(ctx, a.ID, "person:ann", ""); err != nil {
-			t.Error(err)
-		}
-	}
-	s.mustOrder(t, lock("c", rule))
-}
-
 func TestRunEndsActionsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -613,31 +441,6 @@ func TestRunEndsActionsInTime(t *testing.T) {
 			t.Errorf("after the run: %+v", got)
 		}
 	})
-}
-
-func TestQueueIsBounded(t *testing.T) {
-	s := newStage(t, func(c *respond.Config) { c.Queue = 2 })
-	for i, want := range []bool{true, true, false} {
-		if got := s.Submit(lock(fmt.Sprintf("q%d", i), rule)); got != want {
-			t.Errorf("%d: %v", i, got)
-		}
-	}
-	if !s.Submit(lock("q1", rule)) {
-		t.Error("what waits already is not taken for queued")
-	}
-	if h := s.Health(); h.QueueFull != 1 || h.Queued != 2 {
-		t.Errorf("%+v", h)
-	}
-}
-
-func TestARequestThatGoesAwayIsNotCutInTwo(t *testing.T) {
-	s := newStage(t)
-	c, cancel := context.WithCancel(ctx)
-	s.store.Writes = func(signal.Action) { cancel() }
-	a, err := s.Order(c, lock("front"))
-	if err != nil || !s.door.isLocked("front") || s.stored(a.ID).State != signal.ActionActive {
-		t.Errorf("%+v %v", a, err)
-	}
 }
 
 // Whatever is ordered, lifted and left to end, in whatever order and with whatever restarts: what
@@ -692,34 +495,4 @@ func TestForceAndStateAgree(t *testing.T) {
 			rt.Fatalf("%d are listed, %d in the state", s.Active(), len(want))
 		}
 	})
-}
-
-func TestConfig(t *testing.T) {
-	for want, change := range map[string]func(*respond.Config){
-		"":                 func(*respond.Config) {},
-		"max_active":       func(c *respond.Config) { c.MaxActive = 0 },
-		"max_automatic":    func(c *respond.Config) { c.MaxAutomatic = c.MaxActive + 1 },
-		"rule_per_minute":  func(c *respond.Config) { c.RulePerMinute = -1 },
-		"group_per_minute": func(c *respond.Config) { c.GroupPerMinute = 0 },
-		"queue":            func(c *respond.Config) { c.Queue = 1 << 30 },
-		"refusal_every":    func(c *respond.Config) { c.RefusalEvery = 0 },
-	} {
-		c := respond.DefaultConfig()
-		change(&c)
-		if err := c.Validate(); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
-		}
-	}
-	ok := newDoor().part()
-	for name, parts := range map[string][]respond.Part{
-		"two of a kind": {ok, ok},
-		"no kind":       {{Default: 1, Max: 1, Responder: newDoor()}},
-		"odd kind":      {{Kind: "Lock it", Default: 1, Max: 1, Responder: newDoor()}},
-		"no limit":      {{Kind: "lock", Responder: newDoor()}},
-		"no responder":  {{Kind: "lock", Default: 1, Max: 1}},
-	} {
-		if _, err := respond.New(respond.DefaultConfig(), parts, respond.Options{Store: respondtest.NewStore(), Ledger: respondtest.NewLedger()}); err == nil {
-			t.Errorf("%s is taken", name)
-		}
-	}
 }

@@ -79,7 +79,7 @@ func TestContract(t *testing.T) {
 func TestTargets(t *testing.T) {
 	b := newResponder(t, addrset.New(10), &traffic{}, func(c *block.Config) {
 		c.Never = []string{"203.0.113.66", "2001:db8:5:5::1"}
-		c.AllowPrivate = []string{"127.0.0.66", "10.1.0.0/16", "fd00:1::/32"}
+		c.AllowPrivate = []string{"127.0.0.66", "10.1.0.0/16", "10.2.0.0/16", "fd00:1::/32"}
 	})
 	for _, c := range []struct {
 		r         respond.Request
@@ -121,6 +121,7 @@ func TestTargets(t *testing.T) {
 		{r: person("2001:db7::/32"), target: "2001:db7::/32", addresses: "2^96"},
 		{r: person("2001:db8::1"), target: "2001:db8::1", addresses: "1"}, // a person says what is meant
 		{r: person("10.0.0.0/8"), target: "10.0.0.0/8", addresses: "16777216", refusal: "is part of a private network", forceable: true},
+		{r: person("10.2.0.0/15"), target: "10.2.0.0/15", addresses: "131072", refusal: "a private network", forceable: true}, // half of it is allowed
 		{r: person("10.1.2.0/24"), target: "10.1.2.0/24", addresses: "256"},
 	} {
 		p, err := b.Plan(ctx, c.r)
