@@ -51,8 +51,12 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 		s.id(r, p.value)
 	}
 	s.known(pairs, "a rule", ruleKeys...)
+	misspelt := make(map[string]bool) // one problem, not two
+	for _, p := range pairs {
+		misspelt[policy.Nearest(p.key, ruleKeys)] = true
+	}
 	for _, key := range []string{"id", "title", "severity", "on", "when", "then"} {
-		if _, ok := by[key]; !ok {
+		if _, ok := by[key]; !ok && !misspelt[key] {
 			s.problem(begin, requiredHint(key), "the rule has no %q", key)
 		}
 	}

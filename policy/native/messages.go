@@ -42,6 +42,8 @@ func syntaxMessage(text string) (message, hint string) {
 	switch {
 	case strings.Contains(text, "token recognition error at: '="):
 		hint = "write == to compare"
+	case strings.Contains(text, "token recognition error at: '#'"):
+		hint = "write a comment as // here, or with # outside of the condition"
 	case strings.Contains(text, "'and'"):
 		hint = "write && for and"
 	case strings.Contains(text, "'or'"):

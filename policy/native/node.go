@@ -99,11 +99,11 @@ func (n not) eval(e *signal.Event, elem string) answer {
 
 func (n not) cost() int { return n.part.cost() }
 
-// flag is a boolean field.
-type flag signal.Field
+// boolField is a boolean field.
+type boolField signal.Field
 
-func (n flag) eval(e *signal.Event, _ string) answer { return answerOf(e.Bool(signal.Field(n))) }
-func (n flag) cost() int                             { return 1 }
+func (n boolField) eval(e *signal.Event, _ string) answer { return answerOf(e.Bool(signal.Field(n))) }
+func (n boolField) cost() int                             { return 1 }
 
 // present is has(field).
 type present signal.Field

@@ -66,7 +66,7 @@ func (p *planner) node(e celast.Expr, sc *scope) node {
 			return present(f)
 		}
 		if f, ok := p.field(e, sc); ok && f.Kind() == signal.KindBool {
-			return flag(f)
+			return boolField(f)
 		}
 	case celast.ComprehensionKind:
 		if sc == nil {

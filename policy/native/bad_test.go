@@ -1,0 +1,50 @@
+package native
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/testudo-sec/testudo/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestBad compares what is said about bad rules with the file beside each.
+func TestBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	d := New(Actions()...)
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules, problems := d.Compile([]policy.File{{Name: filepath.Base(path), Text: text}})
+			if len(rules) > 0 || len(problems) == 0 {
+				t.Errorf("%d rules and %d problems", len(rules), len(problems))
+			}
+			got := problems.Error() + "\n"
+			golden := strings.TrimSuffix(path, ".yaml") + ".txt"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("problems differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
