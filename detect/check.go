@@ -257,7 +257,7 @@ func checkPrivateKey(text []byte, start, end int) outcome {
 		line = bytes.Trim(line, " \t\r\n\"'`,\\#*|;")
 		line = bytes.TrimPrefix(line, []byte("// "))
 		switch {
-		case len(line) == 1: // what joins strings, + or a dot
+		case len(line) == 1, string(line) == "//": // what joins strings, or an empty comment
 		case bytes.Contains(line, []byte(": ")): // armour headers
 		case len(line) == 5 && line[0] == '=': // the checksum of OpenPGP armour
 		default:
