@@ -47,7 +47,7 @@ func (s *Server) peopleRoutes() []Route {
 				all, err := s.sources.People.People(r.Context())
 				return Page[Person]{Items: all}, err
 			}),
-		call(post, v1+"/people/links", RoleAdmin, says{id: "invite", summary: "Make a one-time sign-in link", tag: "people", status: http.StatusCreated},
+		call(post, v1+"/people", RoleAdmin, says{id: "invite", summary: "Make a one-time sign-in link", tag: "people", status: http.StatusCreated},
 			func(r *http.Request, _ http.ResponseWriter, in linkIn) (Invitation, error) {
 				if in.Body.Role == RoleNone {
 					in.Body.Role = RoleViewer

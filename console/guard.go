@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -24,26 +25,23 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 		}
 	}()
 	mux := http.NewServeMux()
-	methods := make(map[string][]string)
+	byPath := make(map[string]map[string]http.Handler)
 	for _, rt := range routes {
 		if rt.Handler == nil || rt.Method == "" || !strings.HasPrefix(rt.Path, "/") {
 			return nil, fmt.Errorf("console: route %q %q is incomplete", rt.Method, rt.Path)
 		}
-		mux.Handle(rt.Method+" "+rt.Path, s.guard(rt))
-		methods[rt.Path] = append(methods[rt.Path], rt.Method)
-		if rt.Method == http.MethodGet {
-			methods[rt.Path] = append(methods[rt.Path], http.MethodHead)
+		methods := byPath[rt.Path]
+		if methods == nil {
+			methods = make(map[string]http.Handler)
+			byPath[rt.Path] = methods
+			mux.Handle(rt.Path, s.byMethod(methods))
 		}
+		if methods[rt.Method] != nil {
+			return nil, fmt.Errorf("console: route %s %s stands twice", rt.Method, rt.Path)
+		}
+		methods[rt.Method] = s.guard(rt)
 	}
-	for path, allowed := range methods {
-		slices.Sort(allowed)
-		list := strings.Join(allowed, ", ")
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", list)
-			s.refuse(w, r, &refused{http.StatusMethodNotAllowed, "method", r.Method + " is not answered here, only " + list, ""})
-		})
-	}
-	if _, taken := methods["/"]; !taken {
+	if byPath["/"] == nil {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			s.refuse(w, r, &refused{http.StatusNotFound, "not-found", "there is nothing at this address; /api/v1/openapi.json lists what there is for programs", ""})
 		})
@@ -72,6 +70,29 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
 		mux.ServeHTTP(rec, r)
 	}), nil
+}
+
+// byMethod answers the methods of one path, and 405 to others. ServeMux would do so too, but
+// not in our words, and it takes a path of one method beside a pattern of another for
+// a clash.
+func (s *Server) byMethod(methods map[string]http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if h := methods[method]; h != nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		allowed := slices.Sorted(maps.Keys(methods))
+		if methods[http.MethodGet] != nil {
+			allowed = append(allowed, http.MethodHead)
+		}
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		s.refuse(w, r, &refused{http.StatusMethodNotAllowed, "method", "only " + list + " is answered here", ""})
+	})
 }
 
 // finish counts the request, and ends a panic in it: logged without anything

@@ -53,6 +53,7 @@ type Server struct {
 	openapi []byte
 	hunts   chan struct{} // searches running
 	proofs  chan struct{} // verifications running
+	beat    time.Duration // how often streams ask whether their session holds
 
 	https *http.Server
 	local *http.Server
@@ -88,7 +89,7 @@ func New(cfg Config, sources Sources, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, sources: sources, log: deps.Logger, ui: deps.UI, gather: deps.Gatherer, dir: deps.Dir, now: deps.Now,
 		metrics: m, hub: newHub(),
-		hunts: make(chan struct{}, 4), proofs: make(chan struct{}, 1),
+		hunts: make(chan struct{}, 4), proofs: make(chan struct{}, 1), beat: streamBeat,
 		streams: streams{total: cfg.MaxStreams, each: cfg.MaxStreamsPerIdentity, open: make(map[string]int)},
 	}
 	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL}

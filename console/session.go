@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 )
 
 const (
@@ -201,6 +200,3 @@ func userAgent(r *http.Request) string {
 	}
 	return strings.ToValidUTF8(ua, "�")
 }
-
-// retryAt is how often a stream asks again whether its session still holds.
-const retryAt = 5 * time.Second

@@ -15,6 +15,7 @@ import (
 const (
 	streamPace      = 50 * time.Millisecond // at most 20 updates a second
 	streamHeartbeat = 15 * time.Second
+	streamBeat      = 5 * time.Second  // how often a stream asks whether its session still holds
 	streamWrite     = 10 * time.Second // a client that takes longer for one update is cut off
 	streamEvents    = 50               // events in one update; of more, the newest
 )
@@ -70,7 +71,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request, opt StreamO
 	u := Update{Lost: missed, Gap: !resumed || missed > 0}
 	var buf []*signal.Event
 	lastWrite := time.Now()
-	beat := time.NewTicker(retryAt)
+	beat := time.NewTicker(s.beat)
 	defer beat.Stop()
 	for {
 		events, lost, topics, wake, ended := rd.take(buf)

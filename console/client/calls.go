@@ -25,8 +25,7 @@ type Me struct {
 
 // Me asks the node who it takes the caller for.
 func (c *Client) Me(ctx context.Context) (Me, error) {
-	var m Me
-	return m, c.call(ctx, http.MethodGet, v1+"/me", nil, nil, &m)
+	return ask[Me](ctx, c, http.MethodGet, v1+"/me", nil, nil)
 }
 
 // Hunt searches and calls yield with each event's OCSF JSON, which is yield's for the time
@@ -74,14 +73,12 @@ func setTime(q url.Values, name string, t time.Time) {
 
 // Preview asks what an order would touch.
 func (c *Client) Preview(ctx context.Context, o console.Order) (signal.Radius, error) {
-	var r signal.Radius
-	return r, c.call(ctx, http.MethodPost, v1+"/actions/preview", nil, orderBody(o), &r)
+	return ask[signal.Radius](ctx, c, http.MethodPost, v1+"/actions/preview", nil, orderBody(o))
 }
 
 // Order has an action done.
 func (c *Client) Order(ctx context.Context, o console.Order) (signal.Action, error) {
-	var a signal.Action
-	return a, c.call(ctx, http.MethodPost, v1+"/actions", nil, orderBody(o), &a)
+	return ask[signal.Action](ctx, c, http.MethodPost, v1+"/actions", nil, orderBody(o))
 }
 
 func orderBody(o console.Order) console.OrderBody {
@@ -90,16 +87,14 @@ func orderBody(o console.Order) console.OrderBody {
 
 // Undo lifts an action.
 func (c *Client) Undo(ctx context.Context, id, reason string) (signal.Action, error) {
-	var a signal.Action
-	return a, c.call(ctx, http.MethodPost, v1+"/actions/"+url.PathEscape(id)+"/undo", nil, map[string]string{"reason": reason}, &a)
+	return ask[signal.Action](ctx, c, http.MethodPost, v1+"/actions/"+url.PathEscape(id)+"/undo", nil, map[string]string{"reason": reason})
 }
 
 // Actions lists a page of actions, newest first.
 func (c *Client) Actions(ctx context.Context, q console.ActionQuery) (console.Page[signal.Action], error) {
 	query := values("state", string(q.State), "kind", q.Kind, "target", q.Target, "cursor", q.Cursor)
 	setLimit(query, q.Limit)
-	var p console.Page[signal.Action]
-	return p, c.call(ctx, http.MethodGet, v1+"/actions", query, nil, &p)
+	return ask[console.Page[signal.Action]](ctx, c, http.MethodGet, v1+"/actions", query, nil)
 }
 
 // Findings lists a page of findings.
@@ -109,26 +104,23 @@ func (c *Client) Findings(ctx context.Context, q console.FindingQuery) (console.
 		query.Set("severity", q.Severity.String())
 	}
 	setLimit(query, q.Limit)
-	var p console.Page[signal.Finding]
-	return p, c.call(ctx, http.MethodGet, v1+"/findings", query, nil, &p)
+	return ask[console.Page[signal.Finding]](ctx, c, http.MethodGet, v1+"/findings", query, nil)
 }
 
 // Rules lists the rules in force.
 func (c *Client) Rules(ctx context.Context) ([]console.Rule, error) {
-	var p console.Page[console.Rule]
-	return p.Items, c.call(ctx, http.MethodGet, v1+"/rules", nil, nil, &p)
+	p, err := ask[console.Page[console.Rule]](ctx, c, http.MethodGet, v1+"/rules", nil, nil)
+	return p.Items, err
 }
 
 // Rule returns one rule with its text.
 func (c *Client) Rule(ctx context.Context, id string) (console.Rule, error) {
-	var r console.Rule
-	return r, c.call(ctx, http.MethodGet, v1+"/rules/"+url.PathEscape(id), nil, nil, &r)
+	return ask[console.Rule](ctx, c, http.MethodGet, v1+"/rules/"+url.PathEscape(id), nil, nil)
 }
 
 // RuleSet returns the state of the rules as a whole.
 func (c *Client) RuleSet(ctx context.Context) (console.RuleSet, error) {
-	var s console.RuleSet
-	return s, c.call(ctx, http.MethodGet, v1+"/ruleset", nil, nil, &s)
+	return ask[console.RuleSet](ctx, c, http.MethodGet, v1+"/ruleset", nil, nil)
 }
 
 // TestRules runs the tests of the rules in force, of one where id is not empty.
@@ -137,58 +129,50 @@ func (c *Client) TestRules(ctx context.Context, id string) (console.RuleReport, 
 	if id != "" {
 		path = v1 + "/rules/" + url.PathEscape(id) + "/test"
 	}
-	var r console.RuleReport
-	return r, c.call(ctx, http.MethodPost, path, nil, nil, &r)
+	return ask[console.RuleReport](ctx, c, http.MethodPost, path, nil, nil)
 }
 
 // ReloadRules has the node read its rules folder anew.
 func (c *Client) ReloadRules(ctx context.Context) (console.RuleSet, error) {
-	var s console.RuleSet
-	return s, c.call(ctx, http.MethodPost, v1+"/ruleset/reload", nil, nil, &s)
+	return ask[console.RuleSet](ctx, c, http.MethodPost, v1+"/ruleset/reload", nil, nil)
 }
 
 // System tells how the node runs.
 func (c *Client) System(ctx context.Context) (console.System, error) {
-	var s console.System
-	return s, c.call(ctx, http.MethodGet, v1+"/system", nil, nil, &s)
+	return ask[console.System](ctx, c, http.MethodGet, v1+"/system", nil, nil)
 }
 
 // Doctor has the node look at the machine.
 func (c *Client) Doctor(ctx context.Context) ([]console.Check, error) {
-	var p console.Page[console.Check]
-	return p.Items, c.call(ctx, http.MethodGet, v1+"/doctor", nil, nil, &p)
+	p, err := ask[console.Page[console.Check]](ctx, c, http.MethodGet, v1+"/doctor", nil, nil)
+	return p.Items, err
 }
 
 // LedgerEntries lists a page of ledger entries, newest first.
 func (c *Client) LedgerEntries(ctx context.Context, q console.LedgerQuery) (console.Page[console.LedgerEntry], error) {
 	query := values("actor", q.Actor, "verb", q.Verb, "subject", q.Subject, "cursor", q.Cursor)
 	setLimit(query, q.Limit)
-	var p console.Page[console.LedgerEntry]
-	return p, c.call(ctx, http.MethodGet, v1+"/ledger/entries", query, nil, &p)
+	return ask[console.Page[console.LedgerEntry]](ctx, c, http.MethodGet, v1+"/ledger/entries", query, nil)
 }
 
 // LedgerHead returns the newest signed head.
 func (c *Client) LedgerHead(ctx context.Context) (console.LedgerHead, error) {
-	var h console.LedgerHead
-	return h, c.call(ctx, http.MethodGet, v1+"/ledger/head", nil, nil, &h)
+	return ask[console.LedgerHead](ctx, c, http.MethodGet, v1+"/ledger/head", nil, nil)
 }
 
 // VerifyLedger has the node check its whole ledger.
 func (c *Client) VerifyLedger(ctx context.Context) (console.LedgerReport, error) {
-	var r console.LedgerReport
-	return r, c.call(ctx, http.MethodGet, v1+"/ledger/verify", nil, nil, &r)
+	return ask[console.LedgerReport](ctx, c, http.MethodGet, v1+"/ledger/verify", nil, nil)
 }
 
 // ConsoleLink makes a one-time sign-in link for this machine's admin.
 func (c *Client) ConsoleLink(ctx context.Context) (console.Invitation, error) {
-	var inv console.Invitation
-	return inv, c.call(ctx, http.MethodPost, v1+"/console/link", nil, nil, &inv)
+	return ask[console.Invitation](ctx, c, http.MethodPost, v1+"/console/link", nil, nil)
 }
 
 // Invite makes a one-time sign-in link for a person.
 func (c *Client) Invite(ctx context.Context, name string, role console.Role) (console.Invitation, error) {
-	var inv console.Invitation
-	return inv, c.call(ctx, http.MethodPost, v1+"/people/links", nil, map[string]any{"name": name, "role": role}, &inv)
+	return ask[console.Invitation](ctx, c, http.MethodPost, v1+"/people", nil, map[string]any{"name": name, "role": role})
 }
 
 func values(pairs ...string) url.Values {

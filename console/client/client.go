@@ -127,18 +127,22 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	return fmt.Errorf("control socket %s: %w", c.socket, err)
 }
 
-// call sends a request and reads the answer into out, where it is not nil.
+// call sends a request and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
 	resp, err := c.do(ctx, method, path, query, body)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if out == nil {
-		return nil
-	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
 		return fmt.Errorf("the node's answer to %s %s: %w", method, path, err)
 	}
 	return nil
+}
+
+// ask is call for answers that are returned as they are.
+func ask[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any) (T, error) {
+	var out T
+	err := c.call(ctx, method, path, query, body, &out)
+	return out, err
 }

@@ -175,3 +175,10 @@ func watch[T any](ctx context.Context, ch <-chan T, fn func(T)) error {
 		}
 	}
 }
+
+// Watched reports whether somebody watches for events.
+func (w *World) Watched() bool {
+	w.Lock.Lock()
+	defer w.Lock.Unlock()
+	return len(w.watchers) > 0 && len(w.changes) > 0
+}
