@@ -20,6 +20,8 @@ var (
 	// ErrQuery is wrapped by errors about a query that makes no sense: a wrong cursor, a
 	// text that is too long, a document that is no JSON.
 	ErrQuery = errors.New("not a query")
+	// ErrCursor is wrapped, beside ErrQuery, by errors about a cursor that no page of the list returned.
+	ErrCursor = fmt.Errorf("%w: wrong cursor", ErrQuery)
 )
 
 // wrap says what was being done, and adds to a database's terse error what to do about it.

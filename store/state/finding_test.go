@@ -286,7 +286,7 @@ func TestFindingQueries(t *testing.T) {
 		}
 		for _, q := range []FindingQuery{{After: "!"}, {After: "Zm9v"}, {After: cursor("f", 1), WorstFirst: true}, {After: cursor("", 1)},
 			{Text: strings.Repeat("x", 300)}, {After: strings.Repeat("A", 5000)}} {
-			if _, _, err := db.Findings(ctx, q); !errors.Is(err, ErrQuery) {
+			if _, _, err := db.Findings(ctx, q); !errors.Is(err, ErrQuery) || errors.Is(err, ErrCursor) != (q.After != "") {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}

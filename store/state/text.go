@@ -120,7 +120,7 @@ func cursor(id string, sortedBy ...int64) string {
 }
 
 func parseCursor(s string, numbers int) (id string, sortedBy []int64, err error) {
-	bad := fmt.Errorf("%w: the cursor is not one of this list: leave it out to start from the beginning", ErrQuery)
+	bad := fmt.Errorf("%w: it is not one of this list: leave it out to start from the beginning", ErrCursor)
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || len(s) > 2*maxKey {
 		return "", nil, bad
