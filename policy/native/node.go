@@ -392,6 +392,56 @@ func (n *loop) eval(e *signal.Event, _ string) answer {
 
 func (n *loop) cost() int { return n.body.cost() * max(4, len(n.items)) }
 
+// textAny asks a text about each of some literals: one of them must hold, or all where
+// every is set. The text goes through its steps once.
+type textAny struct {
+	val   text
+	op    textOp // opEqual, opContains, opPrefix or opSuffix
+	items []string
+	every bool
+}
+
+func (n *textAny) eval(e *signal.Event, elem string) answer {
+	v := n.val.raw(e, elem)
+	for _, st := range n.val.steps {
+		if st.needed(v) {
+			s := scratches.Get().(*scratch)
+			result := n.test(s.apply(n.val.steps, v))
+			s.free()
+			return result
+		}
+	}
+	return n.test(v)
+}
+
+func (n *textAny) test(v string) answer {
+	for _, item := range n.items {
+		var holds bool
+		switch n.op {
+		case opEqual:
+			holds = v == item
+		case opContains:
+			holds = strings.Contains(v, item)
+		case opPrefix:
+			holds = strings.HasPrefix(v, item)
+		case opSuffix:
+			holds = strings.HasSuffix(v, item)
+		}
+		if holds != n.every {
+			return answerOf(holds)
+		}
+	}
+	return answerOf(n.every)
+}
+
+func (n *textAny) cost() int {
+	each := 1
+	if n.op == opContains {
+		each = 4
+	}
+	return 2 + 6*len(n.val.steps) + each*len(n.items)
+}
+
 // addressIn is an address field compared with addresses and prefixes.
 type addressIn struct {
 	field    signal.Field

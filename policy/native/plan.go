@@ -487,5 +487,42 @@ func (p *planner) loop(c celast.ComprehensionExpr) node {
 	if n.body = p.node(step.Args()[1], sc); n.body == nil {
 		return nil
 	}
+	return n.split()
+}
+
+// split takes a loop apart where that is the same: exists over a choice is a choice of
+// exists, and all over a conjunction is a conjunction of all. What is left of most loops
+// asks one text about many literals.
+func (n *loop) split() node {
+	with := func(parts []node) []node {
+		each := make([]node, len(parts))
+		for i, part := range parts {
+			l := *n
+			l.body = part
+			each[i] = l.split()
+		}
+		slices.SortStableFunc(each, func(a, b node) int { return a.cost() - b.cost() })
+		return each
+	}
+	switch body := n.body.(type) {
+	case or:
+		if !n.every {
+			return or(with(body))
+		}
+	case and:
+		if n.every {
+			return and(with(body))
+		}
+	case *testText:
+		if n.field != 0 || body.val.elem || !body.arg.elem || !slices.Contains([]textOp{opEqual, opContains, opPrefix, opSuffix}, body.op) ||
+			slices.ContainsFunc(n.items, func(t text) bool { return t.field != 0 }) {
+			return n
+		}
+		any := &textAny{val: body.val, op: body.op, every: n.every}
+		for _, item := range n.items {
+			any.items = append(any.items, item.literal)
+		}
+		return any
+	}
 	return n
 }
