@@ -82,3 +82,14 @@ func Parse(data []byte) (*Rule, error) {
 
 // Rules returns the rules of the set in the order they were given.
 func (s *Set) Rules() []*Rule { return slices.Clone(s.rules) }
+
+// Literals returns what the set looks for in its first pass, sorted, each once: what a
+// comparison with another search tool has to give it.
+func (s *Set) Literals() []string {
+	var out []string
+	for i := range s.literals.Len() {
+		out = append(out, s.literals.Pattern(i).Text)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

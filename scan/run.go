@@ -70,11 +70,11 @@ type run struct {
 func (r *run) open() error {
 	resolved, err := filepath.EvalSymlinks(r.Root)
 	if err != nil {
-		return fmt.Errorf("scan: %w", err)
+		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
 	}
 	info, err := os.Stat(resolved)
 	if err != nil {
-		return fmt.Errorf("scan: %w", err)
+		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
 	}
 	dir, file := resolved, ""
 	switch {
@@ -85,10 +85,10 @@ func (r *run) open() error {
 			dir = "."
 		}
 	default:
-		return fmt.Errorf("scan: %s is neither a file nor a folder", Printable(r.Root))
+		return fmt.Errorf("scan %s: neither a file nor a folder", Printable(r.Root))
 	}
 	if r.root, err = os.OpenRoot(dir); err != nil {
-		return fmt.Errorf("scan: %w", err)
+		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
 	}
 	r.queue.init()
 	if file != "" {

@@ -76,10 +76,9 @@ func (p *painter) group(findings []signal.Finding) {
 	first := &findings[0]
 	label := strings.ToUpper(first.Severity.String())
 	title := scan.Printable(first.Title)
-	head := fmt.Sprintf("%s %s %s", p.paint(severityColor(first.Severity), " "+label+" "), p.paint(bold, shorten(title, p.Width-len(label)-4)),
-		p.paint(dim, scan.Printable(first.Rule)))
-	if utf8.RuneCountInString(title)+len(label)+len(first.Rule)+5 > p.Width {
-		head = fmt.Sprintf("%s %s", p.paint(severityColor(first.Severity), " "+label+" "), p.paint(bold, shorten(title, p.Width-len(label)-3)))
+	head := p.paint(severityColor(first.Severity), " "+label+" ") + " " + p.paint(bold, shorten(title, p.Width-len(label)-3))
+	if rule := scan.Printable(first.Rule); utf8.RuneCountInString(title)+len(label)+len(rule)+7 <= p.Width {
+		head += p.paint(dim, "  ["+rule+"]")
 	}
 	p.line(head)
 	place := 0
