@@ -215,7 +215,8 @@ func windowKey(target string) string {
 }
 
 // Text returns the recorded form of a field as text, "" where it is not set: an address
-// in its canonical form, a time in RFC 3339, the elements of a list joined by ", ".
+// in its canonical form, a time in RFC 3339, the elements of a list joined by ", " until
+// there are a few thousand bytes.
 func Text(e *signal.Event, f signal.Field) string {
 	if !e.Has(f) {
 		return ""
@@ -236,7 +237,18 @@ func Text(e *signal.Event, f signal.Field) string {
 	case signal.KindTime:
 		return e.Timestamp(f).Format(time.RFC3339Nano)
 	case signal.KindStrings:
-		return strings.Join(e.Strings(f), ", ")
+		return join(e.Strings(f))
 	}
 	return ""
+}
+
+// join bounds what a list of the sender's making costs to show.
+func join(list []string) string {
+	size := 0
+	for i, item := range list {
+		if size += len(item) + 2; size > 4096 {
+			return strings.Join(append(slices.Clone(list[:i]), "…"), ", ")
+		}
+	}
+	return strings.Join(list, ", ")
 }

@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/testudo-sec/testudo/signal"
@@ -305,5 +306,52 @@ func TestPrintable(t *testing.T) {
 		if got := Printable(in, 10); got != want && Printable(in, 100) != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestTextIsBounded(t *testing.T) {
+	e := new(signal.Event)
+	e.SetStrings(signal.FieldHTTPRequestArgsNames, []string{"a", "b"})
+	if got := Text(e, signal.FieldHTTPRequestArgsNames); got != "a, b" {
+		t.Errorf("%q", got)
+	}
+	e.SetStrings(signal.FieldHTTPRequestArgsNames, slices.Repeat([]string{"name"}, 100000))
+	if got := Text(e, signal.FieldHTTPRequestArgsNames); len(got) > 5000 || !strings.HasSuffix(got, "name, …") {
+		t.Errorf("%d bytes", len(got))
+	}
+	// A long target is counted under its digest, and is asked for whole.
+	if key := windowKey(strings.Repeat("x", 1000)); len(key) != 32 || key == windowKey(strings.Repeat("x", 1001)) {
+		t.Errorf("key of %d bytes", len(key))
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	engine := NewEngine(load(t, "keep deny bad xxx\nother alert zzz\nbroken alert fault\n"))
+	reg := prometheus.NewPedanticRegistry()
+	if err := Register(reg, engine, nil); err != nil {
+		t.Fatal(err)
+	}
+	engine.Judge(request("/bad", "203.0.113.9", 0))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := ""
+			for _, l := range m.GetLabel() {
+				labels += l.GetValue()
+			}
+			got = append(got, fmt.Sprint(f.GetName(), " ", labels, " ", m.GetCounter().GetValue()+m.GetGauge().GetValue()))
+		}
+	}
+	want := []string{
+		"testudo_policy_faults_total broken 1", "testudo_policy_hits_total keep 1",
+		"testudo_policy_rules false 0", "testudo_policy_rules true 3",
+		"testudo_policy_window_evicted_total  0", "testudo_policy_window_keys  1", "testudo_policy_window_late_total  0",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -48,3 +48,24 @@ func TestBad(t *testing.T) {
 		})
 	}
 }
+
+// TestBadWithCarriageReturns finds the same problems at the same places in files from
+// Windows.
+func TestBadWithCarriageReturns(t *testing.T) {
+	d := New(Actions()...)
+	for _, name := range []string{"unknown-field-in-block", "unknown-field-in-folded", "unknown-field-in-quotes", "types", "then", "why"} {
+		text, err := os.ReadFile("testdata/bad/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile("testdata/bad/" + name + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = []byte("\ufeff" + strings.ReplaceAll(string(text), "\n", "\r\n"))
+		_, problems := d.Compile([]policy.File{{Name: name + ".yaml", Text: text}})
+		if diff := cmp.Diff(string(want), problems.Error()+"\n"); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -18,7 +18,7 @@ var ruleKeys = []string{"id", "title", "severity", "on", "when", "then", "why", 
 
 // compileFile returns the rules of a file, a document each, and what is wrong with it.
 func (d *Dialect) compileFile(f policy.File) ([]*policy.Rule, policy.Problems) {
-	text := strings.TrimPrefix(string(f.Text), "\ufeff")
+	text := strings.ReplaceAll(strings.TrimPrefix(string(f.Text), "\ufeff"), "\r\n", "\n")
 	s := &source{name: f.Name, lines: splitLines(text)}
 	bodies := s.parse(text)
 	if len(bodies) == 0 && len(s.problems) == 0 {
