@@ -135,7 +135,7 @@ func classifyPath(p string) file {
 			"e2e", "integration", "test-fixtures", "internal_test", "tutorial", "tutorials", "node_modules":
 			f.fixture = true
 		}
-		if strings.HasSuffix(dir, "test") || strings.HasSuffix(dir, "tests") || strings.HasPrefix(dir, "test-") || strings.HasPrefix(dir, "test_") {
+		if strings.HasSuffix(dir, "test") || strings.HasSuffix(dir, "tests") || strings.HasPrefix(dir, "test-") || strings.HasPrefix(dir, "test_") || strings.HasPrefix(dir, "dummy") {
 			f.fixture = true
 		}
 	}
@@ -151,6 +151,7 @@ func classifyPath(p string) file {
 	if strings.HasSuffix(stem, "_test") || strings.HasSuffix(stem, ".test") || strings.HasSuffix(stem, ".spec") || strings.HasSuffix(stem, "_spec") ||
 		strings.HasPrefix(stem, "test_") || strings.HasPrefix(stem, "testdata") || strings.HasSuffix(stem, "-test") || strings.HasPrefix(stem, "example") ||
 		strings.HasSuffix(base, ".example") || strings.HasSuffix(base, ".sample") || strings.HasSuffix(base, ".template") || strings.HasSuffix(base, ".dist") ||
+		base == "pkg-info" || base == "metadata" || strings.HasPrefix(base, "changelog") || strings.HasPrefix(base, "readme") ||
 		strings.HasPrefix(stem, "fake") || strings.HasPrefix(stem, "mock") || strings.HasSuffix(stem, "_mock") || strings.HasSuffix(stem, "testing") {
 		f.fixture = true
 	}
