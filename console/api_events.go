@@ -29,6 +29,7 @@ type eventsIn struct {
 	Decision  *signal.Decision `query:"decision" doc:"what was decided"`
 	Client    netip.Prefix     `query:"client" doc:"address or prefix of the client"`
 	Route     string           `query:"route" doc:"route of the edge"`
+	Method    string           `query:"method" doc:"HTTP method"`
 	Rule      string           `query:"rule" doc:"id of a rule that fired"`
 	Text      string           `query:"text" doc:"text in path, host, rule, reason and the like, any case"`
 	Condition string           `query:"condition" doc:"a condition as in a rule's when"`
@@ -39,7 +40,7 @@ type eventsIn struct {
 }
 
 func (in eventsIn) query() EventQuery {
-	return EventQuery{Plane: in.Plane, Class: signal.Class(in.Class), Decision: in.Decision, Client: in.Client, Route: in.Route,
+	return EventQuery{Plane: in.Plane, Class: signal.Class(in.Class), Decision: in.Decision, Client: in.Client, Route: in.Route, Method: in.Method,
 		Rule: in.Rule, Text: in.Text, Condition: in.Condition, Since: in.Since, Until: in.Until, Cursor: in.Cursor, Limit: in.Limit}
 }
 
@@ -50,6 +51,7 @@ type streamIn struct {
 	Decision  *signal.Decision `query:"decision" doc:"what was decided"`
 	Client    netip.Prefix     `query:"client" doc:"address or prefix of the client"`
 	Route     string           `query:"route" doc:"route of the edge"`
+	Method    string           `query:"method" doc:"HTTP method"`
 	Rule      string           `query:"rule" doc:"id of a rule that fired"`
 	Text      string           `query:"text" doc:"text in path, host, rule, reason and the like, any case"`
 	Condition string           `query:"condition" doc:"a condition as in a rule's when"`
@@ -115,7 +117,7 @@ func (s *Server) eventRoutes() []Route {
 			says{id: "streamEvents", summary: "Events as they are recorded, as server-sent events, at most 20 a second with counts; Last-Event-ID resumes", tag: "events"},
 			func(w http.ResponseWriter, r *http.Request, in streamIn) error {
 				q := EventQuery{Plane: in.Plane, Class: signal.Class(in.Class), Decision: in.Decision, Client: in.Client,
-					Route: in.Route, Rule: in.Rule, Text: in.Text, Condition: in.Condition}
+					Route: in.Route, Method: in.Method, Rule: in.Rule, Text: in.Text, Condition: in.Condition}
 				return s.ServeStream(w, r, StreamOptions{Query: q, Render: renderUpdate})
 			}),
 		stream[nothing, LiveUpdate](v1+"/changes", "text/event-stream", RoleViewer,

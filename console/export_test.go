@@ -27,3 +27,17 @@ func (s *Server) SetHeaderTime(d time.Duration) { s.https.ReadHeaderTimeout = d 
 
 // CSRFOf is what forms of a session carry.
 func CSRFOf(token string) string { return csrfOf(token) }
+
+// CloseListener lets the address go that Listen bound, without Run.
+func (s *Server) CloseListener() {
+	if s.ln != nil {
+		_ = s.ln.Close()
+	}
+}
+
+// CloseSocket does so for ListenSocket.
+func (s *Server) CloseSocket() {
+	if s.sock != nil {
+		_ = s.sock.Close()
+	}
+}

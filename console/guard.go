@@ -116,7 +116,10 @@ func (s *Server) finish(rec *recorder, r *http.Request) {
 	case isAPI(r):
 		surface = "api"
 	}
-	s.metrics.requests.WithLabelValues(surface, strconv.Itoa(max(rec.status, 200)/100)+"xx").Inc()
+	status := max(rec.status, http.StatusOK)
+	s.metrics.requests.WithLabelValues(surface, strconv.Itoa(status/100)+"xx").Inc()
+	// The pattern and not the address: an address may hold a one-time link.
+	s.log.Debug("request", "surface", surface, "method", r.Method, "route", r.Pattern, "status", status)
 }
 
 // refuse answers a request that reaches no handler.
@@ -148,7 +151,11 @@ func (s *Server) guard(rt Route) http.Handler {
 			return
 		}
 		r = r.WithContext(WithCaller(r.Context(), caller))
-		if rt.Stream {
+		if !rt.Stream {
+			ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+			defer cancel()
+			r = r.WithContext(ctx)
+		} else {
 			who := caller.Actor()
 			if who == "" {
 				who = clientOf(r).String()

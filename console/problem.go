@@ -71,10 +71,12 @@ func problem(status int, kind, detail, field string) Problem {
 
 // fail answers with an error: a problem for programs, a page for people.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil && errors.Is(err, r.Context().Err()) {
-		return // the caller has gone
-	}
 	p, retry, ours := problemOf(err)
+	if ours && r.Context().Err() != nil && errors.Is(err, r.Context().Err()) {
+		// The caller has gone, and gets no answer, or a source did not answer in time.
+		p, ours = problem(http.StatusServiceUnavailable, "slow", "a part of testudo did not answer in time; try again", ""), false
+		s.metrics.refused.WithLabelValues("slow").Inc()
+	}
 	if ours {
 		s.metrics.faults.Inc()
 		s.log.Error("request not answered", "method", r.Method, "route", r.Pattern, "error", err)

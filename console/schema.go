@@ -27,7 +27,7 @@ type object = map[string]any
 func words(t reflect.Type) []string {
 	switch t {
 	case reflect.TypeFor[Role]():
-		return roleNames[:]
+		return roleNames[1:]
 	case reflect.TypeFor[Kind]():
 		return []string{string(KindPerson), string(KindToken), string(KindLocal)}
 	case reflect.TypeFor[Topic]():

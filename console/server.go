@@ -18,6 +18,7 @@ const (
 	headerTime   = 10 * time.Second
 	readTime     = 30 * time.Second
 	writeTime    = 60 * time.Second
+	answerTime   = 50 * time.Second // what sources may take for an answer
 	idleTime     = 120 * time.Second
 	stopTime     = 5 * time.Second
 	maxHeader    = 32 << 10
@@ -66,9 +67,9 @@ type Server struct {
 	mu      sync.Mutex
 	streams streams
 
-	overviewMu sync.Mutex
-	overview   Overview
-	overviewAt time.Time
+	overviewTurn chan struct{} // holds one token while somebody makes an overview
+	overview     Overview
+	overviewAt   time.Time
 }
 
 // New returns a console that shows and orders through the sources. It starts nothing.
@@ -89,7 +90,7 @@ func New(cfg Config, sources Sources, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, sources: sources, log: deps.Logger, ui: deps.UI, gather: deps.Gatherer, dir: deps.Dir, now: deps.Now,
 		metrics: m, hub: newHub(),
-		hunts: make(chan struct{}, 4), proofs: make(chan struct{}, 1), beat: streamBeat,
+		hunts: make(chan struct{}, 4), proofs: make(chan struct{}, 1), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
 		streams: streams{total: cfg.MaxStreams, each: cfg.MaxStreamsPerIdentity, open: make(map[string]int)},
 	}
 	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL}
@@ -136,8 +137,12 @@ func (s *Server) Overview(ctx context.Context) (Overview, error) {
 	if s.sources.Overview == nil {
 		return Overview{}, unavailable("an overview")
 	}
-	s.overviewMu.Lock()
-	defer s.overviewMu.Unlock()
+	select {
+	case s.overviewTurn <- struct{}{}:
+		defer func() { <-s.overviewTurn }()
+	case <-ctx.Done():
+		return Overview{}, ctx.Err()
+	}
 	if now := s.now(); s.overviewAt.IsZero() || now.Sub(s.overviewAt) >= overviewTime || now.Before(s.overviewAt) {
 		o, err := s.sources.Overview.Overview(ctx)
 		if err != nil {

@@ -60,7 +60,7 @@ func (s *Server) ChangePassword(w http.ResponseWriter, r *http.Request, current,
 	}
 	c := CallerFrom(r.Context())
 	if c.Kind != KindPerson {
-		return Session{}, &forbidden{need: RoleViewer}
+		return Session{}, &refused{http.StatusForbidden, "person", "only a person who has signed in has a password to change", ""}
 	}
 	if len(current) > maxPassword || len(password) > maxPassword {
 		return Session{}, &InputError{Field: "password", Reason: "the password is longer than 1024 bytes"}

@@ -25,9 +25,21 @@ func Serve(t testing.TB, w *World, ui console.UI, change ...func(*console.Config
 	if err != nil {
 		t.Fatal(err)
 	}
+	Run(t, s)
+	return s
+}
+
+// Run binds the console and runs it until the test ends.
+func Run(t testing.TB, s *console.Server) {
+	t.Helper()
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
+	RunBound(t, s)
+}
+
+// RunBound runs a console that has its addresses until the test ends.
+func RunBound(t testing.TB, s *console.Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -37,7 +49,6 @@ func Serve(t testing.TB, w *World, ui console.UI, change ...func(*console.Config
 			t.Errorf("console: %v", err)
 		}
 	})
-	return s
 }
 
 // Client returns a client that takes the console's own certificate and follows no
