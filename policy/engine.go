@@ -19,10 +19,12 @@ import (
 type Engine struct {
 	current atomic.Pointer[bound]
 
-	// mu orders what replay must find in the same order: the numbers given to
-	// events that touch windows, the windows themselves, and swaps.
-	mu  sync.Mutex
-	seq atomic.Uint64
+	// order makes the sequence of numbers one that a replay can follow: every number up to a
+	// swap's belongs to an event that the old set judged, every later one to the new set;
+	// and events that touch windows do so in the order of their numbers. Swaps and those
+	// events take it alone, other numbered events together.
+	order sync.RWMutex
+	seq   atomic.Uint64
 }
 
 // bound is a set with this engine's state of its rules, by their index in the set.
@@ -79,21 +81,21 @@ func (j *Engine) Set() *Set { return j.current.Load().set }
 type Change struct {
 	Old     string   `json:"old"` // digests
 	New     string   `json:"new"`
+	Seq     uint64   `json:"seq"` // events up to this number were judged by the old set, later ones by the new
 	Added   []string `json:"added,omitempty"`
 	Removed []string `json:"removed,omitempty"`
 	Changed []string `json:"changed,omitempty"`
 }
 
-// Swap makes set the current one. Events that are being judged finish by the set
-// they began with. Counters and windows of rules that judge the same as before are
+// Swap makes set the current one. Counters and windows of rules that judge the same as before are
 // kept; those of the others begin anew.
 func (j *Engine) Swap(set *Set) Change {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.order.Lock()
+	defer j.order.Unlock()
 	old := j.current.Load()
 	j.current.Store(bind(set, old))
 
-	c := Change{Old: old.set.digest, New: set.digest}
+	c := Change{Old: old.set.digest, New: set.digest, Seq: j.seq.Load()}
 	for _, r := range set.rules {
 		switch was := old.set.Rule(r.ID); {
 		case was == nil:
@@ -121,51 +123,72 @@ func (j *Engine) Judge(e *signal.Event) signal.Verdict { return j.judge(e, false
 func (j *Engine) JudgeNumbered(e *signal.Event) signal.Verdict { return j.judge(e, true) }
 
 func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
-	b := j.current.Load()
-	var fired []int
-	counts := false
-	for _, c := range b.set.index.of(e.Class) {
-		ok, err := c.condition.Eval(e)
-		if ok {
-			fired = append(fired, c.rule)
-			counts = counts || b.state[c.rule].counts
-		} else if err != nil {
-			b.state[c.rule].faults.Add(1)
+	for {
+		b := j.current.Load()
+		fired, faulted, counts := b.eval(e)
+		var orders [][]signal.Order
+		if len(fired) > 0 {
+			orders = make([][]signal.Order, len(fired))
 		}
-	}
-	if len(fired) == 0 {
-		if number {
-			j.number(e, b)
+		if !j.settle(b, e, fired, orders, counts, number) {
+			continue // another set took over meanwhile
 		}
-		return signal.Verdict{}
+		for _, at := range faulted {
+			b.state[at].faults.Add(1)
+		}
+		if len(fired) == 0 {
+			return signal.Verdict{}
+		}
+		hits := make([]signal.Hit, len(fired))
+		for i, at := range fired {
+			hits[i] = b.hit(at, e)
+			hits[i].Orders = orders[i]
+		}
+		slices.SortFunc(hits, func(a, b signal.Hit) int {
+			return cmp.Or(cmp.Compare(b.Decision, a.Decision), strings.Compare(a.Rule, b.Rule))
+		})
+		return signal.Verdict{Decision: hits[0].Decision, Hits: hits}
 	}
-	hits := make([]signal.Hit, len(fired))
-	for i, at := range fired {
-		hits[i] = b.hit(at, e)
-	}
-	// The windows and the number belong together: a replay in the order of the numbers
-	// must find every window as it was.
-	if counts {
-		j.mu.Lock()
-	}
-	for i, at := range fired {
-		hits[i].Orders = b.orders(at, e)
-	}
-	if number {
-		j.number(e, b)
-	}
-	if counts {
-		j.mu.Unlock()
-	}
-	slices.SortFunc(hits, func(a, b signal.Hit) int {
-		return cmp.Or(cmp.Compare(b.Decision, a.Decision), strings.Compare(a.Rule, b.Rule))
-	})
-	return signal.Verdict{Decision: hits[0].Decision, Hits: hits}
 }
 
-func (j *Engine) number(e *signal.Event, b *bound) {
-	e.Seq = j.seq.Add(1)
-	e.SetString(signal.FieldPolicyUID, b.set.digest)
+// eval returns the rules that fire on the event and those whose condition could not be
+// worked out, by index, and whether one that fires has a window.
+func (b *bound) eval(e *signal.Event) (fired, faulted []int, counts bool) {
+	for _, c := range b.set.index.of(e.Class) {
+		ok, err := c.condition.Eval(e)
+		switch {
+		case ok:
+			fired = append(fired, c.rule)
+			counts = counts || b.state[c.rule].counts
+		case err != nil:
+			faulted = append(faulted, c.rule)
+		}
+	}
+	return fired, faulted, counts
+}
+
+// settle does what has an order: it counts, and numbers the event. It reports false, with nothing
+// done, where b is not the current set any more.
+func (j *Engine) settle(b *bound, e *signal.Event, fired []int, orders [][]signal.Order, counts, number bool) bool {
+	switch {
+	case counts:
+		j.order.Lock()
+		defer j.order.Unlock()
+	case number:
+		j.order.RLock()
+		defer j.order.RUnlock()
+	}
+	if (counts || number) && j.current.Load() != b {
+		return false
+	}
+	for i, at := range fired {
+		orders[i] = b.orders(at, e)
+	}
+	if number {
+		e.Seq = j.seq.Add(1)
+		e.SetString(signal.FieldPolicyUID, b.set.digest)
+	}
+	return true
 }
 
 // Seq returns how many events the engine has numbered.
