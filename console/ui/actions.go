@@ -1,0 +1,186 @@
+package ui
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// spans are the time limits that the forms offer.
+var spans = [...]struct {
+	Value string
+	Text  string
+}{{"10m", "10 minutes"}, {"1h", "1 hour"}, {"24h", "24 hours"}, {"168h", "7 days"}}
+
+// blockForm orders a block, with what it would hit stated before.
+type blockForm struct {
+	console.Order
+	Spans   any
+	Radius  *signal.Radius
+	Problem string         // why it cannot be ordered
+	Active  *signal.Action // the target is blocked already
+	Back    string
+	May     bool
+}
+
+// blockForm works the form out. An order that makes no sense is said in the form.
+func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string) *blockForm {
+	f := &blockForm{Order: o, Spans: spans, Back: back, May: v.Caller.May(console.RoleOperator)}
+	if src := p.srv.Sources().Actions; src != nil {
+		if page, err := src.Actions(r.Context(), console.ActionQuery{State: signal.ActionActive, Target: o.Target, Limit: 1}); err == nil && len(page.Items) > 0 {
+			f.Active = &page.Items[0]
+			return f
+		}
+	}
+	if !f.May {
+		return f
+	}
+	radius, err := p.srv.Desk().Preview(r.Context(), o)
+	var input *console.InputError
+	switch {
+	case err == nil:
+		f.Radius = &radius
+	case errors.As(err, &input):
+		f.Problem = input.Reason
+	case errors.Is(err, console.ErrUnavailable):
+		f.Problem = err.Error()
+	default:
+		f.Problem = "what it would hit could not be worked out"
+	}
+	return f
+}
+
+type actionsView struct {
+	Filter filter
+	Show   string // "active" or "all"
+	Rows   []signal.Action
+	Next   string
+	First  bool
+	Spans  any
+}
+
+func (p *Pages) actions(w http.ResponseWriter, r *http.Request) error {
+	src := p.srv.Sources().Actions
+	if src == nil {
+		return missing("responders")
+	}
+	v := p.view(w, r, "Actions", "actions")
+	m := &actionsView{Filter: filter{query: newQuery(r.URL.Query())}, Show: "active", First: r.URL.Query().Get("cursor") == "", Spans: spans}
+	q := console.ActionQuery{State: signal.ActionActive, Target: strings.TrimSpace(m.Filter.Get("target")), Cursor: r.URL.Query().Get("cursor"), Limit: pageSize}
+	if m.Filter.Get("show") == "all" {
+		m.Show, q.State = "all", ""
+	}
+	page, err := src.Actions(r.Context(), q)
+	if err = m.Filter.refuse(err); err != nil {
+		return err
+	}
+	m.Rows = page.Items
+	if page.Next != "" {
+		m.Next = m.Filter.With("cursor", page.Next).At("/actions")
+	}
+	v.Main = m
+	if fragment(r) {
+		return p.part(w, "actions", "actions-list", v)
+	}
+	return p.page(w, "actions", v)
+}
+
+type actionView struct {
+	signal.Action
+	Cause *row
+}
+
+func (p *Pages) action(w http.ResponseWriter, r *http.Request) error {
+	src := p.srv.Sources().Actions
+	if src == nil {
+		return missing("responders")
+	}
+	a, err := src.Action(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	m := &actionView{Action: a}
+	if events := p.srv.Sources().Events; events != nil && !a.Event.IsZero() {
+		if e, err := events.Event(r.Context(), a.Event); err == nil {
+			rw := rowOf(e)
+			m.Cause = &rw
+		}
+	}
+	v := p.view(w, r, visText(a.Kind+" "+a.Target), "actions")
+	v.Main = m
+	return p.page(w, "action", v)
+}
+
+func (p *Pages) previewOrder(w http.ResponseWriter, r *http.Request) error {
+	o, err := orderOf(r.URL.Query().Get)
+	v := p.view(w, r, "Block an address", "actions")
+	f := &blockForm{Order: o, Spans: spans, Back: "/actions", May: true}
+	var input *console.InputError
+	switch {
+	case errors.As(err, &input):
+		f.Problem = input.Reason
+	case err != nil:
+		return err
+	default:
+		f = p.blockForm(r, v, o, "/actions")
+	}
+	v.Main = f
+	status := http.StatusOK
+	if f.Problem != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	return p.status(w, status, "block", "base", v)
+}
+
+func (p *Pages) order(w http.ResponseWriter, r *http.Request) error {
+	o, err := orderOf(r.PostFormValue)
+	if err != nil {
+		return err
+	}
+	a, err := p.srv.Desk().Order(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	text := a.Target + " is blocked until " + a.Until.UTC().Format("15:04:05 UTC") + "."
+	switch a.State {
+	case signal.ActionRefused:
+		text = "Not done: " + a.Reason
+	case signal.ActionFailed:
+		text = "It did not work: " + a.Error
+	}
+	return p.done(w, r, "/actions", text)
+}
+
+func orderOf(get func(string) string) (console.Order, error) {
+	o := console.Order{Kind: "block", Target: strings.TrimSpace(get("target")), Reason: strings.TrimSpace(get("reason")), For: 10 * time.Minute}
+	if s := get("for"); s != "" {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return o, &console.InputError{Field: "for", Reason: "choose how long"}
+		}
+		o.For = d
+	}
+	if s := get("event"); s != "" {
+		id, err := signal.ParseID(s)
+		if err != nil {
+			return o, &console.InputError{Field: "event", Reason: "no id of an event"}
+		}
+		o.Event = id
+	}
+	if o.Target == "" {
+		return o, &console.InputError{Field: "target", Reason: "give an address or a network, as in 203.0.113.7 or 203.0.113.0/24"}
+	}
+	return o, nil
+}
+
+func (p *Pages) undo(w http.ResponseWriter, r *http.Request) error {
+	a, err := p.srv.Desk().Undo(r.Context(), r.PathValue("id"), strings.TrimSpace(r.PostFormValue("reason")))
+	if err != nil {
+		return err
+	}
+	return p.done(w, r, "/actions", "The block of "+a.Target+" is lifted.")
+}

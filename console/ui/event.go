@@ -1,0 +1,285 @@
+package ui
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// eventView is one event in full.
+type eventView struct {
+	Row      row
+	Title    string
+	Class    string
+	Why      string
+	Rules    []console.Rule // that fired, as far as they are still there
+	Matches  []wafMatch
+	Score    int64
+	Limit    int64 // threshold; 0 where none is known
+	Out      int64 // outbound score
+	Bar      float64
+	Facts    []fact
+	Answer   *signal.Event
+	Reply    []fact
+	Timeline []moments
+	Parent   string // id of the cause
+	JSON     string
+	Block    *blockForm
+	Curl     string
+}
+
+type fact struct {
+	Name  string
+	Value string
+	Link  string // address of our own that the value leads to
+	Items []string
+}
+
+type wafMatch struct{ ID, Message, Target string }
+
+// moments is one line of an event's timeline.
+type moments struct {
+	ID    signal.ID
+	Time  time.Time
+	After string // since the first
+	What  string
+	Plane signal.Plane
+	Self  bool
+	Row   row
+}
+
+func (p *Pages) event(w http.ResponseWriter, r *http.Request) error {
+	src := p.srv.Sources().Events
+	if src == nil {
+		return missing("events")
+	}
+	id, err := signal.ParseID(r.PathValue("id"))
+	if err != nil {
+		return fmt.Errorf("%w: %q is no id of an event", console.ErrNotFound, clip(60, r.PathValue("id")))
+	}
+	e, err := src.Event(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	related, err := src.Related(r.Context(), id)
+	if err != nil && !errors.Is(err, console.ErrNotFound) {
+		return err
+	}
+	v := p.view(w, r, "Event", "traffic")
+	m := eventDetail(e, related)
+	m.Rules = p.firedRules(r, e)
+	m.Why = whyOf(e, m)
+	v.Title = m.Title
+	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() && e.Class == signal.ClassHTTPActivity {
+		m.Block = p.blockForm(r, v, console.Order{Kind: "block", Target: ip.String(), For: 10 * time.Minute, Event: e.ID,
+			Reason: clip(200, visText(m.Why))}, v.Here)
+	}
+	v.Main = m
+	if fragment(r) {
+		return p.part(w, "event", "event-panel", v)
+	}
+	return p.page(w, "event", v)
+}
+
+func (p *Pages) firedRules(r *http.Request, e *signal.Event) []console.Rule {
+	src := p.srv.Sources().Rules
+	if src == nil {
+		return nil
+	}
+	var rules []console.Rule
+	for i, id := range e.Strings(signal.FieldVerdictRules) {
+		if i == 10 {
+			break
+		}
+		rule, err := src.Rule(r.Context(), id)
+		if err != nil { // taken away since
+			rule = console.Rule{ID: id}
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
+func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
+	m := &eventView{Row: rowOf(e), Class: e.Class.Title(), Score: e.Int(signal.FieldWAFScore), Limit: e.Int(signal.FieldWAFThreshold),
+		Out: e.Int(signal.FieldWAFOutboundScore)}
+	m.Title = strings.TrimSpace(m.Row.Method + " " + visText(clip(80, m.Row.Path)))
+	if m.Title == "" {
+		m.Title = e.Class.Title()
+	}
+	if !e.Parent.IsZero() {
+		m.Parent = e.Parent.String()
+	}
+	for _, o := range related {
+		if isResponse(o) && o.Parent == e.ID {
+			m.Answer = o
+			a := rowOf(o)
+			m.Row.answer(a)
+		}
+	}
+	if isResponse(e) {
+		m.Answer = e
+	}
+	m.Matches = matchesOf(e)
+	m.Bar = float64(max(2*m.Limit, m.Score, 1))
+	m.Facts = requestFacts(e)
+	if m.Answer != nil {
+		m.Reply = replyFacts(m.Answer)
+	}
+	m.Timeline = timeline(e, related)
+	m.JSON = pretty(e)
+	return m
+}
+
+func matchesOf(e *signal.Event) []wafMatch {
+	ids, msgs, targets := e.Strings(signal.FieldWAFRules), e.Strings(signal.FieldWAFMessages), e.Strings(signal.FieldWAFTargets)
+	out := make([]wafMatch, len(ids))
+	for i, id := range ids {
+		out[i].ID = id
+		if i < len(msgs) {
+			out[i].Message = msgs[i]
+		}
+		if i < len(targets) {
+			out[i].Target = targets[i]
+		}
+	}
+	return out
+}
+
+// whyOf says in a sentence why the event got its verdict.
+func whyOf(e *signal.Event, m *eventView) string {
+	if reason := e.RecordedStr(signal.FieldVerdictReason); reason != "" {
+		return reason
+	}
+	switch fault := e.RecordedStr(signal.FieldEdgeError); {
+	case fault == "blocklist":
+		return "The client's address was on the blocklist when it asked; the request was refused without a look at it."
+	case fault != "":
+		return "The edge answered by itself: " + faultWord(fault) + "."
+	case m.Row.Decision > signal.Allow && len(m.Rules) > 0:
+		return "The rule " + m.Rules[0].ID + " fired."
+	case m.Score > 0 && m.Limit > 0 && m.Score < m.Limit:
+		return fmt.Sprintf("%s matched, which makes %d of the %d points at which the request would be blocked.", plural(len(m.Matches), "WAF rule", "WAF rules"), m.Score, m.Limit)
+	case m.Score > 0 && m.Row.Decision == signal.Allow && e.RecordedStr(signal.FieldEdgeMode) == "detect":
+		return "The score is over the threshold, and the route only detects: nothing was refused."
+	case m.Row.Decision == signal.Allow:
+		return "No rule fired."
+	}
+	return ""
+}
+
+func requestFacts(e *signal.Event) []fact {
+	var facts []fact
+	str := func(name string, f signal.Field) {
+		if v := e.RecordedStr(f); v != "" {
+			facts = append(facts, fact{Name: name, Value: v})
+		}
+	}
+	list := func(name string, f signal.Field) {
+		if v := e.Strings(f); len(v) > 0 {
+			facts = append(facts, fact{Name: name, Items: v})
+		}
+	}
+	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() {
+		facts = append(facts, fact{Name: "Client", Value: ip.String(), Link: newQuery(nil).With("client", ip.String()).At("/traffic")})
+	}
+	if e.RecordedStr(signal.FieldEdgeClientTrust) == "undeclared" {
+		facts = append(facts, fact{Name: "Client known by", Value: "an undeclared proxy: list it in edge.trusted_proxies, else its address stands for everyone behind it"})
+	}
+	list("Came through", signal.FieldSrcEndpointIntermediateIPs)
+	str("Country", signal.FieldSrcEndpointLocationCountry)
+	str("Host", signal.FieldHTTPRequestURLHostname)
+	if route := e.RecordedStr(signal.FieldEdgeRoute); route != "" {
+		facts = append(facts, fact{Name: "Route", Value: route, Link: newQuery(nil).With("route", route).At("/traffic")})
+	}
+	str("Mode", signal.FieldEdgeMode)
+	str("Request id", signal.FieldHTTPRequestUID)
+	str("Trace", signal.FieldTraceUID)
+	str("User agent", signal.FieldHTTPRequestUserAgent)
+	str("Referrer", signal.FieldHTTPRequestReferrer)
+	str("Content type", signal.FieldHTTPRequestContentType)
+	list("Parameters", signal.FieldHTTPRequestArgsNames)
+	list("Header fields", signal.FieldHTTPRequestHeaderNames)
+	list("Cookies", signal.FieldHTTPRequestCookieNames)
+	str("HTTP version", signal.FieldHTTPRequestVersion)
+	str("TLS", signal.FieldTLSVersion)
+	str("WAF error", signal.FieldWAFError)
+	str("Program", signal.FieldProcessCmdLine)
+	str("File", signal.FieldFilePath)
+	str("User", signal.FieldUserName)
+	str("Device", signal.FieldDeviceHostname)
+	return facts
+}
+
+func replyFacts(e *signal.Event) []fact {
+	var facts []fact
+	add := func(name, value string) {
+		if value != "" {
+			facts = append(facts, fact{Name: name, Value: value})
+		}
+	}
+	if code := e.Int(signal.FieldHTTPResponseCode); code != 0 {
+		add("Status", strings.TrimSpace(fmt.Sprint(code)+" "+http.StatusText(int(code))))
+	}
+	if fault := e.RecordedStr(signal.FieldEdgeError); fault != "" {
+		add("Answered by the edge", faultWord(fault))
+	}
+	add("Upstream", e.RecordedStr(signal.FieldEdgeUpstream))
+	if n := e.Int(signal.FieldEdgeAttempts); n > 1 {
+		add("Attempts", num(n))
+	}
+	if e.Has(signal.FieldHTTPResponseLatency) {
+		add("First byte after", num(e.Int(signal.FieldHTTPResponseLatency))+" ms")
+	}
+	if e.Has(signal.FieldDuration) {
+		add("Took", num(e.Int(signal.FieldDuration))+" ms")
+	}
+	if n := e.Int(signal.FieldHTTPResponseLength); n > 0 {
+		add("Sent", byteSize(n))
+	}
+	add("Content type", e.RecordedStr(signal.FieldHTTPResponseContentType))
+	return facts
+}
+
+func timeline(e *signal.Event, related []*signal.Event) []moments {
+	all := append([]*signal.Event{e}, related...)
+	slices.SortStableFunc(all, func(a, b *signal.Event) int { return int(min(1, max(-1, a.Time-b.Time))) })
+	var out []moments
+	for _, o := range all {
+		d := time.Duration(o.Time - all[0].Time)
+		mo := moments{ID: o.ID, Time: time.Unix(0, o.Time), Plane: o.Plane, Self: o.ID == e.ID, Row: rowOf(o)}
+		if d > 0 {
+			mo.After = "+" + d.Round(time.Millisecond).String()
+		}
+		switch {
+		case isResponse(o) && mo.Row.Status != 0:
+			mo.What = fmt.Sprintf("answered %d", mo.Row.Status)
+		case isResponse(o):
+			mo.What = "answered"
+		case o.Class == signal.ClassHTTPActivity:
+			mo.What = "request judged: " + verdictWord(mo.Row.Decision)
+		default:
+			mo.What = o.Class.Title() + ": " + clip(120, mo.Row.What)
+		}
+		out = append(out, mo)
+	}
+	return out
+}
+
+// pretty is the event's OCSF form, indented.
+func pretty(e *signal.Event) string {
+	var buf bytes.Buffer
+	raw := e.AppendJSON(nil)
+	if err := json.Indent(&buf, raw, "", "  "); err != nil {
+		return string(raw)
+	}
+	return buf.String()
+}

@@ -1,0 +1,83 @@
+// The scripts of the console. Pages are whole without them; these make lists live,
+// draw charts, count down and listen to the keyboard. None makes markup of data.
+import htmx from 'htmx.org'
+import 'htmx-ext-sse'
+import 'uplot/dist/uPlot.min.css'
+import { charts } from './chart.js'
+import { keys } from './keys.js'
+import { live } from './live.js'
+import { times } from './time.js'
+
+const root = document.documentElement
+root.classList.add('js')
+
+const does = {
+  theme() {
+    const dark = getComputedStyle(root).colorScheme === 'dark' ||
+      (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches)
+    root.dataset.theme = dark ? 'light' : 'dark'
+    document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict; secure`
+    charts(true)
+  },
+  help() { document.getElementById('keys')?.showModal() },
+  close() { panel.close() },
+}
+
+// panel is what is open beside a list.
+export const panel = {
+  el: document.getElementById('panel'),
+  from: null,
+  opened() {
+    this.from = document.querySelector('tr.is-open a.open')
+    this.el.querySelector('h2')?.focus({ preventScroll: true })
+    this.el.scrollTop = 0
+  },
+  close() {
+    if (!this.el?.firstChild) return false
+    this.el.replaceChildren()
+    const row = document.querySelector('tr.is-open')
+    row?.classList.remove('is-open')
+    row?.querySelector('a.open')?.focus()
+    return true
+  },
+}
+
+document.addEventListener('click', (e) => {
+  const what = e.target.closest?.('[data-do]')?.dataset.do
+  does[what]?.()
+})
+
+document.addEventListener('htmx:beforeRequest', (e) => {
+  const row = e.target.closest('tr')
+  if (!row || e.target.getAttribute('hx-target') !== '#panel') return
+  document.querySelector('tr.is-open')?.classList.remove('is-open')
+  row.classList.add('is-open')
+})
+
+// A part that comes anew must not take away what is being pressed, typed in or chosen.
+let pressed = false
+addEventListener('pointerdown', () => { pressed = true }, true)
+addEventListener('pointerup', () => { setTimeout(() => { pressed = false }, 50) }, true)
+addEventListener('pointercancel', () => { pressed = false }, true)
+document.addEventListener('htmx:beforeSwap', (e) => {
+  const t = e.detail.target
+  if (t.id === 'panel') { // a problem is a page, and shown as such
+    e.detail.shouldSwap = true
+    e.detail.isError = false
+    return
+  }
+  if (!e.detail.requestConfig?.elt?.hasAttribute('data-live')) return
+  const busy = document.activeElement
+  if (pressed || (t.contains(busy) && busy.matches('input, select, textarea'))) e.detail.shouldSwap = false
+})
+document.addEventListener('htmx:afterSwap', (e) => {
+  if (e.detail.target.id === 'panel') panel.opened()
+})
+document.addEventListener('htmx:afterSettle', () => { times(); charts() })
+
+live(does, htmx)
+keys(does, panel)
+times()
+charts()
+setInterval(times, 1000)
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => charts(true))
