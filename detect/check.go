@@ -422,10 +422,16 @@ func checkRandom(text []byte, start, end int) outcome {
 		return reject
 	case bytes.Count(v, []byte("/")) > 2 || bytes.Count(v, []byte(".")) > 2 || bytes.Count(v, []byte("-")) > 2 || bytes.Count(v, []byte("_")) > 2:
 		return reject
-	case ascending(v):
+	case ascending(v) || isSelector(v):
 		return reject
 	}
 	return plausible
+}
+
+// isSelector tells of an expression in a program: cfg.Section.Field.
+func isSelector(b []byte) bool {
+	head, _, ok := bytes.Cut(b, []byte("."))
+	return ok && len(head) > 0 && has(head)&^(needLetter|needLower|needUpper) == 0
 }
 
 // checkPassword tells a password that was set from words, paths, and references to where it is kept.

@@ -292,7 +292,7 @@ func TestHostileText(t *testing.T) {
 			all = append(all, slices.Concat(w.Literals, w.Keywords)...)
 		}
 	}
-	const size = 1 << 20
+	const size = 1 << 18
 	for name, part := range map[string]string{
 		"pem":      "-----BEGIN RSA PRIVATE KEY-----",
 		"jwt":      "eyJhbGciOi.eyJ",
