@@ -1,0 +1,26 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/testudo-sec/testudo/bench/bar"
+	"github.com/testudo-sec/testudo/bench/edge"
+	"github.com/testudo-sec/testudo/bench/proc"
+	"github.com/testudo-sec/testudo/bench/spine"
+)
+
+// bars lists every bar, in the order in which they are measured and stand in the table.
+func bars() []bar.Bar {
+	return slices.Concat(
+		spine.Bars(),
+		edge.Bars(),
+	)
+}
+
+// roles lists what this program does as a process of a measurement.
+func roles() []proc.Role {
+	return slices.Concat(
+		spine.Roles(),
+		edge.Roles(),
+	)
+}
