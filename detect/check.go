@@ -19,6 +19,7 @@ import (
 type outcome struct {
 	ok    bool   // it may be a secret
 	proof string // what shows that it is one, "" if nothing does
+	note  string // what the value says of itself, without proving anything
 	end   int    // where it really ends, if not 0
 }
 
@@ -104,7 +105,8 @@ func checkCRC62(text []byte, start, end int) outcome {
 }
 
 // checkAWS reads the account number out of an access key id: from its fifth character on it
-// is base32, and 40 bits after the first one are the account. Key ids from before 2019 hold none.
+// is base32, and 39 bits after the first one are the account. Key ids from before 2019 hold none. Almost
+// any value of the right form decodes to some account, so this helps people and proves nothing.
 func checkAWS(text []byte, start, end int) outcome {
 	raw, err := base32.StdEncoding.DecodeString(string(text[start+4 : end]))
 	if err != nil || len(raw) < 8 {
@@ -113,7 +115,7 @@ func checkAWS(text []byte, start, end int) outcome {
 	account := binary.BigEndian.Uint64(raw) >> 16 & 0x7fffffffff80 >> 7
 	if text[start+4] >= 'Q' || text[start+4] >= '2' && text[start+4] <= '7' {
 		if account > 0 && account < 1e12 {
-			return outcome{ok: true, proof: fmt.Sprintf("account %012d", account)}
+			return outcome{ok: true, note: fmt.Sprintf("account %012d", account)}
 		}
 	}
 	return plausible

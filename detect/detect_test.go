@@ -111,16 +111,15 @@ func TestFindPlaces(t *testing.T) {
 	text := "a\n  token: " + token + "\nkey=" + key + " " + token
 	got := find(t, s, "", text)
 	want := []struct {
-		rule  string
-		value string
-		proof string
-	}{{"github-token", token, "checksum"}, {"aws-access-key-id", key, "account"}, {"github-token", token, "checksum"}}
+		rule, value, proof, note string
+		confidence               Confidence
+	}{{"github-token", token, "checksum", "", High}, {"aws-access-key-id", key, "", "account", Medium}, {"github-token", token, "checksum", "", High}}
 	if len(got) != len(want) {
 		t.Fatalf("%d matches: %+v", len(got), got)
 	}
 	for i, w := range want {
 		m := got[i]
-		if m.Rule.ID != w.rule || text[m.Start:m.End] != w.value || !strings.HasPrefix(m.Proof, w.proof) || m.Confidence != High {
+		if m.Rule.ID != w.rule || text[m.Start:m.End] != w.value || m.Proof != w.proof || !strings.HasPrefix(m.Note, w.note) || m.Confidence != w.confidence {
 			t.Errorf("match %d: %s %q proof %q confidence %v", i, m.Rule.ID, text[m.Start:m.End], m.Proof, m.Confidence)
 		}
 	}
@@ -154,7 +153,7 @@ func TestChecksums(t *testing.T) {
 		t.Errorf("checksum %s, want %s", got, sum)
 	}
 	for id, account := range map[string]string{"ASIA" + "Y34FZKBOKMUTVV7A": "609629065308", "AKIA" + "SP2TPHJSQH3FJRUX": "171436882533"} {
-		if got := checkAWS([]byte(id), 0, len(id)); got.proof != "account "+account {
+		if got := checkAWS([]byte(id), 0, len(id)); got.note != "account "+account || got.proof != "" {
 			t.Errorf("%s: %+v", id, got)
 		}
 	}

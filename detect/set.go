@@ -26,6 +26,7 @@ type Match struct {
 	Rule       *Rule
 	Start, End int        // of the secret
 	Proof      string     // what an offline check proved, as in "checksum"; "" if nothing
+	Note       string     // what the secret says of itself, as in "account 171436882533"
 	Confidence Confidence // what the rule, the proof and the path say together
 }
 
@@ -413,7 +414,7 @@ func (f *finder) accept(w *way, start, end int) {
 		if f.work -= max(len(secret), o.end-start); !o.ok {
 			return
 		}
-		m.Proof = o.proof
+		m.Proof, m.Note = o.proof, o.note
 		m.End = max(m.End, o.end)
 	}
 	if m.Proof != "" && m.Confidence < High {

@@ -130,12 +130,12 @@ func classifyPath(p string) file {
 	base := path.Base(low)
 	for dir := range strings.SplitSeq(strings.TrimSuffix(low, base), "/") {
 		switch dir {
-		case "test", "tests", "testdata", "testing", "__tests__", "__mocks__", "__fixtures__", "spec", "specs", "fixture", "fixtures",
+		case "__tests__", "__mocks__", "__fixtures__", "spec", "specs", "fixture", "fixtures",
 			"example", "examples", "_examples", "sample", "samples", "doc", "docs", "demo", "demos", "mock", "mocks",
-			"e2e", "integration", "test-fixtures", "internal_test", "tutorial", "tutorials", "node_modules":
+			"e2e", "integration", "internal_test", "mirage", "tutorial", "tutorials", "node_modules":
 			f.fixture = true
 		}
-		if strings.HasSuffix(dir, "test") || strings.HasSuffix(dir, "tests") || strings.HasPrefix(dir, "test-") || strings.HasPrefix(dir, "test_") || strings.HasPrefix(dir, "dummy") {
+		if strings.HasSuffix(dir, "test") || strings.HasSuffix(dir, "tests") || strings.HasPrefix(dir, "test") || strings.HasPrefix(dir, "dummy") {
 			f.fixture = true
 		}
 	}
@@ -151,7 +151,7 @@ func classifyPath(p string) file {
 	if strings.HasSuffix(stem, "_test") || strings.HasSuffix(stem, ".test") || strings.HasSuffix(stem, ".spec") || strings.HasSuffix(stem, "_spec") ||
 		strings.HasPrefix(stem, "test_") || strings.HasPrefix(stem, "testdata") || strings.HasSuffix(stem, "-test") || strings.HasPrefix(stem, "example") ||
 		strings.HasSuffix(base, ".example") || strings.HasSuffix(base, ".sample") || strings.HasSuffix(base, ".template") || strings.HasSuffix(base, ".dist") ||
-		base == "pkg-info" || base == "metadata" || strings.HasPrefix(base, "changelog") || strings.HasPrefix(base, "readme") ||
+		base == "pkg-info" || base == "metadata" || strings.HasPrefix(base, "changelog") || strings.HasPrefix(base, "readme") || strings.HasPrefix(base, "swagger") || strings.HasPrefix(base, "openapi") ||
 		strings.HasPrefix(stem, "fake") || strings.HasPrefix(stem, "mock") || strings.HasSuffix(stem, "_mock") || strings.HasSuffix(stem, "testing") {
 		f.fixture = true
 	}

@@ -105,6 +105,9 @@ func (s *Scanner) group(f *scan.File, matches []detect.Match) []*sighting {
 		if m.Proof != "" {
 			g.finding.Evidence = append(g.finding.Evidence, signal.Evidence{Name: "proof", Value: m.Proof})
 		}
+		if m.Note != "" {
+			g.finding.Evidence = append(g.finding.Evidence, signal.Evidence{Name: "names", Value: m.Note})
+		}
 		byID[id] = g
 		order = append(order, g)
 	}
