@@ -113,8 +113,7 @@ func TestSequenceGoesOn(t *testing.T) {
 		t.Errorf("sequence %d, want 100", seq)
 	}
 	b.Close()
-	if b, err := Open(t.Context(), DefaultConfig(), Options{Dir: dir, After: 500}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another one than the lake") {
-		b.Close()
+	if _, err := Open(t.Context(), DefaultConfig(), Options{Dir: dir, After: 500}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another one than the lake") {
 		t.Errorf("a stream with batches from before the lake's end: error %v", err)
 	}
 }
@@ -168,8 +167,7 @@ func TestUnwritableDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := Open(t.Context(), DefaultConfig(), Options{Dir: filepath.Join(file, "bus")}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), file) {
-		b.Close()
+	if _, err := Open(t.Context(), DefaultConfig(), Options{Dir: filepath.Join(file, "bus")}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("error %v: want one that names %s", err, file)
 	}
 }
@@ -213,8 +211,7 @@ func TestExternalServer(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.URL, cfg.Timeout = "nats://127.0.0.1:1", 200*time.Millisecond
-	if b, err := Open(t.Context(), cfg, Options{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), cfg.URL) {
-		b.Close()
+	if _, err := Open(t.Context(), cfg, Options{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), cfg.URL) {
 		t.Errorf("error %v: want the address", err)
 	}
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // startServer starts the server inside the process and connects to it.
-func (b *Bus) startServer(dir string) error {
+func (b *Bus) startServer(l *link) error {
+	dir := b.opts.Dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
@@ -32,7 +33,7 @@ func (b *Bus) startServer(dir string) error {
 	}
 	logger := &serverLog{log: b.log}
 	s.SetLoggerV2(logger, false, false, false)
-	b.server = s
+	l.server = s
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) {
 		return fmt.Errorf("bus: the server inside the process is not ready within %s: its folder is %s", startTimeout, dir)
@@ -40,7 +41,7 @@ func (b *Bus) startServer(dir string) error {
 	if !s.JetStreamEnabled() {
 		return fmt.Errorf("bus: JetStream does not start in %s: %s: check that the folder is writable and the disk not full", dir, logger.lastError())
 	}
-	b.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("testudo"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	l.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("testudo"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
 	if err != nil {
 		return fmt.Errorf("bus: the server inside the process: %w", err)
 	}
@@ -48,7 +49,7 @@ func (b *Bus) startServer(dir string) error {
 }
 
 // connect connects to the external server.
-func (b *Bus) connect() error {
+func (b *Bus) connect(l *link) error {
 	options := []nats.Option{
 		nats.Name("testudo"), nats.Timeout(b.cfg.Timeout), nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1), // what cannot be sent fails at once and is tried again
@@ -72,7 +73,7 @@ func (b *Bus) connect() error {
 	if err != nil {
 		return fmt.Errorf("bus: %s: %w", b.cfg.URL, err)
 	}
-	b.conn = conn
+	l.conn = conn
 	if limit := conn.MaxPayload(); limit < minPayload {
 		return fmt.Errorf("bus: %s takes messages of %d bytes: set max_payload to 1MB there", b.cfg.URL, limit)
 	}
