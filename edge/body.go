@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -19,11 +20,13 @@ type clientBody struct {
 	stall time.Duration
 	rate  int64 // bytes per second
 	ctl   *http.ResponseController
+	h1    *http1Conn // nil on HTTP/2
+	ctx   context.Context
 
 	prefix []byte // held back, not yet handed on
 	begun  time.Time
-	until  time.Time // read deadline
-	done   bool
+	until  time.Time   // read deadline
+	done   atomic.Bool // its end was read
 
 	read   atomic.Int64           // bytes that came from the client
 	taken  atomic.Bool            // handed on in part at least
@@ -46,7 +49,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 func (b *clientBody) Close() error { return nil }
 
 func (b *clientBody) readFromClient(p []byte) (int, error) {
-	if b.done {
+	if b.done.Load() {
 		return 0, io.EOF
 	}
 	now := time.Now()
@@ -69,7 +72,7 @@ func (b *clientBody) readFromClient(p []byte) (int, error) {
 		}
 		return n, nil
 	case err == io.EOF:
-		b.done = true
+		b.done.Store(true)
 		b.ctl.SetReadDeadline(time.Time{})
 		return n, io.EOF
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -78,7 +81,9 @@ func (b *clientBody) readFromClient(p []byte) (int, error) {
 	if reason, ok := malformedReason(err); ok {
 		return n, b.fail(reason)
 	}
-	b.fail(reasonBodyTruncated)
+	if b.ctx.Err() == nil {
+		b.fail(reasonChunk) // net/http found what the framer let pass
+	}
 	return n, err
 }
 
@@ -94,6 +99,11 @@ func (b *clientBody) why() string {
 	}
 	if r := b.reason.Load(); r != nil {
 		return *r
+	}
+	if b.h1 != nil {
+		if r := b.h1.fault.Load(); r != nil {
+			return *r
+		}
 	}
 	return ""
 }

@@ -167,31 +167,22 @@ func parseNode(s string) (netip.Addr, uint16, bool) {
 	return netip.Addr{}, 0, false
 }
 
-// recordedForwardedFor returns X-Forwarded-For with everything that is no address masked.
-func recordedForwardedFor(lines []string) string {
-	if len(lines) == 1 {
-		if _, _, ok := parseNode(lines[0]); ok {
-			return lines[0]
-		}
-	}
-	var b strings.Builder
-	hops := 0
+// recordedForwardedFor returns the hops of X-Forwarded-For, masked where they are no addresses.
+func recordedForwardedFor(lines []string) []string {
+	var hops []string
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			if hops++; hops > maxHops {
-				return b.String() + ", …"
-			}
-			if hops > 1 {
-				b.WriteString(", ")
+			if len(hops) == maxHops {
+				return append(hops, "…")
 			}
 			part = strings.Trim(part, " \t")
-			if _, _, ok := parseNode(part); !ok {
+			if _, _, ok := parseNode(part); !ok || strings.IndexByte(part, '%') >= 0 { // a zone can be anything
 				part = masked
 			}
-			b.WriteString(part)
+			hops = append(hops, part)
 		}
 	}
-	return b.String()
+	return hops
 }
 
 // UndeclaredProxy is a peer that forwards for others and is not in trusted_proxies.

@@ -129,6 +129,11 @@ type http1Conn struct {
 	info   *connInfo
 	frame  framer
 	inside atomic.Bool // a handler has the word
+
+	// fault is what the client did wrong in the midst of a body. net/http cancels the request's
+	// context before the reader of the body learns why; with this one can tell it from a
+	// client that left.
+	fault atomic.Pointer[string]
 }
 
 // ConnectionState tells net/http that the connection is encrypted. Its Request.TLS
@@ -162,32 +167,43 @@ func (c *http1Conn) Read(p []byte) (int, error) {
 	if n > 0 {
 		ok, bad := c.frame.feed(p[:n])
 		if bad != nil {
-			c.ed.metrics.reject(c.frame.err.reason)
-			return ok, bad
+			reason := c.frame.err.reason
+			c.fault.Store(&reason)
+			c.ed.metrics.reject(reason)
+			if !c.frame.midBody() { // else the exchange under way records it
+				c.ed.refusedByForm(c.info, reason, http.StatusBadRequest)
+			}
+			if ok > 0 {
+				return ok, nil // the next read reports it
+			}
+			return 0, bad
 		}
 	}
-	if err != nil && c.frame.midHead() && !c.inside.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		c.ed.metrics.reject(reasonSlowHeader)
-		c.ed.refusedByForm(c.info, reasonSlowHeader, 0)
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.fault.Load() == nil {
+		switch {
+		case c.inside.Load() && c.frame.midBody():
+			reason := reasonSlowBody
+			c.fault.Store(&reason)
+		case !c.inside.Load() && c.frame.midHead():
+			reason := reasonSlowHeader
+			c.fault.Store(&reason)
+			c.ed.metrics.reject(reason)
+			c.ed.refusedByForm(c.info, reason, 0)
+		}
 	}
 	return n, err
 }
 
 // Write notices the refusals that net/http writes by itself, which it does only between
-// two requests.
+// two requests. It answers what the framer refuses too; that is recorded already.
 func (c *http1Conn) Write(p []byte) (int, error) {
-	if !c.inside.Load() && len(p) > 12 && string(p[:9]) == "HTTP/1.1 " && (p[9] == '4' || p[9] == '5') {
+	if !c.inside.Load() && c.fault.Load() == nil && len(p) > 12 && string(p[:9]) == "HTTP/1.1 " && (p[9] == '4' || p[9] == '5') {
 		code, _ := strconv.Atoi(string(p[9:12]))
 		reason := reasonHTTP
-		switch {
-		case c.frame.err != nil: // counted when it was noticed
-			reason = c.frame.err.reason
-		case code == http.StatusRequestHeaderFieldsTooLarge:
+		if code == http.StatusRequestHeaderFieldsTooLarge {
 			reason = reasonHeaderBytes
 		}
-		if c.frame.err == nil {
-			c.ed.metrics.reject(reason)
-		}
+		c.ed.metrics.reject(reason)
 		c.ed.refusedByForm(c.info, reason, code)
 	}
 	return c.Conn.Write(p)

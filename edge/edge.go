@@ -82,6 +82,9 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if len(cfg.Routes) == 0 {
+		return nil, errors.New("edge: routes: nothing to guard; give a route with an upstream")
+	}
 	if deps.Sink == nil {
 		return nil, errors.New("edge: no sink: every request must be judged")
 	}

@@ -53,7 +53,7 @@ func (s *recorder) all() []*signal.Event {
 // wait returns the first event that fits. The deadline is only there to end a broken test.
 func (s *recorder) wait(t *testing.T, what string, fits func(*signal.Event) bool) *signal.Event {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(5 * time.Second)
 	for {
 		for _, e := range s.all() {
 			if fits(e) {
@@ -65,7 +65,7 @@ func (s *recorder) wait(t *testing.T, what string, fits func(*signal.Event) bool
 		case <-time.After(10 * time.Millisecond):
 		case <-deadline:
 			for _, e := range s.all() {
-				t.Logf("event: %s", e.AppendJSON(nil))
+				t.Logf("event: %.600s", e.AppendJSON(nil))
 			}
 			t.Fatalf("no event: %s", what)
 		}
@@ -275,3 +275,7 @@ func TestBusyPort(t *testing.T) {
 }
 
 var errJudge = errors.New("no judge")
+
+func runtimeYield() { time.Sleep(time.Millisecond) }
+
+func newTextLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -73,16 +73,8 @@ func (x *exchange) describeRequest() {
 		}
 		e.SetMasked(signal.FieldHTTPRequestReferrer, v[0], recorded)
 	}
-	if v := h["X-Forwarded-For"]; len(v) > 0 {
-		recorded := masked
-		if mask.forwarded {
-			recorded = recordedForwardedFor(v)
-		}
-		if raw := strings.Join(v, ", "); raw == recorded {
-			e.SetString(signal.FieldHTTPRequestXForwardedFor, raw)
-		} else {
-			e.SetMasked(signal.FieldHTTPRequestXForwardedFor, raw, recorded)
-		}
+	if v := h["X-Forwarded-For"]; len(v) > 0 && mask.forwarded {
+		e.SetStrings(signal.FieldHTTPRequestXForwardedFor, recordedForwardedFor(v))
 	}
 	if v := h["Content-Type"]; len(v) > 0 {
 		media, _, _ := strings.Cut(v[0], ";")

@@ -2,9 +2,11 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -56,7 +58,11 @@ type exchange struct {
 	args     []string
 	lower    map[string]string // header names in lower case, of former exchanges
 	answered bool              // the final response event is out
+	tunneled bool              // net/http has given the connection up
 }
+
+// lingering is how long a client may go on sending a body that nobody wants any more.
+const lingering = time.Second
 
 // maxLower bounds the header names that an exchange remembers the lower case of.
 const maxLower = 256
@@ -95,7 +101,11 @@ func (ed *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// An aborted exchange may still be read by the transport: it is not used again.
 		x.finish()
 		if problem != http.ErrAbortHandler {
-			ed.log.Error("edge: panic while serving a request", "request_id", x.requestID, "stack", string(debug.Stack()))
+			what := fmt.Sprintf("%T", problem) // another value could hold a part of the request
+			if e, ok := problem.(runtime.Error); ok {
+				what = e.Error()
+			}
+			ed.log.Error("edge: panic while serving a request", "request_id", x.requestID, "panic", what, "stack", string(debug.Stack()))
 		}
 		panic(http.ErrAbortHandler)
 	}()
@@ -136,7 +146,12 @@ func (x *exchange) begin() {
 	x.conn, x.h1 = connOf(ctx), nil
 	if x.h1 = http1Of(ctx); x.h1 != nil {
 		x.h1.inside.Store(true)
-		x.closing = x.h1.frame.state == inTunnel // see framer.headEnd
+		_, x.closing = r.Header["Upgrade"] // see framer.headEnd
+		if hasBody(r) {
+			// Or net/http would read the body to its end before it sends a response, and
+			// a client that sends none of it could hold the refusal, and a goroutine, forever.
+			http.NewResponseController(x.w).EnableFullDuplex()
+		}
 	}
 	if x.conn == nil {
 		x.conn = ed.strayConn(r)
@@ -269,9 +284,9 @@ func (x *exchange) blocked() (id string, blocked bool) {
 // inspectRequest lets the inspector look. It reports false where the exchange is over.
 func (x *exchange) inspectRequest() bool {
 	r := x.r
-	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
+	if hasBody(r) {
 		l := &x.ed.cfg.Limits
-		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w)}
+		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w), h1: x.h1, ctx: r.Context()}
 	}
 	if !x.route.waf {
 		return true
@@ -288,7 +303,7 @@ func (x *exchange) inspectRequest() bool {
 			var err error
 			held, truncated, err = x.body.hold(min(want, int64(x.route.cfg.InspectLimit)), r.ContentLength)
 			if err != nil {
-				x.refuseBody()
+				x.refuseBody(false)
 				return false
 			}
 			if isForm(r.Header) {
@@ -299,6 +314,10 @@ func (x *exchange) inspectRequest() bool {
 	}
 	x.result = result
 	return true
+}
+
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
 func isForm(h http.Header) bool {
@@ -368,16 +387,25 @@ func (x *exchange) fail(status int, failure string) {
 	x.answer(true)
 }
 
-// refuseBody answers a request whose body broke a rule.
-func (x *exchange) refuseBody() {
+// refuseBody answers a request whose body broke a rule, or whose client left in its midst.
+func (x *exchange) refuseBody(judged bool) {
 	reason := x.body.why()
 	if reason == "" {
-		reason = reasonBodyTruncated
+		x.failure = "client-gone"
+		if !judged {
+			x.note("client-gone", "not judged: the client left before the body was complete", 1)
+		}
+		x.answered = !judged
+		return
 	}
-	if reason == reasonBodySize || reason == reasonSlowBody || reason == reasonBodyTruncated {
+	if reason == reasonBodySize || reason == reasonSlowBody || x.h1 == nil || x.h1.fault.Load() == nil {
 		x.ed.metrics.reject(reason) // the framer has counted the others
 	}
 	x.closing = true
+	if judged {
+		x.fail(statusOf(reason), "malformed: "+reason)
+		return
+	}
 	x.refuseForm(reason)
 }
 
@@ -385,12 +413,7 @@ func (x *exchange) refuseBody() {
 func (x *exchange) refuseForm(reason string) {
 	x.answered = true
 	x.closing = true
-	status := statusOf(reason)
-	if reason == reasonBodyTruncated && x.r.Context().Err() != nil {
-		x.status = 0 // nobody is left to answer
-	} else {
-		x.page(status)
-	}
+	x.page(statusOf(reason))
 	count, ok := x.ed.formRecords.allow(x.client.addr, x.start)
 	if !ok {
 		return
@@ -439,6 +462,10 @@ func (x *exchange) finish() {
 			x.failure = "aborted"
 		}
 		x.answer(true)
+	}
+	if x.h1 != nil && hasBody(x.r) && !x.tunneled && (x.body == nil || !x.body.done.Load()) {
+		// net/http reads on for a while, so that the client gets to read the response.
+		http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingering))
 	}
 	x.route.count.count(x.status, x.verdict.Decision)
 	x.route.count.latency.Observe(x.ed.now().Sub(x.start).Seconds())

@@ -168,15 +168,9 @@ func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
 			return resp, hints
 		}
 		up.inFlight.Add(-1)
-		if why := x.body.why(); why != "" && x.r.Context().Err() == nil {
+		if x.body.why() != "" || x.r.Context().Err() != nil {
 			hints.stop()
-			x.refuseBody2()
-			return nil, nil
-		}
-		if x.r.Context().Err() != nil {
-			hints.stop()
-			x.failure = "client-gone"
-			x.answer(true)
+			x.refuseBody(true)
 			return nil, nil
 		}
 		reason = upstreamError(err)
@@ -195,17 +189,6 @@ func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
 	hints.stop()
 	x.fail(status, reason)
 	return nil, nil
-}
-
-// refuseBody2 answers a request whose body broke a rule while it was being forwarded: it was judged,
-// so its response event says what happened.
-func (x *exchange) refuseBody2() {
-	reason := x.body.why()
-	if reason == reasonBodySize || reason == reasonSlowBody || reason == reasonBodyTruncated {
-		x.ed.metrics.reject(reason)
-	}
-	x.closing = true
-	x.fail(statusOf(reason), "malformed: "+reason)
 }
 
 // mayRetry reports whether trying again cannot do anything twice.

@@ -9,38 +9,37 @@ import (
 // Reasons for refusing a message by its form alone: the label of
 // testudo_edge_rejected_total, and behind "malformed: " in edge.error.
 const (
-	reasonBareLF        = "bare-lf"
-	reasonBareCR        = "bare-cr"
-	reasonNUL           = "nul"
-	reasonObsFold       = "obs-fold"
-	reasonFieldName     = "field-name"
-	reasonBothLengths   = "both-lengths"
-	reasonLength        = "content-length"
-	reasonTransfer      = "transfer-encoding"
-	reasonChunk         = "chunk"
-	reasonHost          = "host"
-	reasonHostMismatch  = "host-mismatch"
-	reasonHeaderBytes   = "header-bytes"
-	reasonHeaderCount   = "header-count"
-	reasonURILength     = "uri-length"
-	reasonBodySize      = "body-size"
-	reasonSlowHeader    = "slow-header"
-	reasonSlowBody      = "slow-body"
-	reasonHTTP          = "http" // net/http refused it for another reason
-	reasonHTTP2         = "http2"
-	reasonRapidReset    = "http2-rapid-reset"
-	reasonTLS           = "tls"
-	reasonConnections   = "connections"
-	reasonPerClient     = "connections-per-client"
-	reasonMethod        = "method"
-	reasonBodyTruncated = "body-truncated"
+	reasonBareLF       = "bare-lf"
+	reasonBareCR       = "bare-cr"
+	reasonNUL          = "nul"
+	reasonObsFold      = "obs-fold"
+	reasonFieldName    = "field-name"
+	reasonBothLengths  = "both-lengths"
+	reasonLength       = "content-length"
+	reasonTransfer     = "transfer-encoding"
+	reasonChunk        = "chunk"
+	reasonHost         = "host"
+	reasonHostMismatch = "host-mismatch"
+	reasonHeaderBytes  = "header-bytes"
+	reasonHeaderCount  = "header-count"
+	reasonURILength    = "uri-length"
+	reasonBodySize     = "body-size"
+	reasonSlowHeader   = "slow-header"
+	reasonSlowBody     = "slow-body"
+	reasonHTTP         = "http" // net/http refused it for another reason
+	reasonHTTP2        = "http2"
+	reasonRapidReset   = "http2-rapid-reset"
+	reasonTLS          = "tls"
+	reasonConnections  = "connections"
+	reasonPerClient    = "connections-per-client"
+	reasonMethod       = "method"
 )
 
 func reasons() []string {
 	return []string{reasonBareLF, reasonBareCR, reasonNUL, reasonObsFold, reasonFieldName, reasonBothLengths, reasonLength,
 		reasonTransfer, reasonChunk, reasonHost, reasonHostMismatch, reasonHeaderBytes, reasonHeaderCount, reasonURILength,
 		reasonBodySize, reasonSlowHeader, reasonSlowBody, reasonHTTP, reasonHTTP2, reasonRapidReset, reasonTLS,
-		reasonConnections, reasonPerClient, reasonMethod, reasonBodyTruncated}
+		reasonConnections, reasonPerClient, reasonMethod}
 }
 
 // malformed is the error of a message that is refused by its form.
@@ -94,6 +93,11 @@ const (
 // midHead reports whether a head has begun and is not complete.
 func (f *framer) midHead() bool {
 	return f.state == inHead || f.state == inStart && len(f.line) > 0
+}
+
+// midBody reports whether a body has begun and is not complete.
+func (f *framer) midBody() bool {
+	return f.state == inBody || f.state == inSize || f.state == inChunk || f.state == inCRLF || f.state == inTail
 }
 
 // feed takes the next bytes and returns how many of them net/http may see. Once it has
@@ -312,7 +316,7 @@ func (f *framer) chunkSize(line []byte) string {
 		if len(line)-semi > 256 {
 			return reasonChunk
 		}
-		digits = bytes.TrimRight(line[:semi], " \t") // RFC 9112 section 7.1.1 knows "bad" white space here
+		digits = line[:semi]
 	}
 	if len(digits) == 0 || len(digits) > 15 {
 		return reasonChunk

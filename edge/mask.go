@@ -59,7 +59,7 @@ func plainName(s string) bool {
 	if s == "" || len(s) > maxName {
 		return false
 	}
-	part, digits, letters := 0, 0, 0
+	part, digits, letters, humps := 0, 0, 0, 0
 	for i := 0; i <= len(s); i++ {
 		var c byte = '.'
 		if i < len(s) {
@@ -68,13 +68,16 @@ func plainName(s string) bool {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
 			letters++
+			if c <= 'Z' && part > 0 && 'a' <= s[i-1] && s[i-1] <= 'z' {
+				humps++ // base64 has many, camelCase few
+			}
 		case '0' <= c && c <= '9':
 			digits++
 		case c == '_', c == '-', c == '.', c == '[', c == ']', c == ':', c == '$', c == '@', c == '%':
-			if part > 24 || part >= 12 && digits >= 3 && letters > 0 || digits > 12 {
+			if part > 32 || part >= 12 && digits >= 3 && letters > 0 || digits > 12 || humps > 4 {
 				return false
 			}
-			part, digits, letters = -1, 0, 0
+			part, digits, letters, humps = -1, 0, 0, 0
 		default:
 			return false
 		}

@@ -42,6 +42,9 @@ func (x *exchange) respond(resp *http.Response) {
 	}
 	x.markClose()
 	x.w.WriteHeader(resp.StatusCode)
+	if flusher, ok := x.w.(http.Flusher); ok && length < 0 {
+		flusher.Flush() // the first piece may take its time
+	}
 	announced := len(resp.Trailer)
 	if length != 0 {
 		if err := x.copyBody(resp.Body, held, length); err != nil {

@@ -56,6 +56,7 @@ func (x *exchange) tunnel(resp *http.Response) {
 		x.fail(http.StatusBadGateway, "upgrade-refused")
 		return
 	}
+	x.tunneled = true
 	defer client.Close()
 	both := closers{client, back}
 	if !x.ed.addTunnel(both) {

@@ -42,9 +42,6 @@ func (c *Config) Validate() error {
 		bad("drain: %v is negative", c.Drain)
 	}
 	c.Limits.validate(bad)
-	if len(c.Routes) == 0 {
-		bad("routes: nothing to guard; give a route with an upstream")
-	}
 	seen := make(map[string]bool, len(c.Routes))
 	for i := range c.Routes {
 		r := &c.Routes[i]
