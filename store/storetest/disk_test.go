@@ -79,6 +79,7 @@ func TestFullDisk(t *testing.T) {
 	cfg.Store.ArchiveAge = 200 * time.Millisecond
 	cfg.Store.Memory = 2 * bytesize.MiB
 	cfg.Bus.MaxSize = 64 * bytesize.MiB
+	cfg.Bus.Timeout = time.Second
 	n, err := storetest.Open(t.Context(), dir, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	eventually(t, "a degraded state", func() bool {
 		record(t, n, seq+1, seq+2000)
 		seq += 2000
-		return n.Health() != nil
+		return n.Recorder.Health() != nil
 	})
 	t.Logf("after %d events: %v", seq, n.Health())
 	if err := os.Remove(ballast); err != nil {
