@@ -63,6 +63,17 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
+// Round cuts the size to whole MiB, or to tenths of a GiB, for people.
+func (s Size) Round() string {
+	switch {
+	case s >= GiB:
+		return strconv.FormatFloat(float64(s)/float64(GiB), 'f', 1, 64) + " GiB"
+	case s >= MiB:
+		return strconv.FormatInt(int64(s/MiB), 10) + " MiB"
+	}
+	return s.String()
+}
+
 // MarshalText writes the form of String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

@@ -1,0 +1,48 @@
+package assembly
+
+import (
+	"context"
+
+	"github.com/testudo-sec/testudo/detect"
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/native"
+	"github.com/testudo-sec/testudo/rules"
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/secret"
+)
+
+// Dialects lists the rule dialects, in the order in which they are asked whose a file is.
+func Dialects() []policy.Dialect {
+	return []policy.Dialect{native.New(native.Actions()...)}
+}
+
+// Condition compiles a condition that stands alone, as a hunt's.
+func Condition(text string) (*native.Condition, error) {
+	return native.New(native.Actions()...).Condition(text)
+}
+
+// Scanners lists the scanners.
+func Scanners() ([]scan.Scanner, error) {
+	set, err := detect.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	return []scan.Scanner{secret.New(set)}, nil
+}
+
+// BuiltinRules is where the rules that ship are read from.
+func BuiltinRules() policy.Source { return policy.Embedded("builtin:", rules.Edge()) }
+
+// Loader returns the loader of rule files for these settings.
+func Loader(cfg *policy.Config) *policy.Loader {
+	return &policy.Loader{Dialects: Dialects(), MaxFile: cfg.MaxFile, Disable: cfg.Disable}
+}
+
+// CheckRules loads the rules of files or folders beside none of those that ship.
+func CheckRules(ctx context.Context, cfg *policy.Config, paths ...string) (*policy.CheckReport, error) {
+	var sources []policy.Source
+	for _, p := range paths {
+		sources = append(sources, policy.Disk(p))
+	}
+	return Loader(cfg).Check(ctx, sources...)
+}

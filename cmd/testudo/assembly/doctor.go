@@ -1,0 +1,221 @@
+package assembly
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/console/ui"
+	"github.com/testudo-sec/testudo/internal/bytesize"
+)
+
+// Doctor looks at what this machine can and cannot do for testudo, what that costs,
+// and which command would change it.
+func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
+	checks := []console.Check{systemCheck(), memoryCheck(), filesCheck(), lowPortsCheck()}
+	checks = append(checks, dirCheck(dir), diskCheck(dir))
+	for _, l := range s.Edge.Listen {
+		checks = append(checks, portCheck(ctx, "edge port", l.Address))
+	}
+	checks = append(checks, portCheck(ctx, "console port", s.Console.Listen), assetsCheck(), databaseCheck(s), busCheck(s))
+	return append(checks, clockCheck(), tracingCheck())
+}
+
+func ok(name, detail string) console.Check {
+	return console.Check{Name: name, OK: true, Detail: detail}
+}
+
+func systemCheck() console.Check {
+	c := ok("system", fmt.Sprintf("%s/%s, %d processors, uid %d", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), os.Geteuid()))
+	if runtime.GOOS != "linux" {
+		c.OK = false
+		c.Cost = "only Linux is tested: file locks, limits and the control socket may behave otherwise"
+	}
+	return c
+}
+
+// wantedMemory is what a node with all its parts and some traffic needs.
+const wantedMemory = 512 * bytesize.MiB
+
+func memoryCheck() console.Check {
+	free, known := meminfo("MemAvailable")
+	switch {
+	case !known:
+		return ok("memory", "not known on this system")
+	case free < wantedMemory:
+		return console.Check{Name: "memory", Detail: fmt.Sprintf("%v available", free.Round()),
+			Cost:    "the store may be stopped by the system under load",
+			Command: "free memory, or bound it: store.memory and edge.limits.connections in testudo.yaml"}
+	}
+	return ok("memory", fmt.Sprintf("%v available", free.Round()))
+}
+
+func meminfo(key string) (bytesize.Size, bool) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, found := strings.CutPrefix(line, key+":"); found {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return bytesize.Size(kb) * bytesize.KiB, err == nil
+		}
+	}
+	return 0, false
+}
+
+// wantedFiles is two descriptors for each of some thousand connections.
+const wantedFiles = 8192
+
+func filesCheck() console.Check {
+	limit, known := openFiles()
+	if !known || limit >= wantedFiles {
+		return ok("open files", fmt.Sprintf("limit %d", limit))
+	}
+	return console.Check{Name: "open files", Detail: fmt.Sprintf("limit %d", limit),
+		Cost:    fmt.Sprintf("the edge can hold about %d connections", limit/3),
+		Command: fmt.Sprintf("ulimit -n %d", 65536)}
+}
+
+func lowPortsCheck() console.Check {
+	if os.Geteuid() == 0 {
+		return ok("ports below 1024", "can be listened on")
+	}
+	first := 1024
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			first = n
+		}
+	}
+	if first <= 80 {
+		return ok("ports below 1024", fmt.Sprintf("can be listened on from %d", first))
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		exe = "testudo"
+	}
+	return console.Check{Name: "ports below 1024", Detail: fmt.Sprintf("this user may listen from %d on", first),
+		Cost:    "the edge cannot take ports 80 and 443 by itself",
+		Command: "sudo setcap cap_net_bind_service=+ep " + exe}
+}
+
+func dirCheck(dir string) console.Check {
+	info, err := os.Stat(dir)
+	if os.IsNotExist(err) {
+		return ok("data directory", dir+" will be made")
+	}
+	if err == nil {
+		err = makePrivate(dir)
+	}
+	if err != nil {
+		return console.Check{Name: "data directory", Detail: err.Error(), Cost: "nothing can be stored: testudo does not start",
+			Command: "chmod 700 " + dir}
+	}
+	probe, err := os.CreateTemp(dir, ".doctor-*")
+	if err != nil {
+		return console.Check{Name: "data directory", Detail: fmt.Sprintf("%s cannot be written: %v", dir, err),
+			Cost: "nothing can be stored", Command: "mount the file system writable, or name another folder with --data"}
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return ok("data directory", fmt.Sprintf("%s, mode %04o", dir, info.Mode().Perm()))
+}
+
+// wantedDisk leaves room for some days of events.
+const wantedDisk = 2 * bytesize.GiB
+
+func diskCheck(dir string) console.Check {
+	at := dir
+	for {
+		if _, err := os.Stat(at); err == nil || at == filepath.Dir(at) {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	free, known := freeDisk(at)
+	if !known || free >= wantedDisk {
+		return ok("disk space", fmt.Sprintf("%v free at %s", free.Round(), at))
+	}
+	return console.Check{Name: "disk space", Detail: fmt.Sprintf("%v free at %s", free.Round(), at),
+		Cost:    "events are kept for a shorter time, and a full disk stops recording",
+		Command: "free some, or set store.lake.max_size in testudo.yaml"}
+}
+
+// portCheck says whether an address is free, or taken by a node that already runs.
+func portCheck(ctx context.Context, name, address string) console.Check {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err == nil {
+		_ = ln.Close()
+		return ok(name, address+" is free")
+	}
+	if answers(ctx, address) {
+		return ok(name, address+" is in use, by this node if it runs")
+	}
+	return console.Check{Name: name, Detail: err.Error(), Cost: "testudo cannot answer there", Command: "ss -ltnp | grep " + portOf(address)}
+}
+
+func answers(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func portOf(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return ":" + port
+}
+
+func assetsCheck() console.Check {
+	if pages, err := ui.New(); err == nil && pages.Built() {
+		return ok("console scripts", "built in")
+	}
+	return console.Check{Name: "console scripts", Detail: "this binary was built without them",
+		Cost: "pages work, but are not live and draw no charts", Command: "make build"}
+}
+
+func databaseCheck(s *Settings) console.Check {
+	if s.Store.State.URL == "" {
+		return ok("state", "SQLite in the data directory")
+	}
+	return ok("state", "PostgreSQL, checked at the start")
+}
+
+func busCheck(s *Settings) console.Check {
+	if s.Store.Bus.URL == "" {
+		return ok("bus", "NATS JetStream inside the process")
+	}
+	return ok("bus", "external NATS, checked at the start")
+}
+
+func clockCheck() console.Check {
+	// Before this program was written the clock is wrong: certificates and time limits go by it.
+	if time.Now().Year() < 2026 {
+		return console.Check{Name: "clock", Detail: time.Now().Format(time.RFC3339), Cost: "blocks, sessions and certificates end at the wrong time",
+			Command: "sudo timedatectl set-ntp true"}
+	}
+	return ok("clock", time.Now().UTC().Format(time.RFC3339))
+}
+
+// tracingCheck tells whether processes, files and sockets can be watched on this machine.
+func tracingCheck() console.Check {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return console.Check{Name: "kernel types", Detail: "no BTF", Cost: "processes, files and sockets of this host could not be watched by eBPF",
+			Command: "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"}
+	}
+	return ok("kernel types", "BTF present; this version watches the edge and scans, not processes")
+}

@@ -1,0 +1,173 @@
+package assembly
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/testudo-sec/testudo/config"
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/respond"
+	"github.com/testudo-sec/testudo/respond/block"
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/store"
+	"github.com/testudo-sec/testudo/store/bus"
+	"github.com/testudo-sec/testudo/store/lake"
+	"github.com/testudo-sec/testudo/store/state"
+)
+
+// Settings is testudo.yaml.
+type Settings struct {
+	// Data is the folder that holds everything testudo keeps. Empty stands for
+	// $XDG_STATE_HOME/testudo, or ~/.local/state/testudo.
+	Data string `yaml:"data"`
+	// Log says what is written to standard error.
+	Log Log `yaml:"log"`
+	// Edge is the reverse proxy in front of applications.
+	Edge edge.Config `yaml:"edge"`
+	// WAF inspects requests and responses on the edge's routes.
+	WAF waf.Config `yaml:"waf"`
+	// Policy says which rules judge.
+	Policy policy.Config `yaml:"policy"`
+	// Respond bounds what rules and people may have done.
+	Respond Respond `yaml:"respond"`
+	// Scan says how code and artefacts are scanned.
+	Scan Scan `yaml:"scan"`
+	// Store says how events, findings and actions are kept.
+	Store Store `yaml:"store"`
+	// Console is the web console and its API.
+	Console console.Config `yaml:"console"`
+}
+
+// Log says what is written to standard error.
+type Log struct {
+	// Level is the least level that is written: debug, info, warn or error.
+	Level slog.Level `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// Validate checks the format.
+func (l *Log) Validate() error {
+	if l.Format != "text" && l.Format != "json" {
+		return fmt.Errorf("format is %q: want text or json", l.Format)
+	}
+	return nil
+}
+
+// Respond bounds what rules and people may have done.
+type Respond struct {
+	respond.Config `yaml:",inline"`
+	// Block refuses addresses at the edge.
+	Block block.Config `yaml:"block"`
+}
+
+// Validate checks the bounds that all responders share.
+func (r *Respond) Validate() error { return r.Config.Validate() }
+
+// Scan says how code and artefacts are scanned.
+type Scan struct {
+	scan.Config `yaml:",inline"`
+	// Paths lists what `testudo up` scans when it starts; nothing is scanned without being named.
+	Paths []string `yaml:"paths"`
+}
+
+// Validate checks the ranges.
+func (s *Scan) Validate() error { return s.Config.Validate() }
+
+// Store says how events, findings and actions are kept.
+type Store struct {
+	store.Config `yaml:",inline"`
+	// Bus carries events from the planes to the lake.
+	Bus bus.Config `yaml:"bus"`
+	// Lake keeps events as Parquet files.
+	Lake lake.Config `yaml:"lake"`
+	// State keeps findings, actions, assets and people.
+	State state.Config `yaml:"state"`
+}
+
+// Validate checks what all stores share.
+func (s *Store) Validate() error { return s.Config.Validate() }
+
+// DefaultSettings returns what is in force without a configuration file.
+func DefaultSettings() Settings {
+	return Settings{
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		Edge:    edge.Default(),
+		WAF:     waf.DefaultConfig(),
+		Policy:  policy.Default(),
+		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig()},
+		Scan:    Scan{Config: scan.DefaultConfig()},
+		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),
+			State: state.DefaultConfig()},
+		Console: console.Default(),
+	}
+}
+
+// LoadSettings reads a configuration file over the defaults; "" is the defaults alone.
+func LoadSettings(path string) (Settings, error) {
+	s := DefaultSettings()
+	if path == "" {
+		return s, nil
+	}
+	if err := config.Load(path, &s); err != nil {
+		return Settings{}, err
+	}
+	return s, nil
+}
+
+// ErrInRepository says that the data directory would come to lie inside a repository.
+var ErrInRepository = errors.New("inside a repository")
+
+// DataDir returns the folder that testudo keeps its data in: the one that is named, or the
+// default one. A default that lies inside a git repository is an error: what testudo keeps must not
+// be committed by mistake.
+func DataDir(named string) (string, error) {
+	if named != "" {
+		return filepath.Abs(named)
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" || !filepath.IsAbs(base) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("no data directory: %w: name one with --data", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	dir := filepath.Join(base, "testudo")
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+			return "", fmt.Errorf("the default data directory %s is %w, %s: name another one with --data", dir, ErrInRepository, at)
+		}
+		if at == filepath.Dir(at) {
+			return dir, nil
+		}
+	}
+}
+
+// makePrivate makes the folder if it is missing, and checks that nobody else can look into it.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("data directory %s is not a folder", dir)
+	}
+	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
+		return fmt.Errorf("data directory %s belongs to uid %d and testudo runs as uid %d: run it as that user, or name another folder with --data",
+			dir, owner, os.Geteuid())
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("data directory %s can be read by others (mode %04o): run chmod 700 %s", dir, info.Mode().Perm(), dir)
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/testudo-sec/testudo"
+	"github.com/testudo-sec/testudo/console"
+)
+
+// consoleSources fits what the machine runs to what the console reads.
+func (m *Machine) consoleSources() console.Sources {
+	a := accounts{m}
+	return console.Sources{
+		Auth: a, Sessions: a, People: a, PeopleDesk: peopleDesk{m}, Tokens: tokens{m},
+		Overview: overview{m}, Events: events{m}, Live: events{m}, Conditions: events{m}, Hunt: hunts{m},
+		Findings: findings{m}, Actions: actions{m}, Orders: orders{m}, Rules: ruleBook{m}, RuleDesk: ruleBook{m},
+		System: systemDesk{m}, Ledger: ledgerBook{m}, Recorder: consoleRecorder{m}, Health: m,
+	}
+}
+
+// Health says how the machine is. It only reads what the parts last knew.
+func (m *Machine) Health() console.Health {
+	h := console.Health{State: console.HealthOK}
+	if m.stopping.Load() {
+		return console.Health{State: console.HealthStopping}
+	}
+	if !m.ready.Load() {
+		return console.Health{State: console.HealthStarting}
+	}
+	add := func(what string, err error) {
+		for _, one := range unjoin(err) {
+			h.Reasons = append(h.Reasons, what+": "+one)
+		}
+	}
+	add("store", m.storage.Store.Health())
+	add("lake", m.storage.Lake.Health())
+	add("bus", m.storage.Bus.Health())
+	add("findings", m.node.Health())
+	add("ledger", m.storage.LedgerFault)
+	h.Reasons = append(h.Reasons, m.host.Health().Degraded...)
+	if st := m.watcher.Status(); !st.OK() {
+		h.Reasons = append(h.Reasons, fmt.Sprintf("rules: the last reload found %d problems, the rules before it judge", len(st.Problems)))
+	}
+	for _, n := range m.notes {
+		if n.What == "socket" || n.What == "console" || n.What == "edge" && len(m.settings.Edge.Routes) > 0 {
+			h.Reasons = append(h.Reasons, n.What+": "+n.Text)
+		}
+	}
+	if m.edge != nil {
+		st := m.edge.Status()
+		for _, r := range st.Routes {
+			down := 0
+			for _, u := range r.Upstreams {
+				if !u.Healthy {
+					down++
+				}
+			}
+			if down > 0 && down == len(r.Upstreams) {
+				h.Reasons = append(h.Reasons, fmt.Sprintf("edge: no upstream of route %s answers", r.Name))
+			}
+		}
+		for _, p := range st.Undeclared {
+			h.Reasons = append(h.Reasons, fmt.Sprintf(
+				"edge: %s forwards for others and is not in edge.trusted_proxies, so that its clients cannot be told apart and are not blocked", p.Peer))
+		}
+	}
+	if len(h.Reasons) > 0 {
+		h.State = console.HealthDegraded
+	}
+	return h
+}
+
+// unjoin returns the texts of what errors.Join joined.
+func unjoin(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var many interface{ Unwrap() []error }
+	if !errors.As(err, &many) {
+		return []string{err.Error()}
+	}
+	var all []string
+	for _, one := range many.Unwrap() {
+		all = append(all, unjoin(one)...)
+	}
+	return all
+}
+
+// systemDesk tells how this node runs.
+type systemDesk struct{ m *Machine }
+
+func (s systemDesk) System(ctx context.Context) (console.System, error) {
+	m := s.m
+	host, _ := os.Hostname()
+	sys := console.System{Version: m.opts.Version, Host: host, Started: m.started, DataDir: m.opts.Dir, Health: m.Health(),
+		Queues: m.queues(), Memory: residentMemory()}
+	for _, l := range m.listens {
+		sys.Listeners = append(sys.Listeners, l)
+	}
+	slices.SortFunc(sys.Listeners, func(a, b console.Listener) int { return strings.Compare(a.Name, b.Name) })
+	sys.Checks = Doctor(ctx, &m.settings, m.opts.Dir)
+	sys.Stores = m.stores(ctx)
+	if m.edge != nil {
+		for _, r := range m.edge.Status().Routes {
+			for _, u := range r.Upstreams {
+				sys.Upstreams = append(sys.Upstreams, console.Upstream{Route: r.Name, URL: u.Address, Healthy: u.Healthy, Error: u.Reason})
+			}
+		}
+	}
+	return sys, nil
+}
+
+func (s systemDesk) Doctor(ctx context.Context) ([]console.Check, error) {
+	return Doctor(ctx, &s.m.settings, s.m.opts.Dir), nil
+}
+
+func (m *Machine) queues() []console.Queue {
+	recorder, archiver := m.storage.Store.Stats()
+	node, host := m.node.Stats(), m.host.Health()
+	return []console.Queue{
+		{Name: "recorder, bytes", Length: int(recorder.Pending), Capacity: int(m.settings.Store.Memory), Dropped: recorder.Dropped()},
+		{Name: "findings", Length: node.Queue, Capacity: node.Capacity, Dropped: node.Missed},
+		{Name: "orders", Length: host.Queued, Capacity: m.settings.Respond.Queue, Dropped: host.QueueFull},
+		{Name: "batches to archive", Length: int(recorder.LastSeq - min(recorder.LastSeq, archiver.Done)), Dropped: archiver.DeadLetters},
+		{Name: "live view", Capacity: m.settings.Store.Recent, Dropped: m.storage.Store.Live().Missed()},
+	}
+}
+
+func (m *Machine) stores(ctx context.Context) []console.StoreSize {
+	lake := m.storage.Lake.Stats()
+	first, last, _ := m.storage.Bus.Bounds(ctx)
+	stores := []console.StoreSize{
+		{Name: "lake", Detail: fmt.Sprintf("%d files, %d damaged", lake.Files, lake.Damaged), Bytes: lake.Bytes, Items: uint64(lake.Files)},
+		{Name: "bus", Detail: "batches that are not in the lake yet", Items: last + 1 - min(first, last+1)},
+		{Name: "state", Detail: m.storage.State.Where()},
+	}
+	if l := m.storage.Ledger; l != nil {
+		stores = append(stores, console.StoreSize{Name: "ledger", Detail: l.Dir(), Items: l.Head().Size})
+	}
+	return stores
+}
+
+// residentMemory returns the bytes of memory that the process holds, 0 where that is not known.
+func residentMemory() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(text))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseUint(f[1], 10, 64)
+	return pages * uint64(os.Getpagesize())
+}
+
+// nodeMetrics shows a node's counters to Prometheus.
+type nodeMetrics struct{ node *testudo.Node }
+
+func (c nodeMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c nodeMetrics) Collect(ch chan<- prometheus.Metric) {
+	st := c.node.Stats()
+	counter := func(name, help string, v uint64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, float64(v))
+	}
+	counter("testudo_node_events_judged_total", "Events judged.", st.Judged)
+	counter("testudo_node_findings_missed_total", "Findings that did not fit into the queue.", st.Missed)
+	counter("testudo_node_orders_withheld_total", "Orders of rules that were not given: the route only detects, or its client is not known.", st.Withheld)
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("testudo_node_findings_queue", "Findings that wait to be stored.", nil, nil),
+		prometheus.GaugeValue, float64(st.Queue))
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/console/client"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+func (a *app) blockCommand() *cobra.Command {
+	var reason string
+	var limit time.Duration
+	var preview bool
+	cmd := &cobra.Command{
+		Use:   "block ADDRESS",
+		Short: "Block an address or prefix at the edge for a time",
+		Example: `  testudo block 203.0.113.7 --for 1h --reason "scans for admin pages"
+  testudo block 203.0.113.0/24 --preview
+  testudo block list
+  testudo block undo ID`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
+				order := console.Order{Kind: "block", Target: args[0], For: limit, Reason: reason}
+				radius, err := desk.Preview(ctx, order)
+				if err != nil {
+					return err
+				}
+				a.printRadius(radius)
+				if preview {
+					return nil
+				}
+				action, err := desk.Order(ctx, order)
+				if err != nil {
+					return err
+				}
+				if action.State == signal.ActionRefused {
+					fmt.Fprintf(a.stdout, "refused: %s\n", action.Error)
+					return errAnswered
+				}
+				fmt.Fprintf(a.stdout, "blocked %s until %s\nundo with: testudo block undo %s\n", action.Target,
+					action.Until.Local().Format(time.DateTime), action.ID)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&limit, "for", 0, "how long (default 10m)")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who read it later")
+	cmd.Flags().BoolVar(&preview, "preview", false, "say what it would touch, and do nothing")
+	cmd.AddCommand(a.blockListCommand(), a.blockUndoCommand())
+	return cmd
+}
+
+func (a *app) printRadius(r signal.Radius) {
+	fmt.Fprintf(a.stdout, "blast radius: %s\n", r.Summary)
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.stdout, "  warning: %s\n", w)
+	}
+}
+
+func (a *app) blockListCommand() *cobra.Command {
+	var all, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List what is blocked",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
+				q := console.ActionQuery{Kind: "block", Limit: console.MaxLimit}
+				if !all {
+					q.State = signal.ActionActive
+				}
+				w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+				if !asJSON {
+					fmt.Fprintln(w, "ID\tTARGET\tSTATE\tUNTIL\tHITS\tBY\tREASON")
+				}
+				for {
+					page, err := desk.Actions(ctx, q)
+					if err != nil {
+						return err
+					}
+					for _, one := range page.Items {
+						if asJSON {
+							if err := json.NewEncoder(a.stdout).Encode(one); err != nil {
+								return err
+							}
+							continue
+						}
+						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%.60s\n", one.ID, one.Target, one.State, one.Until.Local().Format(time.DateTime),
+							one.Hits, one.Actor, one.Reason)
+					}
+					if page.Next == "" {
+						return w.Flush()
+					}
+					q.Cursor = page.Next
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "those that have ended too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+func (a *app) blockUndoCommand() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "undo ID",
+		Short: "Lift a block",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
+				action, err := desk.Undo(ctx, args[0], reason)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(a.stdout, "%s is free again\n", action.Target)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
+}
+
+// actionDesk is what the subcommands of block ask: the node that runs, or the data
+// directory where none does.
+type actionDesk interface {
+	Preview(ctx context.Context, o console.Order) (signal.Radius, error)
+	Order(ctx context.Context, o console.Order) (signal.Action, error)
+	Undo(ctx context.Context, id, reason string) (signal.Action, error)
+	Actions(ctx context.Context, q console.ActionQuery) (console.Page[signal.Action], error)
+}
+
+func (a *app) withActions(ctx context.Context, fn func(context.Context, actionDesk) error) error {
+	c, dir, err := a.dial(ctx)
+	if err == nil {
+		defer c.Close()
+		return fn(ctx, c)
+	}
+	if !errors.Is(err, client.ErrNoNode) {
+		return err
+	}
+	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: a.quiet(), Offline: true})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return fn(ctx, m.Desk())
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/console/client"
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+func (a *app) huntCommand() *cobra.Command {
+	var since, until string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "hunt CONDITION",
+		Short: "Search what was recorded with a condition as in a rule's when",
+		Example: `  testudo hunt 'http_response.code >= 500' --since 1h
+  testudo hunt 'waf.score > 0 && src_endpoint.ip == "203.0.113.7"' --since 7d --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := console.HuntQuery{Condition: args[0], Limit: limit}
+			now := time.Now()
+			var err error
+			if q.Since, err = parseSince(since, now); err != nil {
+				return fmt.Errorf("--since: %w", err)
+			}
+			if until != "" {
+				if q.Until, err = parseSince(until, now); err != nil {
+					return fmt.Errorf("--until: %w", err)
+				}
+			}
+			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+			if !asJSON {
+				fmt.Fprintln(w, "TIME\tCLASS\tVERDICT\tCLIENT\tWHAT\tRULES")
+			}
+			stats, err := a.hunt(cmd.Context(), q, func(line json.RawMessage) error {
+				if asJSON {
+					_, err := fmt.Fprintf(a.stdout, "%s\n", line)
+					return err
+				}
+				var e signal.Event
+				if err := e.UnmarshalJSON(line); err != nil {
+					return err
+				}
+				huntLine(w, &e)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return nil
+			}
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "\n%d matched of %d events, %d files read, %d passed over, %d ms\n", stats.Matched, stats.Scanned, stats.Files,
+				stats.Skipped, stats.ElapsedMS)
+			if stats.Inexact {
+				fmt.Fprintln(a.stdout, "inexact: the record of this time is not whole")
+			}
+			for _, p := range stats.Problems {
+				fmt.Fprintf(a.stdout, "  %s\n", p)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&since, "since", "1h", "how far back, as in 1h or 7d, or a time as in 2026-11-22T10:00:00Z")
+	cmd.Flags().StringVar(&until, "until", "", "up to when, in the same forms (default now)")
+	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many events, the newest; 0 for all")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one OCSF JSON event a line")
+	return cmd
+}
+
+// huntLine prints an event for people: who did what, and what was thought of it.
+func huntLine(w *tabwriter.Writer, e *signal.Event) {
+	what := e.Str(signal.FieldHTTPRequestHTTPMethod) + " " + e.Str(signal.FieldHTTPRequestURLPath)
+	if code := e.Int(signal.FieldHTTPResponseCode); code > 0 {
+		what += fmt.Sprintf(" -> %d", code)
+	}
+	if title := e.Str(signal.FieldFindingInfoTitle); title != "" {
+		what = title
+	}
+	client := ""
+	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() {
+		client = ip.String()
+	}
+	rules := ""
+	for i, r := range e.Strings(signal.FieldVerdictRules) {
+		if i > 0 {
+			rules += " "
+		}
+		rules += r
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", time.Unix(0, e.Time).Local().Format("2006-01-02 15:04:05.000"), e.Class, console.DecisionOf(e),
+		client, policy.Printable(what, 80), policy.Printable(rules, 80))
+}
+
+// hunt asks the node that runs, or opens the data directory where none does.
+func (a *app) hunt(ctx context.Context, q console.HuntQuery, yield func(json.RawMessage) error) (console.HuntStats, error) {
+	c, dir, err := a.dial(ctx)
+	if err == nil {
+		defer c.Close()
+		return c.Hunt(ctx, q, yield)
+	}
+	if !errors.Is(err, client.ErrNoNode) {
+		return console.HuntStats{}, err
+	}
+	st, err := assembly.OpenStorage(ctx, dir, &a.settings, a.quiet(), nil)
+	if err != nil {
+		return console.HuntStats{}, err
+	}
+	defer st.Close()
+	return assembly.Hunt(ctx, st.History(), q, func(e *signal.Event) error { return yield(e.AppendJSON(nil)) })
+}
+
+// parseSince reads a time, or how long before now.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	d, err := time.ParseDuration(s)
+	return now.Add(-d), err
+}

@@ -1,0 +1,23 @@
+// Command testudo guards applications from the commit to the packet.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+func main() {
+	os.Exit(run())
+}
+
+// run is the program as a function, so that tests can call it in process.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}

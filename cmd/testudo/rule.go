@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/console/client"
+	"github.com/testudo-sec/testudo/policy"
+)
+
+func (a *app) ruleCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "rule", Short: "Check, test and list rules"}
+	cmd.AddCommand(a.ruleCheckCommand(), a.ruleTestCommand(), a.ruleListCommand(), a.ruleReloadCommand())
+	return cmd
+}
+
+func (a *app) ruleCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check PATH...",
+		Short: "Say whether rule files load, and what is wrong with those that do not",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := assembly.CheckRules(cmd.Context(), &a.settings.Policy, args...)
+			if err != nil {
+				return err
+			}
+			if err := report.Print(a.stdout); err != nil {
+				return err
+			}
+			if !report.OK() {
+				return errAnswered
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) ruleTestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test PATH...",
+		Short: "Run the tests that stand in rule files",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			check, err := assembly.CheckRules(cmd.Context(), &a.settings.Policy, args...)
+			if err != nil {
+				return err
+			}
+			if !check.OK() {
+				if err := check.Print(a.stdout); err != nil {
+					return err
+				}
+				return errAnswered
+			}
+			report, err := policy.RunTests(cmd.Context(), check.Set)
+			if err != nil {
+				return err
+			}
+			if err := report.Print(a.stdout); err != nil {
+				return err
+			}
+			if !report.OK() {
+				return errAnswered
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) ruleListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the rules in force, with their hits where a node runs",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rules, err := a.rules(cmd.Context())
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "RULE\tSEVERITY\tVERDICT\tHITS\tTITLE")
+			for _, r := range rules {
+				verdict := r.Decision.String()
+				if !r.Enabled {
+					verdict = "disabled"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", r.ID, r.Severity, verdict, r.Hits, r.Title)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+// rules asks the node that runs, or loads what a node would load.
+func (a *app) rules(ctx context.Context) ([]console.Rule, error) {
+	if dir, err := a.dataDir(); err == nil {
+		c, err := client.Dial(ctx, assembly.SocketPath(dir))
+		if err == nil {
+			defer c.Close()
+			return c.Rules(ctx)
+		}
+		if !errors.Is(err, client.ErrNoNode) {
+			return nil, err
+		}
+	}
+	set, err := assembly.Loader(&a.settings.Policy).Load(ctx, a.settings.Policy.Sources(assembly.BuiltinRules())...)
+	if err != nil {
+		return nil, err
+	}
+	infos := policy.NewEngine(set).Infos()
+	rules := make([]console.Rule, len(infos))
+	for i, info := range infos {
+		rules[i] = console.Rule{ID: info.ID, Title: info.Title, Severity: info.Severity, Decision: info.Then, Enabled: info.Enabled}
+	}
+	return rules, nil
+}
+
+func (a *app) ruleReloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Have the running node read its rules anew; all or nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := a.dial(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			set, err := c.ReloadRules(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, e := range set.Errors {
+				fmt.Fprintf(a.stdout, "%s:%d:%d: %s\n", e.File, e.Line, e.Column, e.Message)
+				if e.Hint != "" {
+					fmt.Fprintf(a.stdout, "  %s\n", e.Hint)
+				}
+			}
+			fmt.Fprintf(a.stdout, "%d rules in force, digest %.12s\n", set.Count, set.Digest)
+			if len(set.Errors) > 0 {
+				return errAnswered
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,229 @@
+package testudo
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/respond"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Node is where planes hand in what they see. It judges each event, has it recorded,
+// and lets what follows from a verdict happen behind a bounded queue: orders to
+// responders at once, findings and counters in batches.
+//
+// It is a [signal.Sink] and a [signal.FindingSink], safe for concurrent use. Its methods work
+// before Run and after it, but findings are stored while Run runs.
+type Node struct {
+	id       string
+	engine   *policy.Engine
+	recorder Recorder
+	orders   Orders
+	state    State
+	now      func() time.Time
+	log      *slog.Logger
+	changed  func()
+
+	tally    *Tally
+	queue    chan *signal.Finding
+	flushes  chan chan error
+	missed   atomic.Uint64
+	withheld atomic.Uint64
+
+	mu      sync.Mutex
+	fault   error             // why findings could not be stored
+	hits    map[string]uint64 // by rule, not stored yet
+	minutes map[int64]*counts // by minute, not stored yet
+}
+
+// counts of one minute.
+type counts struct{ requests, denied uint64 }
+
+// A Recorder keeps judged events. Record copies what it keeps, never blocks, and counts what
+// does not fit.
+type Recorder interface {
+	Record(e *signal.Event) bool
+}
+
+// Orders takes what rules ask responders to do. Submit never blocks, and counts what does
+// not fit.
+type Orders interface {
+	Submit(r respond.Request) bool
+}
+
+// State keeps findings and counters. A call stores all or nothing.
+type State interface {
+	PutFindings(ctx context.Context, findings []*signal.Finding) (isNew []bool, stored []signal.Finding, err error)
+	AddRuleHits(ctx context.Context, at time.Time, hits map[string]uint64) error
+	AddCounts(ctx context.Context, at time.Time, counts map[string]uint64) error
+}
+
+// Deps is what a node is made of.
+type Deps struct {
+	ID       string // of this judge, in every record
+	Engine   *policy.Engine
+	Recorder Recorder
+	Orders   Orders // nil: nobody acts on orders
+	State    State
+	Now      func() time.Time
+	Logger   *slog.Logger
+	Changed  func() // called when stored findings have changed; may be nil
+}
+
+// findingQueue bounds the findings that wait to be stored.
+const findingQueue = 4096
+
+// NewNode returns a node. It starts nothing.
+func NewNode(d Deps) *Node {
+	n := &Node{
+		id: d.ID, engine: d.Engine, recorder: d.Recorder, orders: d.Orders, state: d.State, now: d.Now, log: d.Logger,
+		changed: d.Changed, tally: NewTally(), queue: make(chan *signal.Finding, findingQueue), flushes: make(chan chan error),
+		hits: map[string]uint64{}, minutes: map[int64]*counts{},
+	}
+	if n.changed == nil {
+		n.changed = func() {}
+	}
+	return n
+}
+
+// Event judges the event, writes the verdict into it, and queues it for recording.
+func (n *Node) Event(_ context.Context, e *signal.Event) (signal.Verdict, error) {
+	if e.Time == 0 {
+		e.Time = n.now().UnixNano()
+	}
+	if e.ID.IsZero() {
+		e.ID = signal.NewID(time.Unix(0, e.Time))
+	}
+	e.SetString(signal.FieldMetadataReporterUID, n.id)
+	v := n.engine.JudgeNumbered(e)
+	stamp(e, &v)
+	n.tally.Add(e, &v)
+	n.count(e, &v)
+	n.recorder.Record(e)
+	if len(v.Hits) > 0 {
+		n.follow(e, &v)
+	}
+	return v, nil
+}
+
+// dispositionDetected is OCSF's disposition for what was seen and let pass.
+const dispositionDetected, actionObserved = 15, 3
+
+// stamp writes the verdict into the event, as it took effect.
+func stamp(e *signal.Event, v *signal.Verdict) {
+	disposition, action := v.Decision.Disposition()
+	if v.Decision > signal.Alert && !obeyed(e) {
+		disposition, action = dispositionDetected, actionObserved
+	}
+	e.SetInt(signal.FieldDispositionID, disposition)
+	e.SetInt(signal.FieldActionID, action)
+	top := v.Top()
+	if top == nil {
+		return
+	}
+	e.Severity = max(e.Severity, top.Severity)
+	e.SetBool(signal.FieldIsAlert, true)
+	e.SetString(signal.FieldFirewallRuleUID, top.Rule)
+	e.SetString(signal.FieldFirewallRuleName, top.Title)
+	e.SetString(signal.FieldVerdictReason, top.Why)
+	rules := make([]string, len(v.Hits))
+	for i := range v.Hits {
+		rules[i] = v.Hits[i].Rule
+	}
+	e.SetStrings(signal.FieldVerdictRules, rules)
+}
+
+// obeyed reports whether the gate that saw the event obeys verdicts: an edge route in
+// another mode than block lets everything pass.
+func obeyed(e *signal.Event) bool {
+	return e.Plane != signal.PlaneEdge || !e.Has(signal.FieldEdgeMode) || e.Str(signal.FieldEdgeMode) == "block"
+}
+
+// follow has happen what the verdict leads to. It never blocks.
+func (n *Node) follow(e *signal.Event, v *signal.Verdict) {
+	for i := range v.Hits {
+		h := &v.Hits[i]
+		for _, o := range h.Orders {
+			n.order(e, h, o)
+		}
+	}
+	if isFinding(e.Class) {
+		return // a finding about a finding would have no end
+	}
+	for i := range v.Hits {
+		f := detection(e, &v.Hits[i])
+		select {
+		case n.queue <- f:
+		default:
+			n.missed.Add(1)
+		}
+	}
+}
+
+func isFinding(c signal.Class) bool { return c.Category() == 2 }
+
+// order hands an order on, unless acting on it would hit others than the one meant:
+// behind a proxy that is not declared, all clients share one address.
+func (n *Node) order(e *signal.Event, h *signal.Hit, o signal.Order) {
+	if n.orders == nil || !obeyed(e) || e.Str(signal.FieldEdgeClientTrust) == "undeclared" {
+		n.withheld.Add(1)
+		return
+	}
+	n.orders.Submit(respond.Request{Kind: o.Kind, Target: o.Target, For: o.For, Actor: "rule:" + h.Rule, Reason: h.Why, Event: e.ID})
+}
+
+// Finding queues a finding to be stored, and waits while the queue is full.
+func (n *Node) Finding(ctx context.Context, f *signal.Finding) error {
+	own := *f
+	select {
+	case n.queue <- &own:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Flush waits until the findings queued before the call are stored, and returns why
+// they could not be.
+func (n *Node) Flush(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case n.flushes <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Tally returns the counters of the last hour.
+func (n *Node) Tally() *Tally { return n.tally }
+
+// Stats are counters of a node since it started.
+type Stats struct {
+	Judged   uint64 // events
+	Missed   uint64 // findings that did not fit into the queue
+	Withheld uint64 // orders that were not given: see edge.client_trust and edge.mode
+	Queue    int    // findings that wait
+	Capacity int    // of that queue
+}
+
+// Stats returns the counters.
+func (n *Node) Stats() Stats {
+	return Stats{Judged: n.engine.Seq(), Missed: n.missed.Load(), Withheld: n.withheld.Load(), Queue: len(n.queue), Capacity: cap(n.queue)}
+}
+
+// Health returns nil, or why findings are not being stored.
+func (n *Node) Health() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.fault
+}
