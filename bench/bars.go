@@ -6,13 +6,17 @@ import (
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
 	"github.com/testudo-sec/testudo/bench/proc"
+	"github.com/testudo-sec/testudo/bench/scan"
 	"github.com/testudo-sec/testudo/bench/spine"
+	"github.com/testudo-sec/testudo/bench/waf"
 )
 
 // bars lists every bar, in the order in which they are measured and stand in the table.
 func bars() []bar.Bar {
 	return slices.Concat(
 		spine.Bars(),
+		scan.Bars(),
+		waf.Bars(),
 		edge.Bars(),
 	)
 }
