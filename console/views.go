@@ -62,7 +62,7 @@ type EventQuery struct {
 	Limit     int
 }
 
-// HuntQuery is a search. Limit 0 means no limit, and then no promised order.
+// HuntQuery is a search. Limit 0 asks for as many as the source hands out at once.
 type HuntQuery struct {
 	Condition string
 	Since     time.Time

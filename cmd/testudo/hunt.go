@@ -14,6 +14,7 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/client"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -31,11 +32,11 @@ func (a *app) huntCommand() *cobra.Command {
 			q := console.HuntQuery{Condition: args[0], Limit: limit}
 			now := time.Now()
 			var err error
-			if q.Since, err = parseSince(since, now); err != nil {
+			if q.Since, err = replay.ParseSince(since, now); err != nil {
 				return fmt.Errorf("--since: %w", err)
 			}
 			if until != "" {
-				if q.Until, err = parseSince(until, now); err != nil {
+				if q.Until, err = replay.ParseSince(until, now); err != nil {
 					return fmt.Errorf("--until: %w", err)
 				}
 			}
@@ -66,8 +67,11 @@ func (a *app) huntCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.stdout, "\n%d matched of %d events, %d files read, %d passed over, %d ms\n", stats.Matched, stats.Scanned, stats.Files,
 				stats.Skipped, stats.ElapsedMS)
+			if stats.Truncated {
+				fmt.Fprintln(a.stdout, "there are more: raise --limit, or narrow the condition")
+			}
 			if stats.Inexact {
-				fmt.Fprintln(a.stdout, "inexact: the record of this time is not whole")
+				fmt.Fprintln(a.stdout, "inexact, for these reasons:")
 			}
 			for _, p := range stats.Problems {
 				fmt.Fprintf(a.stdout, "  %s\n", p)
@@ -77,7 +81,7 @@ func (a *app) huntCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&since, "since", "1h", "how far back, as in 1h or 7d, or a time as in 2026-11-22T10:00:00Z")
 	cmd.Flags().StringVar(&until, "until", "", "up to when, in the same forms (default now)")
-	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many events, the newest; 0 for all")
+	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many events, the newest; 0 for as many as there may be, 10000")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one OCSF JSON event a line")
 	return cmd
 }
@@ -122,13 +126,4 @@ func (a *app) hunt(ctx context.Context, q console.HuntQuery, yield func(json.Raw
 	}
 	defer st.Close()
 	return assembly.Hunt(ctx, st.History(), q, func(e *signal.Event) error { return yield(e.AppendJSON(nil)) })
-}
-
-// parseSince reads a time, or how long before now.
-func parseSince(s string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
-	}
-	d, err := time.ParseDuration(s)
-	return now.Add(-d), err
 }

@@ -2,8 +2,10 @@ package waf
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -204,7 +206,10 @@ type logged interface{ Log() bool }
 
 func (i *inspection) gather(res *edge.Result) {
 	seen := map[int]bool{}
-	for _, m := range i.tx.MatchedRules() {
+	matched := slices.Clone(i.tx.MatchedRules())
+	// What weighs most stands first: it is what people read, and what stays where there is too much.
+	slices.SortStableFunc(matched, func(a, b types.MatchedRule) int { return cmp.Compare(weight(a), weight(b)) })
+	for _, m := range matched {
 		id := m.Rule().ID()
 		l, ok := m.(logged)
 		if !ok || !l.Log() || m.Message() == "" || seen[id] || bookkeeping(id) {
@@ -229,6 +234,14 @@ func (i *inspection) gather(res *edge.Result) {
 	if i.part {
 		res.Categories = append(res.Categories, TruncatedBody)
 	}
+}
+
+// weight orders rules by severity; a rule without one comes last.
+func weight(m types.MatchedRule) int {
+	if s := m.Rule().Severity(); s >= 0 {
+		return s.Int()
+	}
+	return math.MaxInt
 }
 
 // bodyErrorRule of Coraza's recommended settings matches a body that does not parse.
