@@ -16,22 +16,21 @@ type History interface {
 	Scan(ctx context.Context, q store.Query, yield func(*signal.Event) bool) (store.ScanStats, error)
 }
 
-// A Condition chooses events. Match is called from one goroutine at a time, with an event that
-// holds at least Fields, in their recorded form; it must not keep the event.
+// A Condition chooses events; policy.Condition is one.
 type Condition interface {
-	Match(e *signal.Event) bool
-	// Fields are the fields that Match reads, header fields included or not; nil means that
-	// it may read any. Unmapped reports whether it reads attributes outside of the field table.
+	// Eval reports whether the event is chosen. A fault is no match. It sees recorded forms and,
+	// of the event's fields, at least the header's, those of Fields and the ones outside of the
+	// field table. It does not keep the event.
+	Eval(e *signal.Event) (bool, error)
+	// Fields returns the fields that Eval reads; none where it is empty.
 	Fields() []signal.Field
-	Unmapped() bool
-	// Classes are the classes of events that Match can choose; nil for any.
-	Classes() []signal.Class
 }
 
 // Query says where to look and how much to return.
 type Query struct {
-	Since, Until time.Time // Since inclusive, Until exclusive, by the events' time; zero: unbounded
-	Limit        int       // the newest so many, 1 to MaxLimit; 0 is DefaultLimit
+	Since, Until time.Time      // Since inclusive, Until exclusive, by the events' time; zero: unbounded
+	Classes      []signal.Class // nil: all
+	Limit        int            // the newest so many, 1 to MaxLimit; 0 is DefaultLimit
 }
 
 // Bounds of the results of a hunt.
@@ -47,6 +46,7 @@ type Stats struct {
 	Events   int64         // events that were looked at
 	Tail     int64         // of them, events not yet in the lake
 	Returned int           // events that were handed out
+	Faults   int64         // events on which the condition could not be evaluated, as by a division by zero
 	More     bool          // the condition chose more events than were handed out
 	Elapsed  time.Duration //
 
@@ -70,26 +70,25 @@ func Hunt(ctx context.Context, h History, c Condition, q Query, yield func(e *si
 		return Stats{}, fmt.Errorf("since %s is not before until %s", q.Since.Format(time.RFC3339), q.Until.Format(time.RFC3339))
 	}
 	masks := newMasks(c.Fields())
+	var stats Stats
 	chosen := 0
 	scan := store.Query{
-		Since: q.Since, Until: q.Until, Classes: c.Classes(),
-		WhereColumns: c.Fields(), WhereUnmapped: c.Unmapped(),
+		Since: q.Since, Until: q.Until, Classes: q.Classes,
+		WhereColumns: slices.Concat(headerFields(), c.Fields()), WhereUnmapped: true,
 		Where: func(e *signal.Event) bool {
 			masks.note(e)
-			if !c.Match(e) {
+			ok, err := c.Eval(e)
+			if err != nil {
+				stats.Faults++
 				return false
 			}
-			chosen++
-			return true
+			if ok {
+				chosen++
+			}
+			return ok
 		},
 		Newest: true, Limit: q.Limit,
 	}
-	if c.Fields() == nil {
-		scan.WhereColumns = nil
-	} else if len(scan.WhereColumns) == 0 {
-		scan.WhereColumns = []signal.Field{} // not nil: nothing, instead of everything
-	}
-	var stats Stats
 	got, err := h.Scan(ctx, scan, func(e *signal.Event) bool {
 		stats.Returned++
 		return yield(e)
@@ -101,51 +100,45 @@ func Hunt(ctx context.Context, h History, c Condition, q Query, yield func(e *si
 	return stats, err
 }
 
+// headerFields are the fields of the event's header that a condition may read without naming them.
+func headerFields() []signal.Field {
+	return []signal.Field{
+		signal.FieldActivityID, signal.FieldSeverityID, signal.FieldMetadataUID, signal.FieldMetadataSequence,
+		signal.FieldMetadataCorrelationUID, signal.FieldMetadataLogProvider,
+	}
+}
+
 // masks notes which fields of the condition were masked in the events it saw.
 type masks struct {
-	fields []signal.Field // string fields that the condition reads; nil: any
-	seen   map[signal.Field]int
+	fields []signal.Field // string fields that the condition reads
+	seen   []int          // by position in fields
 }
 
 func newMasks(fields []signal.Field) *masks {
-	m := &masks{seen: make(map[signal.Field]int)}
-	if fields != nil {
-		m.fields = make([]signal.Field, 0, len(fields))
-		for _, f := range fields {
-			if f.Kind() == signal.KindString && !f.IsHeader() && !slices.Contains(m.fields, f) {
-				m.fields = append(m.fields, f)
-			}
+	m := &masks{}
+	for _, f := range fields {
+		if f.Kind() == signal.KindString && !f.IsHeader() && !slices.Contains(m.fields, f) {
+			m.fields = append(m.fields, f)
 		}
 	}
+	m.seen = make([]int, len(m.fields))
 	return m
 }
 
 func (m *masks) note(e *signal.Event) {
-	if m.fields == nil {
-		e.Each(func(f signal.Field) bool {
-			if e.IsMasked(f) {
-				m.seen[f]++
-			}
-			return true
-		})
-		return
-	}
-	for _, f := range m.fields {
+	for i, f := range m.fields {
 		if e.IsMasked(f) {
-			m.seen[f]++
+			m.seen[i]++
 		}
 	}
 }
 
 func (m *masks) reasons() []string {
-	fields := make([]signal.Field, 0, len(m.seen))
-	for f := range m.seen {
-		fields = append(fields, f)
-	}
-	slices.Sort(fields)
 	var out []string
-	for _, f := range fields {
-		out = append(out, fmt.Sprintf("%s was masked when it was recorded in %d of the events", f.Name(), m.seen[f]))
+	for i, f := range m.fields {
+		if m.seen[i] > 0 {
+			out = append(out, fmt.Sprintf("%s was masked when it was recorded in %d of the events", f.Name(), m.seen[i]))
+		}
 	}
 	return out
 }

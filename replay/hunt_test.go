@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
@@ -20,16 +21,15 @@ import (
 
 // condition is a condition made of its parts.
 type condition struct {
-	match    func(*signal.Event) bool
-	fields   []signal.Field
-	classes  []signal.Class
-	unmapped bool
+	match  func(*signal.Event) bool
+	fields []signal.Field
+	fault  error
 }
 
-func (c *condition) Match(e *signal.Event) bool { return c.match(e) }
-func (c *condition) Fields() []signal.Field     { return c.fields }
-func (c *condition) Classes() []signal.Class    { return c.classes }
-func (c *condition) Unmapped() bool             { return c.unmapped }
+func (c *condition) Eval(e *signal.Event) (bool, error) { return c.match(e), c.fault }
+func (c *condition) Fields() []signal.Field             { return c.fields }
+
+var _ replay.Condition = policy.Condition(nil) // what rules are compiled to can be hunted with
 
 // TestHunt searches a real store: part of the events is in the lake, part on the bus.
 func TestHunt(t *testing.T) {
@@ -104,16 +104,15 @@ func TestHunt(t *testing.T) {
 	if got, stats = hunt(every, replay.Query{}); len(got) != replay.DefaultLimit || got[0] != 3500 || got[49] != 3451 {
 		t.Errorf("everything: %v", got)
 	}
-	if len(stats.Inexact) != 1 || !strings.Contains(stats.Inexact[0], "http_request.url.query_string was masked") {
-		t.Errorf("a condition that may read a masked field: %q", stats.Inexact)
+	if stats.Inexact != nil {
+		t.Errorf("a condition that reads no masked field: %q", stats.Inexact)
 	}
 
-	api := &condition{fields: []signal.Field{}, classes: []signal.Class{signal.ClassAPIActivity}, match: func(e *signal.Event) bool { return e.Class == signal.ClassAPIActivity }}
-	if got, stats = hunt(api, replay.Query{}); !slices.Equal(got, []uint64{777}) || stats.Files != 1 {
+	if got, stats = hunt(every, replay.Query{Classes: []signal.Class{signal.ClassAPIActivity}}); !slices.Equal(got, []uint64{777}) || stats.Files != 1 {
 		t.Errorf("by class: %v, stats %+v", got, stats)
 	}
 
-	vendor := &condition{fields: []signal.Field{}, unmapped: true, match: func(e *signal.Event) bool {
+	vendor := &condition{match: func(e *signal.Event) bool {
 		v, _ := e.Unmapped("vendor")
 		return v == "special"
 	}}
@@ -124,8 +123,17 @@ func TestHunt(t *testing.T) {
 	query := &condition{fields: []signal.Field{signal.FieldHTTPRequestURLQueryString}, match: func(e *signal.Event) bool {
 		return strings.Contains(e.Str(signal.FieldHTTPRequestURLQueryString), "tent")
 	}}
-	if got, stats = hunt(query, replay.Query{}); len(got) != 0 || len(stats.Inexact) != 1 {
+	if got, stats = hunt(query, replay.Query{}); len(got) != 0 || len(stats.Inexact) != 1 || !strings.Contains(stats.Inexact[0], "http_request.url.query_string was masked") {
 		t.Errorf("a condition on a masked field: %v, %q", got, stats.Inexact)
+	}
+
+	faulty := &condition{match: every.match, fault: errors.New("division by zero")}
+	if got, stats = hunt(faulty, replay.Query{}); len(got) != 0 || stats.Faults != 3500 {
+		t.Errorf("a faulty condition: %v, stats %+v", got, stats)
+	}
+	header := &condition{match: func(e *signal.Event) bool { return e.Plane == signal.PlaneEdge && e.Seq == 42 && e.Activity == 3 }}
+	if got, _ = hunt(header, replay.Query{}); !slices.Equal(got, []uint64{42}) {
+		t.Errorf("by the header: %v", got)
 	}
 
 	stopped := 0
@@ -152,7 +160,7 @@ func TestInexact(t *testing.T) {
 		Unsynced: errors.New("the bus is full"),
 		Gaps:     []store.Gap{{Plane: signal.PlaneEdge, Count: 7, FirstTime: 0, LastTime: int64(time.Second)}, {}},
 	}}
-	c := &condition{match: func(*signal.Event) bool { return false }, fields: []signal.Field{}}
+	c := &condition{match: func(*signal.Event) bool { return false }}
 	stats, err := replay.Hunt(t.Context(), h, c, replay.Query{}, nil)
 	want := []string{
 		"the latest events may be missing: the bus is full",

@@ -25,7 +25,7 @@ type fileWriter struct {
 	at     []position
 	file   *os.File
 	buf    *bufio.Writer
-	writer *parquet.Writer
+	writer *parquet.GenericWriter[any]
 	rows   int   // in all
 	inRow  int   // in the current row group
 	bytes  int64 // about what the values of the current row group take
@@ -43,7 +43,7 @@ func createFile(l *layout, dir string, groups groupSet) (*fileWriter, error) {
 		w.discard()
 		return nil, err
 	}
-	w.writer = parquet.NewWriter(w.buf, schema,
+	w.writer = parquet.NewGenericWriter[any](w.buf, schema,
 		parquet.Compression(&zstdcodec.Codec{Level: zstd.SpeedFastest, Concurrency: 1}),
 		parquet.PageBufferSize(pageBytes), parquet.DictionaryMaxBytes(dictionaryMax),
 		parquet.DataPageStatistics(true), parquet.CreatedBy("testudo", formatVersion, ""),

@@ -23,8 +23,7 @@ type stage struct {
 	groups groupSet // groups that the staged events set
 	bytes  int64    // about what the values take
 	arena  []byte   // texts made here: ids, addresses
-	frame  []byte
-	touch  []int // lists that the current event sets
+	touch  []int    // lists that the current event sets
 	exact  []byte
 	nulls  []parquet.Value
 	consts struct{ version, product parquet.Value }
