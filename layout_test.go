@@ -233,35 +233,59 @@ func TestNoAssignedGlobals(t *testing.T) {
 		if f.test || isCommand(f) {
 			continue
 		}
-		ast.Inspect(f.ast, func(n ast.Node) bool {
-			assign, ok := n.(*ast.AssignStmt)
-			if !ok || assign.Tok == token.DEFINE {
-				return true
+		for _, decl := range f.ast.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok {
+				continue
 			}
-			for _, lhs := range assign.Lhs {
-				// An identifier that the file itself declares elsewhere is a local one.
-				if id, ok := lhs.(*ast.Ident); ok && id.Name != "_" && vars[f.dir][id.Name] && (id.Obj == nil || id.Obj.Kind == ast.Var && isTopLevel(f, id.Obj)) {
-					t.Errorf("%v: package variable %s is assigned to", f.fset.Position(id.Pos()), id.Name)
+			local := declared(fn)
+			ast.Inspect(fn, func(n ast.Node) bool {
+				assign, ok := n.(*ast.AssignStmt)
+				if !ok || assign.Tok == token.DEFINE {
+					return true
 				}
-			}
-			return true
-		})
+				for _, lhs := range assign.Lhs {
+					if id, ok := lhs.(*ast.Ident); ok && id.Name != "_" && vars[f.dir][id.Name] && !local[id.Name] {
+						t.Errorf("%v: package variable %s is assigned to", f.fset.Position(id.Pos()), id.Name)
+					}
+				}
+				return true
+			})
+		}
 	}
 }
 
-func isTopLevel(f file, obj *ast.Object) bool {
-	spec, ok := obj.Decl.(*ast.ValueSpec)
-	if !ok {
-		return false
-	}
-	for _, decl := range f.ast.Decls {
-		if gen, ok := decl.(*ast.GenDecl); ok {
-			for _, s := range gen.Specs {
-				if s == ast.Spec(spec) {
-					return true
-				}
-			}
+// declared returns the names that a function declares anywhere within it.
+func declared(fn *ast.FuncDecl) map[string]bool {
+	names := map[string]bool{}
+	add := func(n ast.Node) {
+		if id, ok := n.(*ast.Ident); ok {
+			names[id.Name] = true
 		}
 	}
-	return false
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				for _, lhs := range n.Lhs {
+					add(lhs)
+				}
+			}
+		case *ast.RangeStmt:
+			if n.Tok == token.DEFINE {
+				add(n.Key)
+				add(n.Value)
+			}
+		case *ast.ValueSpec:
+			for _, id := range n.Names {
+				add(id)
+			}
+		case *ast.Field:
+			for _, id := range n.Names {
+				add(id)
+			}
+		}
+		return true
+	})
+	return names
 }
