@@ -97,26 +97,24 @@ type hopReader struct {
 }
 
 func (r *hopReader) next() (string, bool) {
-	for {
-		if !r.inLine {
-			if len(r.lines) == 0 {
-				return "", false
-			}
-			r.rest, r.inLine = r.lines[len(r.lines)-1], true
-			r.lines = r.lines[:len(r.lines)-1]
+	if !r.inLine {
+		if len(r.lines) == 0 {
+			return "", false
 		}
-		element := r.rest
-		if i := r.lastComma(); i >= 0 {
-			element, r.rest = r.rest[i+1:], r.rest[:i]
-		} else {
-			r.inLine = false
-		}
-		element = strings.Trim(element, " \t")
-		if !r.forwarded {
-			return element, true
-		}
-		return forParam(element), true
+		r.rest, r.inLine = r.lines[len(r.lines)-1], true
+		r.lines = r.lines[:len(r.lines)-1]
 	}
+	element := r.rest
+	if i := r.lastComma(); i >= 0 {
+		element, r.rest = r.rest[i+1:], r.rest[:i]
+	} else {
+		r.inLine = false
+	}
+	element = strings.Trim(element, " \t")
+	if r.forwarded {
+		element = forParam(element)
+	}
+	return element, true
 }
 
 // lastComma finds the last comma that is not inside a quoted string.

@@ -16,13 +16,12 @@ import (
 
 // forward sends the request to an upstream and the response to the client.
 func (x *exchange) forward() {
-	out := x.outbound()
-	resp, hints := x.try(out)
+	hints := &earlyHints{w: x.w}
+	resp := x.try(x.outbound(hints), hints)
 	if resp == nil {
 		return
 	}
 	defer x.up.inFlight.Add(-1)
-	hints.stop()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.tunnel(resp)
 		return
@@ -33,7 +32,7 @@ func (x *exchange) forward() {
 
 // outbound makes the request for the upstream from the client's. Its header is the
 // client's own map: nobody else reads that once the request was judged.
-func (x *exchange) outbound() *http.Request {
+func (x *exchange) outbound(hints *earlyHints) *http.Request {
 	r := x.r
 	upgrade := upgradeOf(r)
 	x.setForwarding(r.Header)
@@ -43,8 +42,7 @@ func (x *exchange) outbound() *http.Request {
 	if x.body != nil && x.body.read.Load() > 0 {
 		delete(r.Header, "Expect") // the edge has asked for the body already
 	}
-	ctx := r.Context()
-	out := r.WithContext(ctx)
+	out := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: hints.got}))
 	out.RequestURI, out.Close, out.TransferEncoding, out.Body = "", false, nil, nil
 	if x.body != nil {
 		out.Body = x.body
@@ -144,9 +142,7 @@ func (x *exchange) target(up *upstream) *url.URL {
 
 // try asks upstreams until one answers. Where none does it answers by itself and
 // returns nil.
-func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
-	hints := &earlyHints{w: x.w}
-	out = out.WithContext(httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{Got1xxResponse: hints.got}))
+func (x *exchange) try(out *http.Request, hints *earlyHints) *http.Response {
 	var tried []*upstream
 	status, reason := http.StatusServiceUnavailable, "no-upstream"
 	for {
@@ -164,14 +160,15 @@ func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
 		up.inFlight.Add(1)
 		resp, err := up.transport.RoundTrip(out)
 		if err == nil {
+			hints.stop()
 			up.succeeded()
-			return resp, hints
+			return resp
 		}
 		up.inFlight.Add(-1)
 		if x.body.why() != "" || x.r.Context().Err() != nil {
 			hints.stop()
 			x.refuseBody(true)
-			return nil, nil
+			return nil
 		}
 		reason = upstreamError(err)
 		status = http.StatusBadGateway
@@ -188,7 +185,7 @@ func (x *exchange) try(out *http.Request) (*http.Response, *earlyHints) {
 	}
 	hints.stop()
 	x.fail(status, reason)
-	return nil, nil
+	return nil
 }
 
 // mayRetry reports whether trying again cannot do anything twice.

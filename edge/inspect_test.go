@@ -139,7 +139,7 @@ func TestInspection(t *testing.T) {
 				if resp.StatusCode != c.status || c.status == 200 && body != c.want {
 					t.Errorf("got %d %q", resp.StatusCode, body)
 				}
-				if c.status != 200 && (strings.Contains(body, "94") || !strings.Contains(body, resp.Header.Get("X-Request-Id"))) {
+				if c.status != 200 && (strings.Contains(body, "942100") || strings.Contains(body, "attack found") || !strings.Contains(body, resp.Header.Get("X-Request-Id"))) {
 					t.Errorf("page: %q", body)
 				}
 				http.DefaultClient.CloseIdleConnections()
