@@ -82,7 +82,7 @@ func TestValidate(t *testing.T) {
 		"is not a host name":             func(_ *Config, r *Route) { r.Hosts = []string{"a.*.b"} },
 		"begins with /":                  func(_ *Config, r *Route) { r.Path = "api" },
 		"upstreams: none":                func(_ *Config, r *Route) { r.Upstreams = nil },
-		"want http://host:port or https": func(_ *Config, r *Route) { r.Upstreams[0].URL = "127.0.0.1:80" },
+		"want http://host:port or https": func(_ *Config, r *Route) { r.Upstreams[0].URL = "ftp://127.0.0.1" },
 		"carries a password":             func(_ *Config, r *Route) { r.Upstreams[0].URL = "http://u:hunter2@h" },
 		"a query or fragment":            func(_ *Config, r *Route) { r.Upstreams[0].URL = "http://h?x" },
 		"weight":                         func(_ *Config, r *Route) { r.Upstreams[0].Weight = -1 },
