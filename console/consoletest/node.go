@@ -47,8 +47,10 @@ func (n node) Overview(context.Context) (console.Overview, error) {
 		for _, r := range e.Strings(signal.FieldVerdictRules) {
 			rules[r]++
 		}
-		clients[e.IP(signal.FieldSrcEndpointIP).String()]++
-		routes[cmp.Or(e.Str(signal.FieldEdgeRoute), "-")]++
+		if console.DecisionOf(e) > signal.Allow {
+			clients[e.IP(signal.FieldSrcEndpointIP).String()]++
+			routes[cmp.Or(e.Str(signal.FieldEdgeRoute), "-")]++
+		}
 	}
 	o := console.Overview{Time: now, Requests: requests, Blocked: blocked, Health: w.Health,
 		Rates: []console.PlaneRate{{Plane: signal.PlaneEdge, Now: 0.4, Series: edge}, {Plane: signal.PlaneTestudo, Now: 0.01, Series: own}},

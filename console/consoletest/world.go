@@ -182,3 +182,15 @@ func (w *World) Watched() bool {
 	defer w.Lock.Unlock()
 	return len(w.watchers) > 0 && len(w.changes) > 0
 }
+
+// Drained reports whether all that was published has been taken.
+func (w *World) Drained() bool {
+	w.Lock.Lock()
+	defer w.Lock.Unlock()
+	for ch := range w.watchers {
+		if len(ch) > 0 {
+			return false
+		}
+	}
+	return true
+}
