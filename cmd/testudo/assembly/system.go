@@ -13,6 +13,7 @@ import (
 
 	"github.com/testudo-sec/testudo"
 	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/edge"
 )
 
 // consoleSources fits what the machine runs to what the console reads.
@@ -67,10 +68,6 @@ func (m *Machine) Health() console.Health {
 				h.Reasons = append(h.Reasons, fmt.Sprintf("edge: no upstream of route %s answers", r.Name))
 			}
 		}
-		for _, p := range st.Undeclared {
-			h.Reasons = append(h.Reasons, fmt.Sprintf(
-				"edge: %s forwards for others and is not in edge.trusted_proxies, so that its clients cannot be told apart and are not blocked", p.Peer))
-		}
 	}
 	if len(h.Reasons) > 0 {
 		h.State = console.HealthDegraded
@@ -109,6 +106,7 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 	sys.Checks = Doctor(ctx, &m.settings, m.opts.Dir)
 	sys.Stores = m.stores(ctx)
 	if m.edge != nil {
+		sys.Checks = append(sys.Checks, proxyChecks(m.edge.Status())...)
 		for _, r := range m.edge.Status().Routes {
 			for _, u := range r.Upstreams {
 				sys.Upstreams = append(sys.Upstreams, console.Upstream{Route: r.Name, URL: u.Address, Healthy: u.Healthy, Error: u.Reason})
@@ -119,7 +117,24 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 }
 
 func (s systemDesk) Doctor(ctx context.Context) ([]console.Check, error) {
-	return Doctor(ctx, &s.m.settings, s.m.opts.Dir), nil
+	checks := Doctor(ctx, &s.m.settings, s.m.opts.Dir)
+	if s.m.edge != nil {
+		checks = append(checks, proxyChecks(s.m.edge.Status())...)
+	}
+	return checks, nil
+}
+
+// proxyChecks names proxies in front of the edge that it was not told of. They are no
+// reason to call the node degraded: anybody who can reach it could make one up.
+func proxyChecks(st edge.Status) []console.Check {
+	var checks []console.Check
+	for _, p := range st.Undeclared {
+		checks = append(checks, console.Check{Name: "proxy " + p.Peer.String(),
+			Detail:  fmt.Sprintf("forwards for others, %d requests so far, and is not declared", p.Requests),
+			Cost:    "its clients cannot be told apart, so that no rule blocks them",
+			Command: "edge.trusted_proxies: [" + p.Peer.String() + "/" + strconv.Itoa(p.Peer.BitLen()) + "] in testudo.yaml, if it is yours"})
+	}
+	return checks
 }
 
 func (m *Machine) queues() []console.Queue {
