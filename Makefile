@@ -31,7 +31,7 @@ up: build ## the demo shop with testudo in front of it
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
 	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
-	cd bench && $(GO) vet ./...
+	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
 	TESTUDO_LONG=1 CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
@@ -44,8 +44,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-bench: build ## each bar, one line each; BAR=spine picks a part, BAR=NAME one bar
-	cd bench && $(GO) run . -bar '$(BAR)' -testudo ../bin/testudo -corpora '$(CORPORA)'
+# With go run the exit status would be lost, and the measured processes be children of the go command.
+bench: build ## each bar, one line each; BAR=spine picks a part, BAR=NAME one bar, BENCHFLAGS='-short -runs 3'
+	cd bench && $(GO) build $(GOFLAGS) -o ../bin/bench . && ../bin/bench -bar '$(BAR)' -testudo ../bin/testudo -corpora '$(CORPORA)' $(BENCHFLAGS)
 
 generate: ## code and reference pages made from other files
 	$(GO) generate ./signal

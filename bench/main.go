@@ -25,11 +25,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status, played := proc.Play(ctx, roles(), os.Args[1:])
-	if !played {
-		status = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	// A role has no signals to handle: whoever ends one by a signal wants it gone.
+	if status, played := proc.Play(context.Background(), roles(), os.Args[1:]); played {
+		os.Exit(status)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
 }

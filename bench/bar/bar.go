@@ -87,6 +87,14 @@ func Number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 0, 64)
 }
 
+// write writes a value beside its bound: one that misses it never looks as if it did not.
+func (b Bound) write(v float64) string {
+	if s := Number(v); b.Keeps(v) || s != Number(b.value) {
+		return s
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}
+
 // Outcome is how a bar came out.
 type Outcome string
 

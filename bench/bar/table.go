@@ -1,6 +1,7 @@
 package bar
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ func Measured(bars []Bar) Widths {
 // Line returns the one line of a result, without a line end: name, value, unit, bound,
 // outcome. What could not be measured has dashes for value and unit, and the reason behind it.
 func (w Widths) Line(r *Result) string {
-	value, unit, outcome := Number(r.Value), r.Bar.Unit, string(r.Outcome())
+	value, unit, outcome := r.Bar.Bound.write(r.Value), r.Bar.Unit, string(r.Outcome())
 	if r.Err != nil {
 		value, unit = "-", "-"
 		outcome += ": " + oneLine(r.Err.Error())
@@ -42,10 +43,10 @@ type Host struct {
 // The table's head, and what stands above it.
 const (
 	title = "# Bars\n\n"
-	intro = "What testudo has to keep, and what it kept when it was last measured; missed bars stand here too. The\n" +
-		"table is written by `make bench WRITE=../docs/bars.md`, which runs every bar; with `BAR=` only the rows of those bars are\n" +
-		"replaced. CPU is user plus system time of whole processes. Ratios are between processes that ran in turn in one run, since\n" +
-		"absolute figures drift from machine to machine. `bench/README.md` says how each is measured.\n\n"
+	intro = "What testudo has to keep, and what it kept when it was last measured. Missed bars stand here too. CPU is\n" +
+		"user plus system time of whole processes; ratios are between processes that ran in turn in one run, since absolute\n" +
+		"figures drift from machine to machine. `bench/README.md` says how each is measured. The table is written by\n" +
+		"`make bench BENCHFLAGS='-write ../docs/bars.md'`; with `BAR=` beside it only those rows are replaced.\n\n"
 	head = "| bar | what | value | bound | | figures | command | measured |\n" +
 		"|---|---|---:|---:|---|---|---|---|\n"
 )
@@ -74,7 +75,7 @@ func Page(old string, bars []Bar, results []Result, host Host) string {
 	return b.String()
 }
 
-var errNever = fmt.Errorf("not measured yet")
+var errNever = errors.New("not measured yet")
 
 // rowName returns the bar that a row of the table is about.
 func rowName(line string) (string, bool) {
@@ -87,7 +88,7 @@ func rowName(line string) (string, bool) {
 }
 
 func row(r *Result, h Host) string {
-	value, figures, outcome := Number(r.Value)+" "+r.Bar.Unit, r.Detail, string(r.Outcome())
+	value, figures, outcome := r.Bar.Bound.write(r.Value)+" "+r.Bar.Unit, r.Detail, string(r.Outcome())
 	if r.Err != nil {
 		value, figures = "-", r.Err.Error()
 	}
