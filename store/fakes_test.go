@@ -26,6 +26,7 @@ type memoryBus struct {
 	ids      map[string]uint64
 	fail     error
 	onlyAck  error // stores, and then says this
+	broken   error // what reading says
 	block    chan struct{}
 	onRead   func(seq uint64) // called before a batch is handed out, without the lock
 }
@@ -66,6 +67,9 @@ func (b *memoryBus) Publish(ctx context.Context, id string, payload []byte) (uin
 func (b *memoryBus) Bounds(context.Context) (uint64, uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.broken != nil {
+		return 0, 0, b.broken
+	}
 	return b.first, b.first + uint64(len(b.payloads)) - 1, nil
 }
 

@@ -72,11 +72,12 @@ func (h *History) scan(ctx context.Context, q *Query, stats *ScanStats, yield fu
 		stopped = !yield(e)
 		return !stopped
 	})
-	if view != nil {
-		defer view.Release()
+	defer view.Release()
+	if ctx.Err() != nil || stopped || errors.Is(err, ErrTooSlow) {
+		return cmp.Or(err, ctx.Err())
 	}
-	if err != nil || stopped {
-		return err
+	if err != nil { // the lake can be read without the bus
+		stats.Unsynced = err
 	}
 	return view.Scan(ctx, q, stats, yield)
 }

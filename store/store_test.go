@@ -344,6 +344,21 @@ func TestNewestAndLimit(t *testing.T) {
 	}
 }
 
+// TestLakeWithoutBus reads on where the bus cannot be read, and says so.
+func TestLakeWithoutBus(t *testing.T) {
+	bus, lake := newMemoryBus(), &memoryLake{}
+	s := newStore(t, DefaultConfig(), bus, lake)
+	stop := runStore(t, s)
+	s.Record(event(1))
+	stop()
+	bus.broken = errors.New("the bus is gone")
+	seen, stats := seqs(t, ReadOnly(bus, lake), Query{})
+	wantEach(t, seen, 1, 1)
+	if stats.Unsynced == nil || !strings.Contains(stats.Unsynced.Error(), "the bus is gone") {
+		t.Errorf("stats %+v: want the reason why events may be missing", stats)
+	}
+}
+
 func TestGet(t *testing.T) {
 	bus, lake := newMemoryBus(), &memoryLake{}
 	s := newStore(t, DefaultConfig(), bus, lake)
