@@ -39,11 +39,14 @@ func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string
 	if !f.May {
 		return f
 	}
-	radius, err := p.srv.Desk().Preview(r.Context(), o)
+	preview, err := p.srv.Desk().Preview(r.Context(), o)
 	var input *console.InputError
 	switch {
 	case err == nil:
-		f.Radius = &radius
+		f.Radius = &preview.Radius
+		if preview.Refusal != "" && !preview.Forceable {
+			f.Problem = "it would be refused: " + preview.Refusal
+		}
 	case errors.As(err, &input):
 		f.Problem = input.Reason
 	case errors.Is(err, console.ErrUnavailable):
@@ -121,6 +124,7 @@ func (p *Pages) previewOrder(w http.ResponseWriter, r *http.Request) error {
 	f := &blockForm{Order: o, Spans: spans, Back: "/actions", May: true}
 	var input *console.InputError
 	switch {
+	case r.URL.RawQuery == "": // nothing was asked yet
 	case errors.As(err, &input):
 		f.Problem = input.Reason
 	case err != nil:

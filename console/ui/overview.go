@@ -72,7 +72,7 @@ func (p *Pages) latestBlocked(r *http.Request) ([]row, error) {
 		return nil, nil
 	}
 	deny := signal.Deny
-	page, err := src.Events(r.Context(), console.EventQuery{Decision: &deny, Limit: 8})
+	page, err := src.Events(r.Context(), console.EventQuery{Decision: &deny, Limit: 6})
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +169,9 @@ func quiet(rates []console.PlaneRate) bool {
 
 // topRow is a line of a table of the most frequent.
 type topRow struct {
-	console.Count
-	Most uint64
-	Link string
+	Key, Title  string
+	Count, Most uint64
+	Link        string
 }
 
 // tops makes lines that lead to the list they count: of a rule, or of traffic.
@@ -182,7 +182,7 @@ func tops(counts []console.Count, what string) []topRow {
 	}
 	rows := make([]topRow, 0, len(counts))
 	for _, c := range counts[:min(len(counts), 6)] {
-		r := topRow{c, most, newQuery(nil).With(what, c.Key).With("verdict", "deny").At("/traffic")}
+		r := topRow{c.Key, c.Title, c.Count, most, newQuery(nil).With(what, c.Key).With("verdict", "deny").At("/traffic")}
 		if what == "rule" {
 			r.Link = "/rules/" + ref(c.Key)
 		}

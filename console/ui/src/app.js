@@ -71,7 +71,7 @@ document.addEventListener('htmx:beforeSwap', (e) => {
   if (pressed || (t.contains(busy) && busy.matches('input, select, textarea'))) e.detail.shouldSwap = false
 })
 document.addEventListener('htmx:afterSwap', (e) => {
-  if (e.detail.target.id === 'panel') panel.opened()
+  if (e.detail.target?.id === 'panel') panel.opened()
 })
 document.addEventListener('htmx:afterSettle', () => { times(); charts() })
 

@@ -4,9 +4,10 @@ import uPlot from 'uplot'
 const drawn = new Map()
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
-function color(className) { // what the style sheet gives that series
+function color(what) { // a class, or a property such as --line, as the style sheet has it now
   const probe = document.createElement('i')
-  probe.className = `probe ${className}`
+  probe.className = `probe ${what}`
+  if (what.startsWith('--')) probe.style.color = `var(${what})`
   document.body.append(probe)
   const c = getComputedStyle(probe).color
   probe.remove()
@@ -21,16 +22,16 @@ function read(box) {
     data[0].push(Date.parse(tr.querySelector('time').dateTime) / 1000)
     heads.forEach((_, i) => data[i + 1].push(Number(tr.cells[i + 1].textContent) / box.dataset.per))
   }
-  return { heads, data }
+  return { heads, data: data.map((column) => column.slice(0, -1)) } // the last step is not over yet
 }
 
 const short = (v) => v === 0 ? '0' : v < 1 ? v.toFixed(2) : v < 10 ? v.toFixed(1) : String(Math.round(v))
 
 function options(box, heads, legend) {
   const bars = box.dataset.chart === 'bars'
-  const axis = { stroke: css('--soft'), grid: { stroke: css('--line'), width: 1 }, ticks: { show: false }, font: `11px ${css('--sans')}` }
+  const axis = { stroke: color('--soft'), grid: { stroke: color('--line'), width: 1 }, ticks: { show: false }, font: `11px ${css('--sans')}` }
   return {
-    width: box.clientWidth, height: 190, padding: [10, 8, 0, 0],
+    width: box.clientWidth, height: 190, padding: [10, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     scales: { y: { range: (_, lo, hi) => [0, hi > 0 ? hi * 1.1 : 1] } },
@@ -43,7 +44,7 @@ function options(box, heads, legend) {
       return {
         label: h.name, stroke: c, width: 1.6, points: { show: false },
         fill: bars && i > 0 ? c : c.replace(')', ' / 0.1)').replace(/^rgb\((\d+), (\d+), (\d+)/, 'rgb($1 $2 $3'),
-        paths: bars && i > 0 ? uPlot.paths.bars({ size: [0.7, 14] }) : uPlot.paths.spline(),
+        paths: bars && i > 0 ? uPlot.paths.bars({ size: [0.7, 14] }) : uPlot.paths.linear(),
       }
     })],
     hooks: {

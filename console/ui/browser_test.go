@@ -1,0 +1,224 @@
+package ui_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/console/consoletest"
+	"github.com/testudo-sec/testudo/console/ui"
+	"github.com/testudo-sec/testudo/console/ui/browsertest"
+	"github.com/testudo-sec/testudo/internal/require"
+)
+
+// serve runs a console with the pages over a world. Scripts must have been built.
+func serve(t *testing.T, w *consoletest.World, scripts bool) *console.Server {
+	t.Helper()
+	p, err := ui.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scripts {
+		require.Part(t, "console scripts", p.Built(), "run `make console`")
+	}
+	return consoletest.Serve(t, w, p)
+}
+
+// TestPictures takes pictures of every page, in light and dark, wide and narrow, and
+// holds that none is wider than its window and none has an error.
+func TestPictures(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true)
+	b := browsertest.Start(t)
+	p := b.Open(s.URL(), 1440, 900)
+	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
+	attack := w.Log[len(w.Log)-1]
+	for _, e := range w.Log {
+		if console.DecisionOf(e) > 1 {
+			attack = e
+		}
+	}
+	pages := []struct {
+		name, path string
+		whole      bool
+	}{
+		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true},
+		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
+		{"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
+		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
+		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"check", "/rules/-/check", false},
+		{"system", "/system", true}, {"ledger", "/system/ledger", false}, {"people", "/system/people", true},
+		{"none", "/traffic?q=nothing-like-this", false}, {"build", "/about/build", false},
+	}
+	for _, size := range []struct {
+		name          string
+		width, height int
+	}{{"wide", 1440, 900}, {"laptop", 1024, 720}, {"phone", 360, 740}} {
+		for _, dark := range []bool{false, true} {
+			if dark && size.name == "laptop" {
+				continue
+			}
+			p.Size(size.width, size.height)
+			p.Dark(dark)
+			for _, pg := range pages {
+				p.Go(pg.path)
+				if pg.name == "overview" {
+					p.Wait("document.querySelectorAll('.chart canvas').length === 2")
+				}
+				if wide := p.Wide(); wide != "0" {
+					t.Errorf("%s is %s pixels wider than a window of %d", pg.path, wide, size.width)
+				}
+				name := pg.name + "-" + size.name
+				if dark {
+					name += "-dark"
+				}
+				p.Shot(name)
+				if pg.whole {
+					p.ShotAll(name + "-whole")
+				}
+			}
+		}
+	}
+	p.Clean()
+}
+
+// TestFirstSteps is what a new user does: sign in by the link, see an attack arrive, look at
+// why, undo a block.
+func TestFirstSteps(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true)
+	b := browsertest.Start(t)
+	p := b.Open(s.URL(), 1440, 900)
+	p.Dark(false)
+
+	p.Go(s.LinkURL(consoletest.LinkSecret))
+	p.WaitText("h1", "Welcome, max")
+	p.Shot("welcome")
+	p.SignIn(s.LinkURL(consoletest.LinkSecret), "the tortoise keeps the gate")
+	p.WaitText(".who", "max")
+
+	// The overview shows an attack without a reload.
+	first := w.Attack("203.0.113.99")
+	p.WaitText("#ov-latest", "203.0.113.99")
+	p.Wait(fmt.Sprintf("document.querySelector('#ov-latest a[href=%q]')", "/traffic/"+first.ID.String()))
+
+	// The list does, with the reason, and the answer follows.
+	p.Go("/traffic")
+	p.WaitText("#live-text", "Live")
+	attack := w.Attack("203.0.113.77")
+	row := "#e-" + attack.ID.String()
+	p.WaitText(row, "203.0.113.77")
+	p.WaitText(row+" .verdict", "blocked")
+	p.WaitText(row+" .c-why", "SQL injection")
+	w.Publish(consoletest.Response(attack, 403))
+	p.WaitText(row+" .status", "403")
+	p.Shot("live")
+
+	// Its detail opens beside the list and says why.
+	p.Click(row + " a.open")
+	p.WaitText("#panel .why", "the threshold is 5")
+	p.WaitText("#panel", "ARGS:q")
+	p.WaitText("#panel .act", "Block 203.0.113.77")
+	p.Shot("panel")
+
+	// Block it, with the radius said before, and undo that.
+	p.WaitText("#panel .radius", "address")
+	p.Click("#panel .act .button.danger")
+	p.WaitText("#flash", "203.0.113.77 is blocked")
+	p.Go("/actions")
+	p.WaitText("#list", "203.0.113.77")
+	p.Click(`button[aria-label="Undo the block of 203.0.113.77"]`)
+	p.WaitText("#flash", "The block of 203.0.113.77 is lifted")
+	p.WaitGone("#list", "203.0.113.77")
+	p.Shot("undone")
+
+	p.Click(`button[aria-label="Sign out"]`)
+	p.WaitText("h1", "Sign in")
+	p.Shot("signin")
+	p.Clean()
+}
+
+// TestKeyboard does without a mouse.
+func TestKeyboard(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true)
+	p := browsertest.Start(t).Open(s.URL(), 1440, 900)
+	p.SetCookie(s.CookieName(), w.Session(consoletest.OperatorName))
+	p.Go("/")
+	p.Keys("g", "t")
+	p.Wait("location.pathname === '/traffic' && document.documentElement.classList.contains('js')")
+	p.Keys("/")
+	p.Wait("document.activeElement.name === 'q'")
+	p.Keys(browsertest.Escape, "j", "j")
+	p.Wait("document.activeElement === document.querySelectorAll('a.open')[1]")
+	p.Keys("k", browsertest.Enter)
+	p.Wait("document.querySelector('#panel h2') && document.querySelectorAll('tr')[1].classList.contains('is-open')")
+	p.Keys(browsertest.Escape)
+	p.Wait("!document.querySelector('#panel').firstChild && document.activeElement === document.querySelectorAll('a.open')[0]")
+	p.Keys("?")
+	p.Wait("document.querySelector('#keys').open")
+	p.Dark(true)
+	p.Shot("keys")
+	p.Keys(browsertest.Escape)
+	p.Wait("!document.querySelector('#keys').open")
+	for key, path := range map[string]string{"f": "/findings", "a": "/actions", "r": "/rules", "s": "/system", "o": "/"} {
+		p.Keys("g", key)
+		p.Wait(fmt.Sprintf("location.pathname === %q && document.documentElement.classList.contains('js')", path))
+	}
+	p.Clean()
+}
+
+// TestThemeStays: the toggle wins over the system, and is there on the next page before it is painted.
+func TestThemeStays(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true)
+	p := browsertest.Start(t).Open(s.URL(), 1024, 700)
+	p.SetCookie(s.CookieName(), w.Session(consoletest.ViewerName))
+	p.Dark(false)
+	p.Go("/")
+	p.Wait("getComputedStyle(document.body).colorScheme !== 'dark'")
+	light := p.Eval("getComputedStyle(document.documentElement).backgroundColor")
+	p.Click("[data-do=theme]")
+	p.Wait("document.documentElement.dataset.theme === 'dark'")
+	p.Go("/findings")
+	if got := p.Eval("document.documentElement.dataset.theme"); got != "dark" {
+		t.Errorf("the theme of the next page is %q, want dark", got)
+	}
+	if dark := p.Eval("getComputedStyle(document.documentElement).backgroundColor"); dark == light {
+		t.Errorf("the dark page is as light as the light one: %s", dark)
+	}
+	p.Clean()
+}
+
+// TestPauseHolds: a paused list stays as it is and says what waits.
+func TestPauseHolds(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true)
+	p := browsertest.Start(t).Open(s.URL(), 1440, 900)
+	p.SetCookie(s.CookieName(), w.Session(consoletest.ViewerName))
+	p.Go("/traffic")
+	p.WaitText("#live-text", "Live")
+	p.Keys("p")
+	p.WaitText("#live-text", "Paused")
+	e := w.Attack("203.0.113.5")
+	p.WaitText("#live-text", "1 new")
+	if got := p.Eval("String(document.getElementById('e-" + e.ID.String() + "'))"); got != "null" {
+		t.Error("a paused list took a line in")
+	}
+	p.Click("[data-do=pause]")
+	p.WaitText("#e-"+e.ID.String(), "203.0.113.5")
+	// Many at once: the newest are shown, the others counted, never silently left out.
+	for range 400 {
+		w.Attack("203.0.113.6")
+	}
+	p.WaitText("#live-text", "too many to show")
+	// However many come, the list stays bounded.
+	for range 5 {
+		for range 45 {
+			e = w.Attack("203.0.113.7")
+		}
+		p.WaitText("#e-"+e.ID.String(), "203.0.113.7")
+	}
+	p.Wait("document.querySelectorAll('#rows tr').length === 200")
+	p.Clean()
+}
