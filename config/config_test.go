@@ -80,7 +80,7 @@ func TestOwnUnmarshalers(t *testing.T) {
 		t.Error(d)
 	}
 	err := Decode("f", []byte("all:\n  - {url: b, m: 1}\n  - {n: 1}\n"), &got)
-	if want := "f:2:14: unknown key all[0].m; the keys here are url, n"; err == nil || err.Error() != want {
+	if want := "f:2:14: unknown key all[0].m; did you mean n?"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	err = Decode("f", []byte("all:\n  - {n: 1}\n"), &got)

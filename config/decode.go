@@ -12,6 +12,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/testudo-sec/testudo/internal/spell"
 )
 
 // An Unmarshaler reads its own node: decode reads it into any value, strictly, and may be
@@ -217,7 +219,7 @@ func (d *decoder) unknownKey(tok *token.Token, key, path string, fields []field)
 		names[i] = f.key
 	}
 	hint := ""
-	if near := nearest(key, names); near != "" {
+	if near := spell.Nearest(key, names); near != "" {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	} else if len(names) > 0 && len(names) <= 12 {
 		hint = "; the keys here are " + strings.Join(names, ", ")
@@ -404,36 +406,4 @@ func shallow(data []byte) (line int, ok bool) {
 		flow = max(0, flow-strings.Count(text, "]")-strings.Count(text, "}"))
 	}
 	return 0, true
-}
-
-// nearest returns the name that resembles key most, "" where none comes near.
-func nearest(key string, names []string) string {
-	best, bestDistance := "", 1+len(key)/2
-	for _, name := range names {
-		if dist := distance(strings.ToLower(key), name); dist < bestDistance {
-			best, bestDistance = name, dist
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

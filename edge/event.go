@@ -168,6 +168,7 @@ func (x *exchange) describeResult(e *signal.Event, response bool) {
 	e.SetInt(signal.FieldWAFScore, int64(r.Score))
 	if response {
 		e.SetInt(signal.FieldWAFOutboundScore, int64(r.OutboundScore))
+		e.SetInt(signal.FieldWAFOutboundThreshold, int64(cfg.Thresholds.Outbound))
 	}
 	for _, list := range [...]struct {
 		f signal.Field

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/internal/spell"
 )
 
 // DefaultMaxFile is the largest rule file that is read where nothing else is said.
@@ -105,46 +106,11 @@ func (l *Loader) disable(rules []*Rule) ([]*Rule, Problems) {
 				ids[i] = r.ID
 			}
 			p := Problem{Rule: id, Message: fmt.Sprintf("policy.disable names %q, which is no rule's id", Printable(id, 100))}
-			if near := Nearest(id, ids); near != "" {
+			if near := spell.Nearest(id, ids); near != "" {
 				p.Hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			problems = append(problems, p)
 		}
 	}
 	return rules, problems
-}
-
-// Nearest returns the one of names that resembles name most, or "" where none comes near.
-func Nearest(name string, names []string) string {
-	best, bestDistance := "", 2+len(name)/3
-	for _, n := range names {
-		if d := distance(name, n, bestDistance); d < bestDistance {
-			best, bestDistance = n, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance of a and b, or limit where it is not less.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return min(row[len(b)], limit)
 }

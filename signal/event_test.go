@@ -115,17 +115,6 @@ func TestCopyToIsDeep(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	for in, want := range map[string]string{
-		"http_request.url.pth": "http_request.url.path", "src_endpoint.ipp": "src_endpoint.ip",
-		"url.path": "http_request.url.path", "xyzzy": "", "waf.scores": "waf.score",
-	} {
-		if got := Nearest(in); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestIDs(t *testing.T) {
 	seen, last := map[ID]bool{}, ""
 	for i := range 1000 {

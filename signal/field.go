@@ -1,9 +1,6 @@
 package signal
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Field is the compiled id of a field of an event. The zero Field is no field.
 type Field uint16
@@ -78,6 +75,12 @@ func Fields() []Field {
 	return all
 }
 
+// FieldNames returns the names of all fields in the order of their numbers.
+func FieldNames() []string {
+	all := make([]string, 0, fieldCount)
+	return append(all, fieldNames[1:]...)
+}
+
 // Name returns the field's name, as in "http_request.url.path".
 func (f Field) Name() string {
 	if !f.valid() {
@@ -119,49 +122,3 @@ func (f Field) Doc() string {
 func (f Field) IsHeader() bool { return f != 0 && f <= lastHeader }
 
 func (f Field) valid() bool { return f != 0 && f <= fieldCount }
-
-// Nearest returns the field name that resembles name most, or "" where none
-// comes near. Error messages offer it.
-func Nearest(name string) string {
-	best, bestDistance := "", 1+len(name)/3
-	for f := Field(1); f <= fieldCount; f++ {
-		if d := editDistance(name, fieldNames[f], bestDistance); d < bestDistance {
-			best, bestDistance = fieldNames[f], d
-		}
-	}
-	if best == "" {
-		for f := Field(1); f <= fieldCount; f++ {
-			if strings.HasSuffix(fieldNames[f], "."+name) {
-				return fieldNames[f]
-			}
-		}
-	}
-	return best
-}
-
-// editDistance is the Levenshtein distance of a and b, or limit where it is not less.
-func editDistance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-		if slices.Min(row) >= limit {
-			return limit
-		}
-	}
-	return min(row[len(b)], limit)
-}

@@ -314,7 +314,10 @@ const (
 	FieldCodeLocationSnippet                           Field = 284 // code_location.snippet: text around it, secrets redacted
 	FieldPolicyUID                                     Field = 285 // policy.uid: digest of the rule set that judged
 
-	fieldCount = 285
+	// web application firewall, continued.
+	FieldWAFOutboundThreshold Field = 286 // waf.outbound_threshold: outbound threshold of the route
+
+	fieldCount = 286
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -603,4 +606,5 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldCodeLocationCommit:                            {path: "code_location.commit", kind: KindString, doc: "commit"},
 	FieldCodeLocationSnippet:                           {path: "code_location.snippet", kind: KindString, doc: "text around it, secrets redacted"},
 	FieldPolicyUID:                                     {path: "policy.uid", kind: KindString, doc: "digest of the rule set that judged"},
+	FieldWAFOutboundThreshold:                          {path: "waf.outbound_threshold", kind: KindInt, doc: "outbound threshold of the route"},
 }

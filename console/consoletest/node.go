@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -131,7 +132,7 @@ func (n node) Related(ctx context.Context, id signal.ID) ([]*signal.Event, error
 	return all, nil
 }
 
-func (n node) Watch(ctx context.Context, fn func([]*signal.Event)) error {
+func (n node) Watch(ctx context.Context, fn func([]*signal.Event, uint64)) error {
 	ch := make(chan []*signal.Event, 1024)
 	n.w.Lock.Lock()
 	n.w.watchers[ch] = true
@@ -152,7 +153,10 @@ func (n node) Watch(ctx context.Context, fn func([]*signal.Event)) error {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	return watch(ctx, ch, fn)
+	return watch(ctx, ch, func(batch []*signal.Event) {
+		lost := n.w.lost.Swap(0)
+		fn(batch, lost)
+	})
 }
 
 func (n node) WatchChanges(ctx context.Context, fn func(console.Topic)) error {
@@ -176,7 +180,7 @@ func condition(text string) (func(*signal.Event) bool, error) {
 	name, value, ok := strings.Cut(text, " == ")
 	f, known := signal.Lookup(name)
 	if !ok || !known {
-		return nil, &console.InputError{Field: "condition", Reason: fmt.Sprintf("1:1: unknown field %q; nearest is %q", name, signal.Nearest(name))}
+		return nil, &console.InputError{Field: "condition", Reason: fmt.Sprintf("1:1: unknown field %q; nearest is %q", name, spell.Nearest(name, signal.FieldNames()))}
 	}
 	value = strings.Trim(value, `"`)
 	return func(e *signal.Event) bool {
@@ -287,13 +291,13 @@ func (n node) Action(_ context.Context, id string) (signal.Action, error) {
 	return signal.Action{}, fmt.Errorf("action %s: %w", id, console.ErrNotFound)
 }
 
-func (n node) Preview(_ context.Context, o console.Order) (signal.Radius, error) {
+func (n node) Preview(_ context.Context, o console.Order) (console.Preview, error) {
 	p, err := netip.ParsePrefix(o.Target)
 	if a, aerr := netip.ParseAddr(o.Target); aerr == nil {
 		p, err = netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	if err != nil || o.Kind != "block" {
-		return signal.Radius{}, &console.InputError{Field: "target", Reason: "not an address or prefix"}
+		return console.Preview{}, &console.InputError{Field: "target", Reason: "not an address or prefix"}
 	}
 	r := signal.Radius{Summary: "one address; it sent 3 requests in the last 10m, 1 of them allowed", Addresses: "1", Requests: 3, Good: 1, Window: "10m"}
 	if p.Bits() < p.Addr().BitLen() {
@@ -302,11 +306,18 @@ func (n node) Preview(_ context.Context, o console.Order) (signal.Radius, error)
 		r.Requests, r.Good = 40, 30
 		r.Warnings = []string{"30 good requests in the last 10m came from there"}
 	}
-	return r, nil
+	pre := console.Preview{Target: p.Masked().String(), Radius: r, Until: n.w.Now().Add(cmp.Or(o.For, 10*time.Minute))}
+	if p.IsSingleIP() {
+		pre.Target = p.Addr().String()
+	}
+	if p.Addr().IsLoopback() {
+		pre.Refusal = "loopback is never blocked"
+	}
+	return pre, nil
 }
 
 func (n node) Order(ctx context.Context, o console.Order, by console.Identity) (signal.Action, error) {
-	radius, err := n.Preview(ctx, o)
+	pre, err := n.Preview(ctx, o)
 	if err != nil {
 		return signal.Action{}, err
 	}
@@ -316,10 +327,10 @@ func (n node) Order(ctx context.Context, o console.Order, by console.Identity) (
 		return signal.Action{}, err
 	}
 	now := n.w.Now()
-	a := signal.Action{ID: n.w.next("act"), Kind: o.Kind, Target: o.Target, Actor: by.Actor(), Reason: o.Reason, Radius: radius,
+	a := signal.Action{ID: n.w.next("act"), Kind: o.Kind, Target: pre.Target, Actor: by.Actor(), Reason: o.Reason, Radius: pre.Radius,
 		Event: o.Event, State: signal.ActionActive, Start: now, Until: now.Add(cmp.Or(o.For, 10*time.Minute))}
-	if strings.HasPrefix(o.Target, "127.") {
-		a.State, a.End, a.Reason = signal.ActionRefused, now, a.Reason+"; loopback is never blocked"
+	if pre.Refusal != "" {
+		a.State, a.End, a.Reason = signal.ActionRefused, now, a.Reason+"; "+pre.Refusal
 	}
 	n.w.Actions = append(n.w.Actions, a)
 	n.w.write(n.w.Now().Sub(n.w.Start), by.Actor(), "block.apply", o.Target, map[string]string{"reason": o.Reason})

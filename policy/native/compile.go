@@ -12,6 +12,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
+	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -126,7 +127,7 @@ func (c *checker) report(at celast.Expr, hint, format string, args ...any) {
 // unknownField is the message for a name that is no field's.
 func unknownField(name string) string {
 	m := fmt.Sprintf("unknown field %q", policy.Printable(name, 100))
-	if near := signal.Nearest(name); near != "" {
+	if near := spell.Nearest(name, signal.FieldNames()); near != "" {
 		m += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return m
@@ -216,7 +217,7 @@ func (c *checker) unknownFunction(e celast.Expr, call celast.CallExpr) {
 		}
 	}
 	slices.Sort(known)
-	if near := policy.Nearest(name, known); near != "" {
+	if near := spell.Nearest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	c.report(e, hint, "unknown function %q", policy.Printable(name, 100))

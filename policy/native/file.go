@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -53,7 +54,7 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	s.known(pairs, "a rule", ruleKeys...)
 	misspelt := make(map[string]bool) // one problem, not two
 	for _, p := range pairs {
-		misspelt[policy.Nearest(p.key, ruleKeys)] = true
+		misspelt[spell.Nearest(p.key, ruleKeys)] = true
 	}
 	for _, key := range []string{"id", "title", "severity", "on", "when", "then"} {
 		if _, ok := by[key]; !ok && !misspelt[key] {
@@ -164,7 +165,7 @@ func (s *source) severity(r *policy.Rule, n ast.Node) {
 
 // oneOf helps with a value that is none of names.
 func oneOf(got string, names []string) string {
-	if near := policy.Nearest(got, names); near != "" {
+	if near := spell.Nearest(got, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "one of " + strings.Join(names, ", ")

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
 )
 
@@ -169,7 +170,7 @@ func (s *source) known(pairs []pair, what string, keys ...string) bool {
 			continue
 		}
 		hint := "known keys: " + strings.Join(keys, ", ")
-		if near := policy.Nearest(p.key, keys); near != "" {
+		if near := spell.Nearest(p.key, keys); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		s.problem(p.at, hint, "unknown key %q in %s", policy.Printable(p.key, 100), what)

@@ -131,7 +131,7 @@ func (m *Machine) openPolicy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
-	return nil
+	return policy.Register(m.registry, m.engine, m.watcher)
 }
 
 // swapped writes to the ledger that other rules judge from now on.
