@@ -65,10 +65,11 @@ type OrderBody struct {
 	For    Duration  `json:"for,omitempty" doc:"time limit, as in 10m; left out, the responder's default"`
 	Reason string    `json:"reason,omitempty" doc:"why, for the ledger"`
 	Event  signal.ID `json:"event,omitzero" doc:"id of the event that led to it"`
+	Force  bool      `json:"force,omitempty" doc:"insist on a protected target, where the preview says that it may be forced"`
 }
 
 func (b OrderBody) order() Order {
-	return Order{Kind: b.Kind, Target: b.Target, For: time.Duration(b.For), Reason: b.Reason, Event: b.Event}
+	return Order{Kind: b.Kind, Target: b.Target, For: time.Duration(b.For), Reason: b.Reason, Event: b.Event, Force: b.Force}
 }
 
 type orderIn struct {
@@ -99,7 +100,7 @@ func (s *Server) actionRoutes() []Route {
 				return s.sources.Actions.Action(r.Context(), in.ID)
 			}),
 		call(post, v1+"/actions/preview", RoleOperator, says{id: "previewAction", summary: "What an action would touch; does nothing", tag: "actions"},
-			func(r *http.Request, _ http.ResponseWriter, in orderIn) (signal.Radius, error) {
+			func(r *http.Request, _ http.ResponseWriter, in orderIn) (Preview, error) {
 				return s.desk.Preview(r.Context(), in.Body.order())
 			}),
 		call(post, v1+"/actions", RoleOperator, says{id: "orderAction", summary: "Have an action done; a protected target gives one in state refused", tag: "actions", status: http.StatusCreated},

@@ -61,16 +61,18 @@ func (d *Desk) record(ctx context.Context, c Caller, verb, subject string, detai
 }
 
 // Preview states the blast radius of an order and does nothing. Operators may.
-func (d *Desk) Preview(ctx context.Context, o Order) (signal.Radius, error) {
-	if _, err := d.caller(ctx, RoleOperator); err != nil {
-		return signal.Radius{}, err
+func (d *Desk) Preview(ctx context.Context, o Order) (Preview, error) {
+	c, err := d.caller(ctx, RoleOperator)
+	if err != nil {
+		return Preview{}, err
 	}
 	if d.sources.Orders == nil {
-		return signal.Radius{}, unavailable("responders")
+		return Preview{}, unavailable("responders")
 	}
 	if err := checkOrder(&o); err != nil {
-		return signal.Radius{}, err
+		return Preview{}, err
 	}
+	o.Asker = c.Client
 	return d.sources.Orders.Preview(ctx, o)
 }
 
@@ -86,6 +88,7 @@ func (d *Desk) Order(ctx context.Context, o Order) (signal.Action, error) {
 	if err := checkOrder(&o); err != nil {
 		return signal.Action{}, err
 	}
+	o.Asker = c.Client
 	if o.Reason == "" {
 		o.Reason = "asked for by " + c.Actor()
 	}

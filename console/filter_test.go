@@ -115,7 +115,7 @@ func TestQueriesReachTheSources(t *testing.T) {
 	ask("GET", "/actions?state=active&kind=block&target=x&cursor=u", "")
 	ask("GET", "/hunt?condition=c&limit=9"+times, "")
 	ask("GET", "/ledger/entries?actor=a&verb=v&subject=s&cursor=u&limit=500", "")
-	ask("POST", "/actions", `{"kind":"block","target":" 203.0.113.9 ","for":"1h30m","reason":"why","event":"`+event.String()+`"}`)
+	ask("POST", "/actions", `{"kind":"block","target":" 203.0.113.9 ","for":"1h30m","reason":"why","event":"`+event.String()+`","force":true}`)
 	ask("POST", "/tokens", `{"name":"ci","role":"viewer","ttl":"90d"}`)
 	want := &spy{
 		events: console.EventQuery{Plane: signal.PlaneEdge, Class: signal.ClassHTTPActivity, Decision: &deny, Client: netip.MustParsePrefix("203.0.113.66/32"),
@@ -124,10 +124,10 @@ func TestQueriesReachTheSources(t *testing.T) {
 		actions:  console.ActionQuery{State: signal.ActionActive, Kind: "block", Target: "x", Cursor: "u", Limit: 50},
 		hunt:     console.HuntQuery{Condition: "c", Since: since, Until: until, Limit: 9},
 		ledger:   console.LedgerQuery{Actor: "a", Verb: "v", Subject: "s", Cursor: "u", Limit: 500},
-		order:    console.Order{Kind: "block", Target: "203.0.113.9", For: 90 * time.Minute, Reason: "why", Event: event},
+		order:    console.Order{Kind: "block", Target: "203.0.113.9", For: 90 * time.Minute, Reason: "why", Event: event, Force: true, Asker: netip.MustParseAddr("192.0.2.77")},
 		ttl:      90 * 24 * time.Hour,
 	}
-	if diff := cmp.Diff(want, sp, cmp.AllowUnexported(spy{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, sp, cmp.AllowUnexported(spy{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("what reached the sources (-want +got):\n%s", diff)
 	}
 }

@@ -150,6 +150,7 @@ func (s *Server) guard(rt Route) http.Handler {
 			s.refuse(w, r, err)
 			return
 		}
+		caller.Client = clientOf(r)
 		r = r.WithContext(WithCaller(r.Context(), caller))
 		if !rt.Stream {
 			ctx, cancel := context.WithTimeout(r.Context(), answerTime)

@@ -26,6 +26,7 @@ type hub struct {
 	next   uint64           // position of the next event
 	topics map[Topic]uint64 // how often each list has changed
 	wake   chan struct{}    // closed at the next change
+	lost   uint64           // events that did not even reach the ring
 	ended  bool
 }
 
@@ -35,11 +36,12 @@ func newHub() *hub {
 	return &hub{epoch: hex.EncodeToString(b[:]), topics: make(map[Topic]uint64), wake: make(chan struct{})}
 }
 
-func (h *hub) publish(batch []*signal.Event) {
-	if len(batch) == 0 {
+func (h *hub) publish(batch []*signal.Event, lost uint64) {
+	if len(batch) == 0 && lost == 0 {
 		return
 	}
 	h.mu.Lock()
+	h.lost += lost
 	for _, e := range batch {
 		h.ring[h.next%ringSize] = e
 		h.next++
@@ -77,6 +79,7 @@ func (h *hub) end() {
 type reader struct {
 	h      *hub
 	pos    uint64
+	lost   uint64 // of hub.lost, what the reader knows of
 	topics map[Topic]uint64
 }
 
@@ -86,7 +89,7 @@ type reader struct {
 func (h *hub) reader(lastID string) (r *reader, missed uint64, resumed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r = &reader{h: h, pos: h.next, topics: make(map[Topic]uint64, len(h.topics))}
+	r = &reader{h: h, pos: h.next, lost: h.lost, topics: make(map[Topic]uint64, len(h.topics))}
 	for t, n := range h.topics {
 		r.topics[t] = n
 	}
@@ -112,8 +115,8 @@ func (h *hub) oldest() uint64 {
 	return 0
 }
 
-// take returns the events since the last take (appended to into[:0]), how many were lost because the
-// reader was overtaken, the lists that changed, what to wait on for more, and whether the
+// take returns the events since the last take (appended to into[:0]), how many were lost
+// because the reader was overtaken or the hub's source was behind, the lists that changed, what to wait on for more, and whether the
 // hub has ended.
 func (r *reader) take(into []*signal.Event) (events []*signal.Event, lost uint64, changed []Topic, wake <-chan struct{}, ended bool) {
 	h := r.h
@@ -122,6 +125,8 @@ func (r *reader) take(into []*signal.Event) (events []*signal.Event, lost uint64
 	if oldest := h.oldest(); r.pos < oldest {
 		lost, r.pos = oldest-r.pos, oldest
 	}
+	lost += h.lost - r.lost
+	r.lost = h.lost
 	events = into[:0]
 	for ; r.pos < h.next; r.pos++ {
 		events = append(events, h.ring[r.pos%ringSize])

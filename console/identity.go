@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"net/netip"
 )
 
 // Role is what an identity may do. Roles rise: each may do what the ones below may.
@@ -86,8 +87,9 @@ func (i Identity) May(r Role) bool { return r != RoleNone && i.Role >= r }
 // Caller is what the server knows about who sent the request it is answering.
 type Caller struct {
 	Identity
-	Session string // id of the session, as SessionView.ID; "" without one
-	CSRF    string // what a form of this session carries as CSRFField; "" without a session
+	Session string     // id of the session, as SessionView.ID; "" without one
+	Client  netip.Addr // address that connected; the zero Addr on the Unix socket
+	CSRF    string     // what a form of this session carries as CSRFField; "" without a session
 }
 
 type callerKey struct{}

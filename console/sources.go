@@ -87,8 +87,9 @@ type EventSource interface {
 type LiveSource interface {
 	// Watch calls fn with batches until ctx ends, one call at a time. fn never blocks. The
 	// events are recorded forms, shared and not to be changed; the slice is fn's for
-	// the time of the call.
-	Watch(ctx context.Context, fn func(batch []*signal.Event)) error
+	// the time of the call. Lost is how many events were lost before the batch since the
+	// last call, because the watch was behind.
+	Watch(ctx context.Context, fn func(batch []*signal.Event, lost uint64)) error
 }
 
 // ConditionSource compiles conditions, for filters of live streams.
@@ -125,9 +126,10 @@ type ActionSource interface {
 // state refused, not an error; an order that makes no sense is an InputError.
 type OrderTaker interface {
 	// Preview states the blast radius and does nothing.
-	Preview(ctx context.Context, o Order) (signal.Radius, error)
+	Preview(ctx context.Context, o Order) (Preview, error)
 	Order(ctx context.Context, o Order, by Identity) (signal.Action, error)
-	// Undo lifts an action that is in force; ErrConflict where it is not.
+	// Undo lifts an action that is in force. One that has ended is ErrConflict, or is
+	// returned as it ended.
 	Undo(ctx context.Context, id, reason string, by Identity) (signal.Action, error)
 }
 

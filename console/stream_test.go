@@ -106,6 +106,11 @@ func TestStreamShowsWhatHappens(t *testing.T) {
 	if len(u.Events) != 1 || u.Events[0]["metadata"].(map[string]any)["uid"] != e.ID.String() || id == "" {
 		t.Fatalf("got %+v with id %q, want the attack alone", u, id)
 	}
+	w.Lose(7)
+	w.Attack("203.0.113.66")
+	if u, id = tp.update(); u.Lost != 7 || len(u.Events) != 1 {
+		t.Errorf("got %+v, want 7 lost and an attack", u)
+	}
 	w.Change(console.TopicFindings)
 	if u, _ := tp.update(); len(u.Topics) != 1 || u.Topics[0] != "findings" {
 		t.Errorf("got %+v, want the topic findings", u)

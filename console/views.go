@@ -112,21 +112,33 @@ type Order struct {
 	Target string        // an address or prefix
 	For    time.Duration // 0 asks for the responder's default
 	Reason string
-	Event  signal.ID // what led to it; may be zero
+	Event  signal.ID  // what led to it; may be zero
+	Force  bool       // insist on a protected target, where the preview says that it may be forced
+	Asker  netip.Addr // address that the person asks from, set by the Desk: nobody should lock themselves out unwarned
+}
+
+// Preview is what an order would do.
+type Preview struct {
+	Target    string        `json:"target"` // in canonical form
+	Radius    signal.Radius `json:"radius"`
+	Until     time.Time     `json:"until,omitzero"`
+	Refusal   string        `json:"refusal,omitempty"`   // why it would be refused
+	Forceable bool          `json:"forceable,omitempty"` // Order.Force would overcome that
+	Extends   string        `json:"extends,omitempty"`   // id of the action that it would make last longer
 }
 
 // Overview is what is happening now.
 type Overview struct {
 	Time     time.Time       `json:"time"`
-	Rates    []PlaneRate     `json:"rates"`    // events, one series per plane that runs
-	Requests Series          `json:"requests"` // requests that the edge judged
-	Blocked  Series          `json:"blocked"`  // of them, those denied; the same steps
-	Findings []SeverityCount `json:"findings"` // open ones, highest severity first
-	Actions  []signal.Action `json:"actions"`  // in force, the latest ten
-	InForce  int             `json:"in_force"` // how many there are
-	Rules    []Count         `json:"top_rules"`
-	Clients  []Count         `json:"top_clients"`
-	Routes   []Count         `json:"top_routes"`
+	Rates    []PlaneRate     `json:"rates"`       // events, one series per plane that runs
+	Requests Series          `json:"requests"`    // requests that the edge judged
+	Blocked  Series          `json:"blocked"`     // of them, those denied; the same steps
+	Findings []SeverityCount `json:"findings"`    // open ones, highest severity first
+	Actions  []signal.Action `json:"actions"`     // in force, the latest ten
+	InForce  int             `json:"in_force"`    // how many there are
+	Rules    []Count         `json:"top_rules"`   // that fired
+	Clients  []Count         `json:"top_clients"` // of events that a rule fired on
+	Routes   []Count         `json:"top_routes"`  // of events that a rule fired on
 	Health   Health          `json:"health"`
 }
 

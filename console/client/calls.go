@@ -72,8 +72,8 @@ func setTime(q url.Values, name string, t time.Time) {
 }
 
 // Preview asks what an order would touch.
-func (c *Client) Preview(ctx context.Context, o console.Order) (signal.Radius, error) {
-	return ask[signal.Radius](ctx, c, http.MethodPost, v1+"/actions/preview", nil, orderBody(o))
+func (c *Client) Preview(ctx context.Context, o console.Order) (console.Preview, error) {
+	return ask[console.Preview](ctx, c, http.MethodPost, v1+"/actions/preview", nil, orderBody(o))
 }
 
 // Order has an action done.
@@ -82,7 +82,7 @@ func (c *Client) Order(ctx context.Context, o console.Order) (signal.Action, err
 }
 
 func orderBody(o console.Order) console.OrderBody {
-	return console.OrderBody{Kind: o.Kind, Target: o.Target, For: console.Duration(o.For), Reason: o.Reason, Event: o.Event}
+	return console.OrderBody{Kind: o.Kind, Target: o.Target, For: console.Duration(o.For), Reason: o.Reason, Event: o.Event, Force: o.Force}
 }
 
 // Undo lifts an action.

@@ -139,10 +139,10 @@ func TestCalls(t *testing.T) {
 		t.Errorf("me is %+v", me)
 	}
 	order := console.Order{Kind: "block", Target: "203.0.113.0/28", For: 90 * time.Second, Reason: "a test", Event: w.Log[0].ID}
-	radius, err := c.Preview(ctx, order)
+	preview, err := c.Preview(ctx, order)
 	fail("preview", err)
-	if radius.Addresses != "2^4" {
-		t.Errorf("preview says %+v", radius)
+	if preview.Radius.Addresses != "2^4" || preview.Target != order.Target {
+		t.Errorf("preview says %+v", preview)
 	}
 	a, err := c.Order(ctx, order)
 	fail("order", err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/testudo-sec/testudo/console"
@@ -43,6 +44,7 @@ type World struct {
 	watchers  map[chan []*signal.Event]bool
 	changes   map[chan console.Topic]bool
 	serial    int
+	lost      atomic.Uint64 // to be told with the next batch
 }
 
 // Secrets of the world, for signing in.
@@ -105,6 +107,9 @@ func (w *World) Attack(from string) *signal.Event {
 	w.Publish(e)
 	return e
 }
+
+// Lose has the next batch say that events were lost before it.
+func (w *World) Lose(n uint64) { w.lost.Add(n) }
 
 // Change tells who watches that a list has changed.
 func (w *World) Change(t console.Topic) {
