@@ -20,11 +20,16 @@ var spans = [...]struct {
 type blockForm struct {
 	console.Order
 	Spans   any
-	Radius  *signal.Radius
+	Preview *console.Preview
 	Problem string         // why it cannot be ordered
 	Active  *signal.Action // the target is blocked already
 	Back    string
 	May     bool
+}
+
+// Can reports whether the order would be taken, at least where it is insisted on.
+func (f *blockForm) Can() bool {
+	return f.Preview != nil && (f.Preview.Refusal == "" || f.Preview.Forceable)
 }
 
 // blockForm works the form out. An order that makes no sense is said in the form.
@@ -33,7 +38,6 @@ func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string
 	if src := p.srv.Sources().Actions; src != nil {
 		if page, err := src.Actions(r.Context(), console.ActionQuery{State: signal.ActionActive, Target: o.Target, Limit: 1}); err == nil && len(page.Items) > 0 {
 			f.Active = &page.Items[0]
-			return f
 		}
 	}
 	if !f.May {
@@ -43,10 +47,7 @@ func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string
 	var input *console.InputError
 	switch {
 	case err == nil:
-		f.Radius = &preview.Radius
-		if preview.Refusal != "" && !preview.Forceable {
-			f.Problem = "it would be refused: " + preview.Refusal
-		}
+		f.Preview = &preview
 	case errors.As(err, &input):
 		f.Problem = input.Reason
 	case errors.Is(err, console.ErrUnavailable):
@@ -160,7 +161,7 @@ func (p *Pages) order(w http.ResponseWriter, r *http.Request) error {
 }
 
 func orderOf(get func(string) string) (console.Order, error) {
-	o := console.Order{Kind: "block", Target: strings.TrimSpace(get("target")), Reason: strings.TrimSpace(get("reason")), For: 10 * time.Minute}
+	o := console.Order{Kind: "block", Target: strings.TrimSpace(get("target")), Reason: strings.TrimSpace(get("reason")), For: 10 * time.Minute, Force: get("force") == "yes"}
 	if s := get("for"); s != "" {
 		d, err := time.ParseDuration(s)
 		if err != nil || d <= 0 {

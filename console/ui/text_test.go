@@ -48,7 +48,7 @@ func TestVis(t *testing.T) {
 		"zero\u200bwidth\ufeff":  `zero\u200bwidth\ufeff`,
 		"\U000e0041tag":          `\U000e0041tag`,
 		"bad \xff\xc3 bytes":     `bad \xff\xc3 bytes`,
-		"grüße 你好 مرحبا 🐢":        "grüße 你好 مرحبا 🐢",
+		"grüße 你好 مرحبا 🐢":       "grüße 你好 مرحبا 🐢",
 		"\u2028line\u2029\u0085": `\u2028line\u2029\u0085`,
 		"\ufffd is itself":       "\ufffd is itself",
 		"":                       "",
