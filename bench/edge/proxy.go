@@ -9,8 +9,6 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
-	"os"
-	"runtime/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,14 +27,14 @@ type proxy struct {
 	settle  func() error
 	check   func() (string, error)
 	profile string
-	file    *os.File
 }
 
 func (p *proxy) converse(talk *proc.Talk, address string) error {
 	if err := talk.Say("%s", address); err != nil {
 		return err
 	}
-	defer p.stopProfile()
+	endProfile := func() {}
+	defer func() { endProfile() }()
 	for {
 		line, ok := talk.Hear()
 		if !ok {
@@ -47,7 +45,7 @@ func (p *proxy) converse(talk *proc.Talk, address string) error {
 		case "settle":
 			err = p.settle()
 		case "profile":
-			err = p.startProfile()
+			endProfile, err = proc.Profile(p.profile)
 		case "check":
 			answer, err = p.check()
 		default:
@@ -61,23 +59,6 @@ func (p *proxy) converse(talk *proc.Talk, address string) error {
 		if err != nil {
 			return err
 		}
-	}
-}
-
-func (p *proxy) startProfile() (err error) {
-	if p.profile == "" {
-		return nil
-	}
-	if p.file, err = os.Create(p.profile); err != nil {
-		return err
-	}
-	return pprof.StartCPUProfile(p.file)
-}
-
-func (p *proxy) stopProfile() {
-	if p.file != nil {
-		pprof.StopCPUProfile()
-		p.file.Close()
 	}
 }
 

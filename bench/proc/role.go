@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"strings"
 )
 
@@ -77,4 +78,24 @@ func StartRole(ctx context.Context, env []string, self, role string, args ...str
 		return nil, "", err
 	}
 	return c, first, nil
+}
+
+// Profile begins a CPU profile of this process into a file, none where it has no name, and returns
+// what ends it. A profile that cannot be begun leaves something to call too.
+func Profile(file string) (end func(), err error) {
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return func() {}, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		f.Close()
+		return func() {}, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }

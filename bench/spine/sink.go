@@ -47,6 +47,7 @@ type sinkReport struct {
 	Twice   uint64
 	Lake    int64  // bytes
 	Hits    uint64 // how often rules fired
+	Missed  uint64 // findings that did not fit
 }
 
 func runSinkRate(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
@@ -65,8 +66,8 @@ func runSinkRate(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 			return m, err
 		}
 		m.Value = float64(r.Sent) / r.Elapsed.Seconds()
-		m.Detail = fmt.Sprintf("%d events in %.1f s, %.1f µs of CPU each (1 µs of it to make it), %d rule hits, %.0f MB resident, %d bytes each in the lake",
-			r.Sent, r.Elapsed.Seconds(), float64(r.CPU.Microseconds())/float64(r.Sent), r.Hits, float64(r.RSS)/1e6, r.Lake/int64(r.Sent))
+		m.Detail = fmt.Sprintf("%d events in %.1f s, %.1f µs of CPU each (1 µs of it to make it), %d rule hits, %d findings missed, %.0f MB resident, %d bytes each in the lake",
+			r.Sent, r.Elapsed.Seconds(), float64(r.CPU.Microseconds())/float64(r.Sent), r.Hits, r.Missed, float64(r.RSS)/1e6, r.Lake/int64(r.Sent))
 		env.Progress("%d/s offered: %.0f/s, %d dropped; %s", rate, m.Value, r.Dropped, m.Detail)
 		if r.Dropped > 0 {
 			continue
@@ -83,7 +84,14 @@ func fill(ctx context.Context, env *bar.Env, dir string, rate int, span time.Dur
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
 		return r, err
 	}
-	c, _, err := proc.StartRole(ctx, []string{"GOMAXPROCS=2"}, env.Self, "sink", dir, strconv.Itoa(rate), span.String())
+	profile := ""
+	if env.Profile != "" {
+		profile = filepath.Join(env.Profile, "spine-sink-rate.pprof")
+		if err := os.MkdirAll(env.Profile, 0o755); err != nil {
+			return r, err
+		}
+	}
+	c, _, err := proc.StartRole(ctx, []string{"GOMAXPROCS=2"}, env.Self, "sink", dir, strconv.Itoa(rate), span.String(), profile)
 	if err != nil {
 		return r, err
 	}
@@ -96,10 +104,10 @@ func fill(ctx context.Context, env *bar.Env, dir string, rate int, span time.Dur
 }
 
 // fillSink is the role of a process that is offered events from two goroutines. Its arguments are an
-// empty folder, a rate and a time.
+// empty folder, a rate, a time, and the file of a CPU profile or none.
 func fillSink(ctx context.Context, talk *proc.Talk, args []string) (err error) {
-	if len(args) != 3 {
-		return fmt.Errorf("sink wants a folder, a rate and a time, got %q", args)
+	if len(args) != 4 {
+		return fmt.Errorf("sink wants a folder, a rate, a time and a profile, got %q", args)
 	}
 	rate, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -120,7 +128,12 @@ func fillSink(ctx context.Context, talk *proc.Talk, args []string) (err error) {
 	if _, ok := talk.Hear(); !ok {
 		return nil
 	}
+	endProfile, err := proc.Profile(args[3])
+	if err != nil {
+		return err
+	}
 	report, err := offer(ctx, n, rate, span)
+	endProfile()
 	if err != nil {
 		return talk.Fail(err)
 	}
@@ -131,7 +144,10 @@ func fillSink(ctx context.Context, talk *proc.Talk, args []string) (err error) {
 	return talk.Say("%s", text)
 }
 
-const producers = 2
+const (
+	producers   = 2
+	attackEvery = 1000 // events to one that a rule denies, which makes a finding of it
+)
 
 func offer(ctx context.Context, n *node.Node, rate int, span time.Duration) (r sinkReport, err error) {
 	pid := os.Getpid()
@@ -171,7 +187,7 @@ func offer(ctx context.Context, n *node.Node, rate int, span time.Duration) (r s
 	if err := scan(ctx, n.Store.Store, func(e *signal.Event) { found.mark(e.Seq - 1) }); err != nil {
 		return r, err
 	}
-	r.Hits = n.Hits()
+	r.Hits, r.Missed = n.Hits(), n.Stats().Missed
 	r.Found, r.Twice = found.once, found.twice
 	r.Lake = n.Store.Lake.Stats().Bytes
 	return r, ctx.Err()
@@ -188,6 +204,9 @@ func produce(ctx context.Context, n *node.Node, producer, rate int, span time.Du
 		elapsed := time.Since(begin)
 		for due := int(float64(rate) * min(elapsed, span).Seconds()); made < due; made++ {
 			storetest.HTTPEvent(&e, time.Now(), uint64(made*producers+producer+1))
+			if made%attackEvery != 0 {
+				e.SetInt(signal.FieldWAFScore, 0) // the test's events are attacks every seventh time
+			}
 			_, _ = n.Event(ctx, &e) // never fails; drops are counted by the recorder
 		}
 		if elapsed >= span || ctx.Err() != nil {
