@@ -14,7 +14,7 @@ type Config struct {
 	BatchSize bytesize.Size `yaml:"batch_size"`
 	// BatchAge is how long an event waits for others to go with it.
 	BatchAge time.Duration `yaml:"batch_age"`
-	// Memory bounds the events that wait for the bus; what does not fit is dropped and counted.
+	// Memory bounds what waits for the bus, most of it compressed; what does not fit is dropped and counted.
 	Memory bytesize.Size `yaml:"memory"`
 	// MaxEvent bounds one event; a larger one is dropped and counted.
 	MaxEvent bytesize.Size `yaml:"max_event"`

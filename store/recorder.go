@@ -32,14 +32,16 @@ type Recorder struct {
 	nonce  string    // with the batch's number the id of a publication
 	frames sync.Pool // *[]byte: events are encoded outside of the lock
 
-	wake      chan struct{} // something is to be sent
+	wake      chan struct{} // something is to be packed
+	ready     chan struct{} // something is to be sent
 	published chan struct{} // something was sent
 
 	mu      sync.Mutex
 	cur     *buffer
 	queue   []*buffer // sealed, oldest first
+	packed  []packet  // compressed, oldest first
 	free    *buffer
-	held    int64  // bytes of events that the bus has not acknowledged
+	held    int64  // bytes of events and packets that the bus has not acknowledged
 	sealed  uint64 // number of the last sealed batch
 	acked   uint64 // number of the last acknowledged batch
 	changed chan struct{}
@@ -55,6 +57,13 @@ type buffer struct {
 	head   batchHead
 	born   time.Time
 	number uint64
+}
+
+// packet is a batch as it goes to the bus. Compressed, a batch waits in a sixth of the memory.
+type packet struct {
+	payload []byte
+	count   int
+	number  uint64
 }
 
 // RecorderStats counts events since the start. Dropped events were judged but are not stored.
@@ -80,7 +89,7 @@ func newRecorder(cfg Config, pub Publisher, live *Live, log *slog.Logger) *Recor
 	return &Recorder{
 		cfg: cfg, pub: pub, live: live, log: log, nonce: hex.EncodeToString(nonce[:]) + "-",
 		frames: sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }},
-		wake:   make(chan struct{}, 1), published: make(chan struct{}, 1),
+		wake:   make(chan struct{}, 1), ready: make(chan struct{}, 1), published: make(chan struct{}, 1),
 		changed: make(chan struct{}), cur: &buffer{},
 	}
 }
@@ -127,10 +136,11 @@ func (r *Recorder) put(e *signal.Event, frame []byte) (ok, wake bool) {
 	}
 	if len(r.cur.frames)+len(frame) > maxBatch {
 		r.seal()
+		wake = true
 	}
 	b := r.cur
 	if b.head.count == 0 {
-		b.born, wake = time.Now(), true
+		b.born, wake = time.Now(), true // the packer must know how long it may wait
 		b.head.firstSeq, b.head.lastSeq, b.head.firstTime, b.head.lastTime = e.Seq, e.Seq, e.Time, e.Time
 	}
 	h := &b.head
@@ -179,14 +189,15 @@ func (r *Recorder) seal() {
 	}
 }
 
-// take returns the batch to be sent now, or nil and how long to wait for the current one; 0 is
-// until something is recorded.
+// take returns the batch to be packed now, or nil and how long to wait for the current one; 0 is
+// until something happens. While packets wait for the bus, batches grow to their full size: the
+// slower the disk, the more goes with each sync.
 func (r *Recorder) take() (*buffer, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) == 0 && r.cur.head.count > 0 {
+	if len(r.queue) == 0 && r.cur.head.count > 0 && len(r.packed) == 0 {
 		age := time.Since(r.cur.born)
-		if len(r.cur.frames) < int(r.cfg.BatchSize) && age < r.cfg.BatchAge && !r.stopped {
+		if len(r.cur.frames) < int(r.cfg.BatchSize) && age < r.cfg.BatchAge {
 			return nil, max(r.cfg.BatchAge-age, time.Microsecond)
 		}
 		r.seal()
@@ -200,14 +211,33 @@ func (r *Recorder) take() (*buffer, time.Duration) {
 	return b, 0
 }
 
-// run sends batches until ctx is done and then what is left, for a few seconds at the most.
+// run packs and sends batches until ctx is done and then what is left, for a few seconds at the most.
 func (r *Recorder) run(ctx context.Context) {
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSending()
+	allPacked := make(chan struct{})
+	var sender sync.WaitGroup
+	sender.Go(func() { r.send(sending, allPacked) })
+	r.pack(ctx)
+	close(allPacked)
+	grace := time.AfterFunc(stopGrace, stopSending)
+	sender.Wait()
+	grace.Stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.acked < r.sealed {
+		r.log.Error("events were lost at the stop because the bus did not take them", "bytes", r.held, "error", r.failure)
+	}
+}
+
+// pack compresses batches that are due until ctx is done, and then all.
+func (r *Recorder) pack(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		b, wait := r.take()
 		if b != nil {
-			r.send(ctx, b)
+			r.compress(b)
 			continue
 		}
 		due := timer.C
@@ -225,67 +255,87 @@ func (r *Recorder) run(ctx context.Context) {
 	r.mu.Lock()
 	r.stopped = true
 	r.seal()
+	left := r.queue
+	r.queue = nil
 	r.mu.Unlock()
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-	defer cancel()
-	for final.Err() == nil {
-		b, _ := r.take()
-		if b == nil {
-			return
-		}
-		r.send(final, b)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.held > 0 {
-		r.log.Error("events were lost at the stop because the bus did not take them", "bytes", r.held, "error", r.failure)
+	for _, b := range left {
+		r.compress(b)
 	}
 }
 
-// send publishes a batch, as often as it takes.
-func (r *Recorder) send(ctx context.Context, b *buffer) {
-	payload := appendBatch(nil, &b.head, b.frames)
-	if r.live != nil && b.head.count > 0 {
-		r.live.offer(payload, b.head.count)
+// compress turns a batch into a packet and shows it to the live view.
+func (r *Recorder) compress(b *buffer) {
+	p := packet{payload: appendBatch(nil, &b.head, b.frames), count: b.head.count, number: b.number}
+	if p.count > 0 {
+		r.live.offer(p.payload, p.count)
 	}
-	id := r.nonce + strconv.FormatUint(b.number, 36)
-	backoff := firstBackoff
-	for {
-		seq, err := r.publish(ctx, id, payload)
-		if err == nil {
-			r.acknowledge(b, seq, len(payload))
-			return
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held += int64(len(p.payload) - len(b.frames))
+	r.packed = append(r.packed, p)
+	if r.free == nil {
+		*b = buffer{frames: b.frames[:0], head: batchHead{gaps: b.head.gaps[:0]}}
+		r.free = b
+	}
+	notify(r.ready)
+}
+
+// send publishes packets in order, each as often as it takes, until ctx is done or everything is
+// packed and sent.
+func (r *Recorder) send(ctx context.Context, allPacked <-chan struct{}) {
+	for ctx.Err() == nil {
+		p, ok := r.nextPacket()
+		if ok {
+			r.deliver(ctx, p)
+			continue
 		}
-		if ctx.Err() != nil {
-			r.putBack(b, err)
+		select {
+		case <-ctx.Done():
+		case <-r.ready:
+		case <-allPacked:
+			if p, ok = r.nextPacket(); !ok {
+				return
+			}
+			r.deliver(ctx, p)
+		}
+	}
+}
+
+func (r *Recorder) nextPacket() (p packet, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.packed) == 0 {
+		return p, false
+	}
+	p = r.packed[0]
+	r.packed[0] = packet{}
+	r.packed = r.packed[1:]
+	if len(r.packed) == 0 {
+		notify(r.wake)
+	}
+	return p, true
+}
+
+// deliver publishes a packet, as often as it takes, unless ctx is done.
+func (r *Recorder) deliver(ctx context.Context, p packet) {
+	id := r.nonce + strconv.FormatUint(p.number, 36)
+	for backoff := firstBackoff; ; backoff = min(2*backoff, lastBackoff) {
+		seq, err := r.publish(ctx, id, p.payload)
+		if err == nil {
+			r.acknowledge(p, seq)
 			return
 		}
 		r.fail(err)
-		timer := time.NewTimer(backoff)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			r.putBack(b, err)
+		if pause(ctx, backoff); ctx.Err() != nil {
 			return
-		case <-timer.C:
 		}
-		backoff = min(2*backoff, lastBackoff)
 	}
 }
 
 func (r *Recorder) publish(ctx context.Context, id string, payload []byte) (uint64, error) {
-	// A stop must not tear a publication that is under way: its outcome would be unknown.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	return r.pub.Publish(ctx, id, payload)
-}
-
-// putBack keeps a batch that could not be sent for the last attempt at the stop.
-func (r *Recorder) putBack(b *buffer, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failure = err
-	r.queue = append([]*buffer{b}, r.queue...)
 }
 
 func (r *Recorder) fail(err error) {
@@ -298,27 +348,21 @@ func (r *Recorder) fail(err error) {
 	r.stats.Retries++
 }
 
-func (r *Recorder) acknowledge(b *buffer, seq uint64, size int) {
+func (r *Recorder) acknowledge(p packet, seq uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failure != nil {
 		r.log.Info("the bus takes events again", "waiting_bytes", r.held)
 	}
 	r.failure = nil
-	r.held -= int64(len(b.frames))
-	r.acked = b.number
-	r.stats.Acked += uint64(b.head.count)
+	r.held -= int64(len(p.payload))
+	r.acked = p.number
+	r.stats.Acked += uint64(p.count)
 	r.stats.Batches++
-	r.stats.Bytes += uint64(size)
+	r.stats.Bytes += uint64(len(p.payload))
 	r.stats.LastSeq = seq
 	close(r.changed)
 	r.changed = make(chan struct{})
-	if r.free == nil {
-		gaps := b.head.gaps[:0]
-		*b = buffer{frames: b.frames[:0]}
-		b.head.gaps = gaps
-		r.free = b
-	}
 	notify(r.published)
 }
 
