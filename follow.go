@@ -239,13 +239,17 @@ func (n *Node) putBack(hits map[string]uint64, minutes map[int64]*counts) {
 
 // detection returns the finding that a rule makes of an event: one for each rule and
 // application, so that a thousand attempts are one line with a count.
-func detection(e *signal.Event, h *signal.Hit) *signal.Finding {
+func (n *Node) detection(e *signal.Event, h *signal.Hit) *signal.Finding {
 	asset := assetOf(e)
 	at := time.Unix(0, e.Time).UTC()
 	f := &signal.Finding{
 		ID: signal.Fingerprint("detection", h.Rule, asset), Kind: signal.FindingDetection, Rule: h.Rule, Title: h.Title, Desc: h.Why,
 		Severity: h.Severity, State: signal.FindingOpen, Plane: e.Plane, Asset: asset, First: at, Last: at, Count: 1,
 		Events: []signal.ID{e.ID},
+	}
+	// A reload may have taken the rule away since it fired.
+	if r := n.engine.Set().Rule(h.Rule); r != nil {
+		f.Fix, f.References, f.Tags = r.Fix, r.References, r.Tags
 	}
 	evidence := func(name, value string) {
 		if value != "" {

@@ -155,7 +155,7 @@ func (n *Node) follow(e *signal.Event, v *signal.Verdict) {
 		return // a finding about a finding would have no end
 	}
 	for i := range v.Hits {
-		f := detection(e, &v.Hits[i])
+		f := n.detection(e, &v.Hits[i])
 		select {
 		case n.queue <- f:
 		default:

@@ -19,7 +19,7 @@ import (
 func (a *app) blockCommand() *cobra.Command {
 	var reason string
 	var limit time.Duration
-	var preview bool
+	var preview, force bool
 	cmd := &cobra.Command{
 		Use:   "block ADDRESS",
 		Short: "Block an address or prefix at the edge for a time",
@@ -30,12 +30,12 @@ func (a *app) blockCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
-				order := console.Order{Kind: "block", Target: args[0], For: limit, Reason: reason}
-				radius, err := desk.Preview(ctx, order)
+				order := console.Order{Kind: "block", Target: args[0], For: limit, Reason: reason, Force: force}
+				will, err := desk.Preview(ctx, order)
 				if err != nil {
 					return err
 				}
-				a.printRadius(radius)
+				a.printPreview(will)
 				if preview {
 					return nil
 				}
@@ -44,7 +44,7 @@ func (a *app) blockCommand() *cobra.Command {
 					return err
 				}
 				if action.State == signal.ActionRefused {
-					fmt.Fprintf(a.stdout, "refused: %s\n", action.Error)
+					fmt.Fprintln(a.stdout, "nothing was done")
 					return errAnswered
 				}
 				fmt.Fprintf(a.stdout, "blocked %s until %s\nundo with: testudo block undo %s\n", action.Target,
@@ -56,14 +56,24 @@ func (a *app) blockCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&limit, "for", 0, "how long (default 10m)")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who read it later")
 	cmd.Flags().BoolVar(&preview, "preview", false, "say what it would touch, and do nothing")
+	cmd.Flags().BoolVar(&force, "force", false, "block an address that is protected, as this machine's own")
 	cmd.AddCommand(a.blockListCommand(), a.blockUndoCommand())
 	return cmd
 }
 
-func (a *app) printRadius(r signal.Radius) {
-	fmt.Fprintf(a.stdout, "blast radius: %s\n", r.Summary)
-	for _, w := range r.Warnings {
+func (a *app) printPreview(p console.Preview) {
+	fmt.Fprintf(a.stdout, "blast radius: %s\n", p.Radius.Summary)
+	for _, w := range p.Radius.Warnings {
 		fmt.Fprintf(a.stdout, "  warning: %s\n", w)
+	}
+	if p.Extends != "" {
+		fmt.Fprintln(a.stdout, "  it is blocked already, and would be for longer")
+	}
+	if p.Refusal != "" {
+		fmt.Fprintf(a.stdout, "  refused: %s\n", p.Refusal)
+	}
+	if p.Refusal != "" && p.Forceable {
+		fmt.Fprintln(a.stdout, "  --force blocks it all the same")
 	}
 }
 
@@ -135,7 +145,7 @@ func (a *app) blockUndoCommand() *cobra.Command {
 // actionDesk is what the subcommands of block ask: the node that runs, or the data
 // directory where none does.
 type actionDesk interface {
-	Preview(ctx context.Context, o console.Order) (signal.Radius, error)
+	Preview(ctx context.Context, o console.Order) (console.Preview, error)
 	Order(ctx context.Context, o console.Order) (signal.Action, error)
 	Undo(ctx context.Context, id, reason string) (signal.Action, error)
 	Actions(ctx context.Context, q console.ActionQuery) (console.Page[signal.Action], error)

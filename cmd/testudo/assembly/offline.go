@@ -27,7 +27,7 @@ func (d *Desk) by() console.Identity {
 }
 
 // Preview states the blast radius and does nothing.
-func (d *Desk) Preview(ctx context.Context, o console.Order) (signal.Radius, error) {
+func (d *Desk) Preview(ctx context.Context, o console.Order) (console.Preview, error) {
 	return orders{d.m}.Preview(ctx, o)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -103,13 +104,10 @@ func (s events) Event(ctx context.Context, id signal.ID) (*signal.Event, error) 
 		return e, nil
 	}
 	e, err := s.m.storage.Store.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if e == nil {
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("event %s is not kept (any more): %w", id, console.ErrNotFound)
 	}
-	return e, nil
+	return e, err
 }
 
 // relatedWithin is how far apart in time related events are looked for.
@@ -161,13 +159,13 @@ func (s events) Condition(text string) (func(*signal.Event) bool, error) {
 }
 
 // Watch hands events on as they are recorded, in batches.
-func (s events) Watch(ctx context.Context, fn func([]*signal.Event)) error {
+func (s events) Watch(ctx context.Context, fn func([]*signal.Event, uint64)) error {
 	sub := s.m.storage.Store.Live().Subscribe(4096, nil)
 	if sub == nil {
 		return fmt.Errorf("too many listeners: %w", console.ErrUnavailable)
 	}
 	defer sub.Close()
-	batch := make([]*signal.Event, 0, 256)
+	batch, told := make([]*signal.Event, 0, 256), uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -189,7 +187,9 @@ func (s events) Watch(ctx context.Context, fn func([]*signal.Event)) error {
 			}
 			break
 		}
-		fn(batch)
+		dropped := sub.Dropped()
+		fn(batch, dropped-told)
+		told = dropped
 	}
 }
 

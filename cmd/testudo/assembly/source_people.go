@@ -81,6 +81,12 @@ func (s accounts) SignIn(ctx context.Context, c console.Credentials) (console.Se
 	return s.signedIn(ctx, one, secret, err)
 }
 
+// ChangePassword ends all sessions of the person and begins the one it returns.
+func (s accounts) ChangePassword(ctx context.Context, c console.Credentials, password string) (console.Session, error) {
+	one, secret, err := s.m.people.SetPassword(ctx, c.Name, c.Password, password, c.Client.String())
+	return s.signedIn(ctx, one, secret, err)
+}
+
 func (s accounts) Session(ctx context.Context, token string, _ netip.Addr) (console.Session, error) {
 	who, err := s.m.people.Session(ctx, token)
 	if err != nil {

@@ -97,25 +97,20 @@ func orderError(err error) error {
 }
 
 func request(o console.Order, by console.Identity) respond.Request {
-	return respond.Request{Kind: o.Kind, Target: o.Target, For: o.For, Actor: by.Actor(), Reason: o.Reason, Event: o.Event}
+	return respond.Request{Kind: o.Kind, Target: o.Target, For: o.For, Actor: by.Actor(), Reason: o.Reason, Event: o.Event,
+		Force: o.Force, Asker: o.Asker}
 }
 
-func (s orders) Preview(ctx context.Context, o console.Order) (signal.Radius, error) {
+func (s orders) Preview(ctx context.Context, o console.Order) (console.Preview, error) {
 	r := request(o, console.CallerFrom(ctx).Identity)
 	if r.Actor == "" {
 		r.Actor = localActor()
 	}
 	p, err := s.m.host.Preview(ctx, r)
 	if err != nil {
-		return signal.Radius{}, orderError(err)
+		return console.Preview{}, orderError(err)
 	}
-	if p.Refusal != "" {
-		p.Radius.Warnings = append(p.Radius.Warnings, "it would be refused: "+p.Refusal)
-	}
-	if p.Extends != "" {
-		p.Radius.Warnings = append(p.Radius.Warnings, "it is in force already and would last longer")
-	}
-	return p.Radius, nil
+	return console.Preview{Target: p.Target, Radius: p.Radius, Until: p.Until, Refusal: p.Refusal, Forceable: p.Forceable, Extends: p.Extends}, nil
 }
 
 func (s orders) Order(ctx context.Context, o console.Order, by console.Identity) (signal.Action, error) {
