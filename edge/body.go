@@ -28,6 +28,7 @@ type clientBody struct {
 	until  time.Time   // read deadline
 	done   atomic.Bool // its end was read
 
+	over   atomic.Bool            // the exchange has ended: the connection serves others now
 	read   atomic.Int64           // bytes that came from the client
 	taken  atomic.Bool            // handed on in part at least
 	reason atomic.Pointer[string] // why reading failed by the client's fault
@@ -51,6 +52,9 @@ func (b *clientBody) Close() error { return nil }
 func (b *clientBody) readFromClient(p []byte) (int, error) {
 	if b.done.Load() {
 		return 0, io.EOF
+	}
+	if b.over.Load() {
+		return 0, errBody
 	}
 	now := time.Now()
 	if b.begun.IsZero() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -129,6 +130,7 @@ type http1Conn struct {
 	info   *connInfo
 	frame  framer
 	inside atomic.Bool // a handler has the word
+	cut    atomic.Bool // the body of the last request was not read to its end: nothing may follow
 
 	// fault is what the client did wrong in the midst of a body. net/http cancels the request's
 	// context before the reader of the body learns why; with this one can tell it from a
@@ -160,6 +162,9 @@ func (ed *Edge) newHTTP1Conn(c net.Conn, info *connInfo) *http1Conn {
 }
 
 func (c *http1Conn) Read(p []byte) (int, error) {
+	if c.cut.Load() && !c.inside.Load() {
+		return 0, io.EOF
+	}
 	if c.frame.err != nil {
 		return 0, c.frame.err
 	}

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -62,7 +63,10 @@ type exchange struct {
 }
 
 // lingering is how long a client may go on sending a body that nobody wants any more.
-const lingering = time.Second
+const (
+	lingering   = time.Second
+	lingerBytes = 256 << 10
+)
 
 // maxLower bounds the header names that an exchange remembers the lower case of.
 const maxLower = 256
@@ -144,7 +148,10 @@ func (x *exchange) begin() {
 	x.start = ed.now()
 	ctx := r.Context()
 	x.conn, x.h1 = connOf(ctx), nil
-	if x.h1 = http1Of(ctx); x.h1 != nil {
+	if r.ProtoMajor == 1 { // h2c comes over the same kind of connection
+		x.h1 = http1Of(ctx)
+	}
+	if x.h1 != nil {
 		x.h1.inside.Store(true)
 		_, x.closing = r.Header["Upgrade"] // see framer.headEnd
 		if hasBody(r) {
@@ -320,6 +327,11 @@ func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
+// bodyLeft reports whether the end of the request's body was not read.
+func (x *exchange) bodyLeft() bool {
+	return hasBody(x.r) && (x.body == nil || !x.body.done.Load())
+}
+
 func isForm(h http.Header) bool {
 	v := h["Content-Type"]
 	if len(v) != 1 {
@@ -369,6 +381,7 @@ func (x *exchange) judgeRequest() bool {
 // page answers by the edge itself.
 func (x *exchange) page(status int) {
 	x.status = status
+	x.closing = x.closing || x.bodyLeft()
 	x.markClose()
 	writePage(x.w, x.r, status, x.requestID)
 }
@@ -463,14 +476,30 @@ func (x *exchange) finish() {
 		}
 		x.answer(true)
 	}
-	if x.h1 != nil && hasBody(x.r) && !x.tunneled && (x.body == nil || !x.body.done.Load()) {
-		// net/http reads on for a while, so that the client gets to read the response.
-		http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingering))
+	if x.body != nil {
+		x.body.over.Store(true)
+	}
+	if x.h1 != nil && !x.tunneled && x.bodyLeft() {
+		x.linger()
 	}
 	x.route.count.count(x.status, x.verdict.Decision)
 	x.route.count.latency.Observe(x.ed.now().Sub(x.start).Seconds())
 	if x.r.ProtoMajor == 2 && x.r.Context().Err() != nil {
 		x.ed.streamReset(x.conn, x.start)
+	}
+}
+
+// linger reads the rest of a body that nobody wanted for a moment after the response
+// was sent: a client that is still sending would otherwise lose the response with the
+// connection. Where the body does not end in that time the connection does: what comes
+// later must not be taken for another request.
+func (x *exchange) linger() {
+	control := http.NewResponseController(x.w)
+	control.Flush()
+	control.SetReadDeadline(time.Now().Add(min(lingering, x.ed.cfg.Limits.StallTimeout)))
+	if n, err := io.Copy(io.Discard, io.LimitReader(x.r.Body, lingerBytes)); err != nil || n == lingerBytes {
+		x.h1.cut.Store(true)
+		control.SetReadDeadline(time.Unix(1, 0)) // net/http is not to try again
 	}
 }
 

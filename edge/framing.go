@@ -150,6 +150,9 @@ func (f *framer) keep(p []byte) string {
 		return reasonHeaderBytes
 	}
 	f.line = append(f.line, p...)
+	if f.state == inCRLF && string(f.line) != "\r" {
+		return reasonChunk // net/http does not wait for the end of this line either
+	}
 	return ""
 }
 
@@ -160,6 +163,9 @@ func (f *framer) takeLine(line []byte) (reason string) {
 		return reasonHeaderBytes
 	}
 	n := len(line) - 1
+	if f.state == inCRLF && n > 0 {
+		return reasonChunk
+	}
 	if n < 0 || line[n] != '\r' {
 		return reasonBareLF
 	}
@@ -181,9 +187,6 @@ func (f *framer) takeLine(line []byte) (reason string) {
 	case inSize:
 		return f.chunkSize(line)
 	case inCRLF:
-		if len(line) != 0 {
-			return reasonChunk
-		}
 		f.state, f.size = inSize, 0
 	case inTail:
 		if len(line) == 0 {

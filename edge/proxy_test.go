@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -616,4 +618,111 @@ func TestBlocklist(t *testing.T) {
 	if reached.Load() != 0 || len(insp.calls) != 0 {
 		t.Errorf("reached the upstream %d times, the inspector %d", reached.Load(), len(insp.calls))
 	}
+}
+
+// TestSlowReader checks that a client that takes nothing does not hold a response forever.
+func TestSlowReader(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	ed := start(t, []string{up}, func(s *setup) { s.cfg.Limits.StallTimeout = 60 * time.Millisecond })
+	c, err := net.Dial("tcp", ed.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+	ed.sink.wait(t, "given up", func(e *signal.Event) bool { return isFinal(e) && hasError("client-gone")(e) })
+}
+
+// TestRefusalNeedsNoBody checks that a refusal is sent while the body it refuses has not come.
+func TestRefusalNeedsNoBody(t *testing.T) {
+	ed := start(t, []string{backend(t, echo)}, func(s *setup) {
+		s.sink.judge = func(*signal.Event) (signal.Verdict, error) { return signal.Verdict{Decision: signal.Deny}, nil }
+	})
+	for _, head := range []string{"Content-Length: 1000\r\n", "Transfer-Encoding: chunked\r\n"} {
+		if got := raw(t, ed.addr, "POST / HTTP/1.1\r\nHost: shop\r\n"+head+"\r\n"); !strings.HasPrefix(got, "HTTP/1.1 403 ") {
+			t.Errorf("%q: got %q", head, first(got))
+		}
+	}
+	// Nor where the upstream does not want the body; and what comes in its place later is no request.
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex()
+		io.WriteString(w, "early")
+	})
+	ed = start(t, []string{up}, func(s *setup) { s.cfg.Limits.StallTimeout = 50 * time.Millisecond })
+	c, err := net.Dial("tcp", ed.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n")
+	br := bufio.NewReader(c)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); string(body) != "early" {
+		t.Errorf("got %q", body)
+	}
+	if _, err := br.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection stays: %v", err)
+	}
+}
+
+// TestHTTP2Forms sends over HTTP/2 what the framer sees to on HTTP/1.
+func TestHTTP2Forms(t *testing.T) {
+	up := backend(t, echo)
+	ed := start(t, []string{up}, func(s *setup) { s.cfg.H2C = true; s.route.MaxBody = 10; s.cfg.Limits.HeaderCount = 20 })
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &protocols}
+	defer tr.CloseIdleConnections()
+	c := &http.Client{Transport: tr}
+	for _, tt := range []struct {
+		name, body string
+		declared   bool
+		change     func(*http.Request)
+		status     int
+		reason     string
+	}{
+		{"good", "small", true, func(*http.Request) {}, 200, ""},
+		{"large body", "much too large a body", true, func(*http.Request) {}, 413, reasonBodySize},
+		{"large body, not declared", "much too large a body", false, func(*http.Request) {}, 413, reasonBodySize},
+		{"many fields", "", true, func(r *http.Request) {
+			for i := range 30 {
+				r.Header.Set(fmt.Sprintf("X-%d", i), "1")
+			}
+		}, 431, reasonHeaderCount},
+		{"host", "", true, func(r *http.Request) { r.Host = "a_b..c" }, 400, reasonHost},
+		{"long target", "", true, func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("a", 17<<10) }, 414, reasonURILength},
+	} {
+		before := ed.Status().Rejected[tt.reason]
+		var body io.Reader = strings.NewReader(tt.body)
+		if !tt.declared {
+			body = io.MultiReader(body)
+		}
+		req, _ := http.NewRequest("POST", ed.url, body)
+		tt.change(req)
+		resp, _ := do(t, c, req)
+		if resp.StatusCode != tt.status || resp.ProtoMajor != 2 {
+			t.Errorf("%s: %s %d, want %d", tt.name, resp.Proto, resp.StatusCode, tt.status)
+		}
+		if got := ed.Status().Rejected[tt.reason]; tt.reason != "" && got != before+1 {
+			t.Errorf("%s: counted %d times", tt.name, got-before)
+		}
+	}
+	// Garbage instead of frames ends the connection, and is counted.
+	raw(t, ed.addr, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+"\x00\x00\x00\x01\x04\x00\x00\x00\x01")
+	for range 1000 {
+		if ed.Status().Rejected[reasonHTTP2] > 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("garbage is not counted: %v", ed.Status().Rejected)
 }
