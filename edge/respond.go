@@ -16,7 +16,7 @@ import (
 func (x *exchange) respond(resp *http.Response) {
 	x.headAt, x.status = x.ed.now(), resp.StatusCode
 	removeHopByHop(resp.Header)
-	held, ok := x.inspectResponse(resp)
+	held, whole, ok := x.inspectResponse(resp)
 	if !ok {
 		return
 	}
@@ -28,6 +28,9 @@ func (x *exchange) respond(resp *http.Response) {
 	length := resp.ContentLength
 	if x.r.Method == http.MethodHead || bodyless(resp.StatusCode) {
 		length = 0
+	}
+	if length < 0 && whole && len(resp.Trailer) == 0 {
+		length = int64(len(held)) // all of it has been read: one event says everything
 	}
 	stream := length < 0 && strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream")
 	if x.route.block || stream {
@@ -89,10 +92,11 @@ func (x *exchange) judgeResponse(length int64, dst http.Header) bool {
 }
 
 // inspectResponse lets the inspector look at the head, and at the beginning of the body
-// where it asks for that. It reports false where the exchange is over.
-func (x *exchange) inspectResponse(resp *http.Response) (held []byte, ok bool) {
+// where it asks for that. It reports whether held is the whole body, and ok as false where
+// the exchange is over.
+func (x *exchange) inspectResponse(resp *http.Response) (held []byte, whole, ok bool) {
 	if x.inspection == nil {
-		return nil, true
+		return nil, false, true
 	}
 	result, want := x.inspection.ResponseHeaders(resp.StatusCode, resp.Header)
 	if want > 0 {
@@ -104,16 +108,17 @@ func (x *exchange) inspectResponse(resp *http.Response) (held []byte, ok bool) {
 			if err != nil {
 				x.status = 0
 				x.fail(http.StatusBadGateway, bodyError(err))
-				return nil, false
+				return nil, false, false
 			}
 			truncated = int64(len(held)) > limit
+			whole = !truncated
 			result = x.inspection.ResponseBody(held[:min(int64(len(held)), limit)], truncated)
 		} else {
 			result = x.inspection.ResponseBody(nil, false)
 		}
 	}
 	x.result = result
-	return held, true
+	return held, whole, true
 }
 
 // copyBody sends what was held back and then the body, each piece as soon as it
