@@ -89,9 +89,10 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 	if m.storage, err = OpenStorage(ctx, o.Dir, &s, o.Logger, m.registry); err != nil {
 		return nil, err
 	}
+	storage := m.storage // a return of nil, err takes m away from the deferred call
 	defer func() {
 		if err != nil {
-			m.storage.Close()
+			storage.Close()
 		}
 	}()
 	if err = m.openPolicy(ctx); err != nil {

@@ -50,13 +50,14 @@ func OpenStorage(ctx context.Context, dir string, s *Settings, log *slog.Logger,
 	if err := makePrivate(dir); err != nil {
 		return nil, err
 	}
-	st = &Storage{Dir: dir}
+	opened := &Storage{Dir: dir} // a return of nil, err takes st away from the deferred call
+	st = opened
 	if st.release, err = store.Lock(dir); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			st.Close()
+			opened.Close()
 		}
 	}()
 	if st.State, err = state.Open(ctx, s.Store.State, dir, log); err != nil {
