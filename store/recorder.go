@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -32,6 +33,7 @@ type Recorder struct {
 	nonce  string    // with the batch's number the id of a publication
 	frames sync.Pool // *[]byte: events are encoded outside of the lock
 
+	scratch   []byte        // the packer's
 	wake      chan struct{} // something is to be packed
 	ready     chan struct{} // something is to be sent
 	published chan struct{} // something was sent
@@ -265,7 +267,9 @@ func (r *Recorder) pack(ctx context.Context) {
 
 // compress turns a batch into a packet and shows it to the live view.
 func (r *Recorder) compress(b *buffer) {
-	p := packet{payload: appendBatch(nil, &b.head, b.frames), count: b.head.count, number: b.number}
+	// The encoder needs room for what does not compress; what waits must not keep that room.
+	r.scratch = appendBatch(r.scratch[:0], &b.head, b.frames)
+	p := packet{payload: bytes.Clone(r.scratch), count: b.head.count, number: b.number}
 	if p.count > 0 {
 		r.live.offer(p.payload, p.count)
 	}

@@ -147,6 +147,21 @@ func TestOversize(t *testing.T) {
 	}
 }
 
+// TestPacketsAreTight checks that a batch that waits takes the memory that it is counted with.
+func TestPacketsAreTight(t *testing.T) {
+	s := newStore(t, DefaultConfig(), newMemoryBus(), &memoryLake{})
+	for n := 1; n <= 2000; n++ {
+		s.Record(event(n))
+	}
+	s.seal()
+	b, _ := s.take()
+	s.compress(b)
+	p, _ := s.nextPacket()
+	if cap(p.payload) > len(p.payload)+len(p.payload)/4+1024 {
+		t.Errorf("a packet of %d bytes holds %d", len(p.payload), cap(p.payload))
+	}
+}
+
 // TestBusComesBack lets publications fail, one of them after the batch was stored.
 func TestBusComesBack(t *testing.T) {
 	bus := newMemoryBus()
