@@ -154,7 +154,7 @@ func TestLinksLeadHere(t *testing.T) {
 
 func TestTextThatLies(t *testing.T) {
 	b := newBench(t, nil)
-	for _, body := range []string{`{"kind":"block","target":"203.0.113.9\u202e"}`, `{"kind":"block","target":"203.0.113.9\u001b[2K"}`,
+	for _, body := range []string{`{"kind":"block","target":"203.0.113.9","reason":"\u202eelbaromra"}`, `{"kind":"block","target":"203.0.113.9","reason":"\u0007"}`, `{"kind":"block","target":"203.0.113.9\u001b[2K"}`,
 		`{"kind":"block","target":"203.0.113.9","reason":"` + strings.Repeat("x", 501) + `"}`, `{"kind":"block","target":"203.0.113.9","for":"-1s"}`, `{"kind":"block","target":" "}`, `{"kind":"","target":"::1"}`} {
 		if w := b.send(b.request("POST", "/api/v1/actions", body, consoletest.OperatorName)); w.Code != http.StatusUnprocessableEntity {
 			t.Errorf("%s answers %d", body, w.Code)

@@ -127,7 +127,7 @@ func TestStreamShowsWhatHappens(t *testing.T) {
 	if len(u.Events) != 1 || u.Events[0]["metadata"].(map[string]any)["uid"] != missed.ID.String() || u.Gap {
 		t.Errorf("after coming back: %+v, want the missed attack", u)
 	}
-	for _, bad := range []string{"0011223344-5", "nonsense", strings.Split(id, "-")[0] + "-99999999"} {
+	for _, bad := range []string{"0011223344-1", "nonsense", strings.Split(id, "-")[0] + "-99999999"} {
 		if u, _ := openTap(t, s, "/api/v1/events/stream", consoletest.ViewerName, w, bad).update(); !u.Gap || len(u.Events) != 0 {
 			t.Errorf("coming back with %q: %+v, want a gap", bad, u)
 		}
