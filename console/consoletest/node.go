@@ -54,7 +54,7 @@ func (n node) Overview(context.Context) (console.Overview, error) {
 		}
 	}
 	o := console.Overview{Time: now, Requests: requests, Blocked: blocked, Health: w.Health,
-		Rates: []console.PlaneRate{{Plane: signal.PlaneEdge, Now: 0.4, Series: edge}, {Plane: signal.PlaneTestudo, Now: 0.01, Series: own}},
+		Rates: []console.PlaneRate{{Plane: signal.PlaneEdge, Now: float64(edge.Values[58]) / 60, Series: edge}, {Plane: signal.PlaneTestudo, Now: float64(own.Values[58]) / 60, Series: own}},
 		Rules: top(rules), Clients: top(clients), Routes: top(routes)}
 	open := map[signal.Severity]int{}
 	for _, f := range w.Findings {

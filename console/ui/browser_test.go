@@ -1,14 +1,22 @@
 package ui_test
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/consoletest"
 	"github.com/testudo-sec/testudo/console/ui"
 	"github.com/testudo-sec/testudo/console/ui/browsertest"
 	"github.com/testudo-sec/testudo/internal/require"
+	"github.com/testudo-sec/testudo/signal"
 )
 
 // serve runs a console with the pages over a world. Scripts must have been built.
@@ -28,6 +36,7 @@ func serve(t *testing.T, w *consoletest.World, scripts bool) *console.Server {
 // holds that none is wider than its window and none has an error.
 func TestPictures(t *testing.T) {
 	w := consoletest.New()
+	busy(w)
 	s := serve(t, w, true)
 	b := browsertest.Start(t)
 	p := b.Open(s.URL(), 1440, 900)
@@ -78,6 +87,73 @@ func TestPictures(t *testing.T) {
 				}
 			}
 		}
+	}
+	p.Clean()
+}
+
+// busy adds an hour of a shop's traffic, the same each time.
+func busy(w *consoletest.World) {
+	rng := rand.New(rand.NewPCG(7, 11))
+	paths := []string{"/", "/search", "/product/7", "/product/12", "/cart", "/login", "/static/app.css", "/api/stock", "/checkout"}
+	attacks := []struct{ method, path, query, rule string }{
+		{"GET", "/search", "q=***", "edge.waf-attack"}, {"GET", "/download/../../etc/passwd", "", "edge.path-traversal"},
+		{"POST", "/ping", "host=***", "edge.command-in-args"}, {"POST", "/login", "name=***&password=***", "edge.waf-attack"},
+	}
+	for minute := range 60 {
+		at := w.Start.Add(time.Duration(minute-60) * time.Minute)
+		wave := 34 + 16*math.Sin(float64(minute)/9) + 5*rng.Float64()
+		for i := range int(wave) {
+			req := consoletest.Request(at.Add(time.Duration(i)*time.Second+time.Duration(rng.IntN(900))*time.Millisecond),
+				fmt.Sprintf("192.0.2.%d", 10+rng.IntN(90)), "GET", paths[rng.IntN(len(paths))], "", signal.Allow, "")
+			w.Log = append(w.Log, req, consoletest.Response(req, []int64{200, 200, 200, 200, 304, 404}[rng.IntN(6)]))
+		}
+		burst := rng.IntN(3)
+		if minute > 40 && minute < 47 || minute > 56 {
+			burst = 6 + rng.IntN(9)
+		}
+		for range burst {
+			a := attacks[rng.IntN(len(attacks))]
+			req := consoletest.Request(at.Add(time.Duration(rng.IntN(60000))*time.Millisecond), []string{"203.0.113.66", "198.51.100.23", "203.0.113.181"}[rng.IntN(3)],
+				a.method, a.path, a.query, signal.Deny, a.rule)
+			w.Log = append(w.Log, req, consoletest.Response(req, 403))
+		}
+	}
+	slices.SortStableFunc(w.Log, func(a, b *signal.Event) int { return cmp.Compare(a.Time, b.Time) })
+}
+
+// TestHostileInBrowser: nothing that an attacker may send runs, breaks the policy or widens
+// a page.
+func TestHostileInBrowser(t *testing.T) {
+	w := consoletest.New()
+	hostile(w)
+	long := strings.Repeat("ohne-Umbruch", 200)
+	e := consoletest.Request(w.Now(), "2001:db8:1111:2222:3333:4444:5555:6666", "GET", "/"+long, long, signal.Deny, "edge.waf-attack")
+	e.SetString(signal.FieldHTTPRequestUserAgent, long)
+	e.SetString(signal.FieldEdgeRoute, long)
+	e.SetString(signal.FieldVerdictReason, long)
+	e.SetStrings(signal.FieldWAFTargets, []string{long, long})
+	w.Log = append(w.Log, e)
+	w.Findings = append(w.Findings, signal.Finding{ID: "long", Title: long, Desc: long, Fix: long, Asset: long, Rule: long, State: signal.FindingOpen,
+		Severity: signal.SeverityFatal, Location: signal.Location{Path: long, Line: 1, Snippet: long}, Evidence: []signal.Evidence{{Name: long, Value: long}}})
+	s := serve(t, w, true)
+	p := browsertest.Start(t).Open(s.URL(), 360, 740)
+	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
+	for _, width := range []int{360, 1440} {
+		p.Size(width, 800)
+		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
+			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger"} {
+			p.Go(at)
+			if wide := p.Wide(); wide != "0" {
+				t.Errorf("%s is %s pixels wider than a window of %d: %s", at, wide, width, p.Widest())
+			}
+		}
+		p.Go("/traffic")
+		p.Click("#o-" + e.ID.String())
+		p.WaitText("#panel", "WAF rules that matched")
+		if wide := p.Wide(); wide != "0" {
+			t.Errorf("the panel is %s pixels wider than a window of %d", wide, width)
+		}
+		p.Shot(fmt.Sprintf("hostile-%d", width))
 	}
 	p.Clean()
 }

@@ -3,8 +3,11 @@ package ui
 import (
 	"encoding/json"
 	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -248,4 +251,53 @@ func TestWhy(t *testing.T) {
 			t.Errorf("why: %q, want %q", got, c.want)
 		}
 	}
+}
+
+// TestContrast: text on every ground has at least 4.5 to 1 (WCAG 2.2, 1.4.3), light and dark.
+func TestContrast(t *testing.T) {
+	style, err := fs.ReadFile(assetFiles, "src/style.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	colors := map[string][]string{}
+	for _, m := range regexp.MustCompile(`--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(string(style), -1) {
+		colors[m[1]] = m[2:]
+	}
+	pairs := [][2]string{{"deny", "deny-soft"}, {"alert", "alert-soft"}, {"violet", "violet-soft"}, {"accent", "accent-soft"}, {"accent-ink", "accent"}, {"soft", "accent-soft"}, {"ink", "deny-soft"}, {"soft", "deny-soft"}}
+	for _, text := range []string{"ink", "soft", "accent", "deny", "alert", "info", "violet"} {
+		for _, ground := range []string{"bg", "panel", "raise"} {
+			pairs = append(pairs, [2]string{text, ground})
+		}
+	}
+	for _, pair := range pairs {
+		for i, scheme := range []string{"light", "dark"} {
+			if colors[pair[0]] == nil || colors[pair[1]] == nil {
+				t.Fatalf("%v are not both colours of the style sheet", pair)
+			}
+			if got := contrast(colors[pair[0]][i], colors[pair[1]][i]); got < 4.5 {
+				t.Errorf("%s on %s, %s: %.2f", pair[0], pair[1], scheme, got)
+			}
+		}
+	}
+}
+
+// contrast is the ratio of WCAG 2.2.
+func contrast(a, b string) float64 {
+	la, lb := luminance(a), luminance(b)
+	return (max(la, lb) + 0.05) / (min(la, lb) + 0.05)
+}
+
+func luminance(hex string) float64 {
+	n, _ := strconv.ParseUint(hex[1:], 16, 32)
+	sum := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		c := float64(n>>(16-8*i)&0xff) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		sum += weight * c
+	}
+	return sum
 }

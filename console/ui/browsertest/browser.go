@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -121,6 +122,8 @@ func (p *Page) listen(ev any) {
 			parts = append(parts, strings.Trim(string(a.Value), `"`)+a.Description)
 		}
 		add("console %s: %s", ev.Type, strings.Join(parts, " "))
+	case *page.EventJavascriptDialogOpening:
+		add("dialog: %s", ev.Message)
 	case *log.EventEntryAdded: // violations of the policy come here too
 		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Level == log.EntryLevelWarning {
 			add("log %s: %s (%s)", ev.Entry.Source, ev.Entry.Text, ev.Entry.URL)
@@ -311,6 +314,12 @@ func (p *Page) Eval(expression string) string {
 func (p *Page) Wide() string {
 	p.t.Helper()
 	return p.Eval("Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)")
+}
+
+// Widest names the elements that reach beyond the window, innermost last.
+func (p *Page) Widest() string {
+	p.t.Helper()
+	return p.Eval(`[...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + "." + e.className).slice(0, 12).join(" ")`)
 }
 
 // SignIn uses a one-time link up: sets the password and waits for the first page.

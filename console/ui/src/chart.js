@@ -42,7 +42,7 @@ function options(box, heads, legend) {
     series: [{}, ...heads.map((h, i) => {
       const c = color(h.color)
       return {
-        label: h.name, stroke: c, width: 1.6, points: { show: false },
+        label: h.name, stroke: c, width: bars && i > 0 ? 0 : 1.6, points: { show: false },
         fill: bars && i > 0 ? c : c.replace(')', ' / 0.1)').replace(/^rgb\((\d+), (\d+), (\d+)/, 'rgb($1 $2 $3'),
         paths: bars && i > 0 ? uPlot.paths.bars({ size: [0.7, 14] }) : uPlot.paths.linear(),
       }

@@ -82,12 +82,13 @@ export function live(does, htmx) {
     } else if (type === 'skipped') {
       skipped += Number(data.replaceAll(',', ''))
     } else if (type === 'reload') {
-      location.reload()
+      if (holding() || document.querySelector('#panel:not(:empty), input:focus')) ended = 'Missed some: load the page again'
+      else location.reload()
     } else if (type === 'bye') {
       ended = `Ended: ${data}`
     }
   })
-  document.addEventListener('htmx:sseOpen', () => { open = true; ended = ''; show() })
+  document.addEventListener('htmx:sseOpen', () => { open = true; if (ended.startsWith('Ended')) ended = ''; show() })
   document.addEventListener('htmx:sseError', () => { open = false; show() })
 
   const list = document.getElementById('list')
