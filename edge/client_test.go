@@ -2,9 +2,11 @@ package edge
 
 import (
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -147,6 +149,41 @@ func TestRouter(t *testing.T) {
 		got, ambiguous := r.find(c.host, c.path)
 		if (got == nil) != (c.want == "") || got != nil && got.name != c.want || ambiguous != (c.want == "") {
 			t.Errorf("%s%s: %+v, ambiguous %v, want %q", c.host, c.path, got, ambiguous, c.want)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	name := func(n string) string {
+		return backend(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, n+" "+r.Host+" "+r.RequestURI) })
+	}
+	admin := DefaultRoute()
+	admin.Name, admin.Hosts, admin.Path, admin.StripPrefix, admin.SetHost = "admin", []string{"shop.example"}, "/admin", true, "inside"
+	admin.Upstreams = []Upstream{{URL: name("admin") + "/base/"}}
+	ed := start(t, []string{name("app")}, func(s *setup) {
+		s.route.Hosts = []string{"shop.example"}
+		s.cfg.Routes = []Route{admin}
+	})
+	for _, c := range []struct {
+		host, path string
+		status     int
+		want       string
+		failure    string
+	}{
+		{"shop.example", "/x", 200, "app shop.example /x", ""},
+		{"Shop.Example:8080", "/x", 200, "app Shop.Example:8080 /x", ""},
+		{"shop.example.", "/admin/users?a=b", 200, "admin inside /base/users?a=b", ""},
+		{"shop.example", "/admin", 200, "admin inside /base/", ""},
+		{"other.example", "/", 404, "", "no-route"},
+		{"shop.example", "/x/..%2fadmin", 400, "", "ambiguous-path"},
+		{"shop.example", "/%61dmin", 400, "", "ambiguous-path"},
+	} {
+		got := raw(t, ed.addr, "GET "+c.path+" HTTP/1.1\r\nHost: "+c.host+"\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 "+strconv.Itoa(c.status)+" ") || !strings.HasSuffix(got, c.want) {
+			t.Errorf("%s%s: %q", c.host, c.path, got)
+		}
+		if c.failure != "" {
+			ed.sink.wait(t, c.failure, func(e *signal.Event) bool { return isFinal(e) && hasError(c.failure)(e) })
 		}
 	}
 }

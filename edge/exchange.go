@@ -131,6 +131,11 @@ func (x *exchange) serve() {
 	if !x.inspectRequest() || !x.judgeRequest() {
 		return
 	}
+	if x.failure == reasonAmbiguous {
+		x.ed.metrics.reject(reasonAmbiguous)
+		x.fail(http.StatusBadRequest, reasonAmbiguous)
+		return
+	}
 	if x.route == x.ed.nowhere {
 		x.fail(http.StatusNotFound, "no-route")
 		return
@@ -189,7 +194,7 @@ func (x *exchange) begin() {
 	if x.route, ambiguous = ed.router.find(x.host, x.rawPath); x.route == nil {
 		x.route = ed.nowhere
 		if ambiguous {
-			x.failure = "ambiguous-path"
+			x.failure = reasonAmbiguous
 		}
 	}
 	x.path = x.route.mask.path(x.rawPath)

@@ -33,13 +33,14 @@ const (
 	reasonConnections  = "connections"
 	reasonPerClient    = "connections-per-client"
 	reasonMethod       = "method"
+	reasonAmbiguous    = "ambiguous-path"
 )
 
 func reasons() []string {
 	return []string{reasonBareLF, reasonBareCR, reasonNUL, reasonObsFold, reasonFieldName, reasonBothLengths, reasonLength,
 		reasonTransfer, reasonChunk, reasonHost, reasonHostMismatch, reasonHeaderBytes, reasonHeaderCount, reasonURILength,
 		reasonBodySize, reasonSlowHeader, reasonSlowBody, reasonHTTP, reasonHTTP2, reasonRapidReset, reasonTLS,
-		reasonConnections, reasonPerClient, reasonMethod}
+		reasonConnections, reasonPerClient, reasonMethod, reasonAmbiguous}
 }
 
 // malformed is the error of a message that is refused by its form.

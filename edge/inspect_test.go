@@ -87,7 +87,8 @@ func (i *fakeInspection) Close() { i.f.note("close") }
 
 // byScore decides as the built-in rules do: on the inspector's scores and the route's threshold.
 func byScore(e *signal.Event) (signal.Verdict, error) {
-	if e.Int(signal.FieldWAFScore) >= 5 && e.Parent.IsZero() || e.Int(signal.FieldWAFOutboundScore) >= 4 {
+	over := func(score, threshold signal.Field) bool { return e.Has(score) && e.Int(score) >= e.Int(threshold) }
+	if e.Parent.IsZero() && over(signal.FieldWAFScore, signal.FieldWAFThreshold) || over(signal.FieldWAFOutboundScore, signal.FieldWAFOutboundThreshold) {
 		return signal.Verdict{Decision: signal.Deny}, nil
 	}
 	return signal.Verdict{}, nil
