@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/testudo-sec/testudo/console"
-	"github.com/testudo-sec/testudo/policy/native"
 	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
@@ -17,11 +16,6 @@ func (s hunts) Hunt(ctx context.Context, q console.HuntQuery, yield func(*signal
 	return Hunt(ctx, s.m.storage.Store.History, q, yield)
 }
 
-// nativeCondition is a native condition as a hunt takes it: it reads fields of the table only.
-type nativeCondition struct{ *native.Condition }
-
-func (nativeCondition) Unmapped() bool { return false }
-
 // Hunt searches a history for the console and the command.
 func Hunt(ctx context.Context, history *store.History, q console.HuntQuery, yield func(*signal.Event) error) (console.HuntStats, error) {
 	c, err := Condition(q.Condition)
@@ -33,7 +27,7 @@ func Hunt(ctx context.Context, history *store.History, q console.HuntQuery, yiel
 		limit = replay.MaxLimit
 	}
 	var failed error
-	st, err := replay.Hunt(ctx, history, nativeCondition{c}, replay.Query{Since: q.Since, Until: q.Until, Limit: limit},
+	st, err := replay.Hunt(ctx, history, c, replay.Query{Since: q.Since, Until: q.Until, Classes: c.Classes(), Limit: limit},
 		func(e *signal.Event) bool {
 			failed = yield(e)
 			return failed == nil
