@@ -28,7 +28,7 @@ func judgeCPU() bar.Bar {
 func judgeCPURoomy() bar.Bar {
 	return bar.Bar{
 		Name: "edge-judge-cpu-roomy", Part: "edge", Unit: "ratio", Bound: bar.AtMost(1.30), Limit: 15 * time.Minute,
-		What: "as edge-judge-cpu, against a bare proxy that is given a heap of 64 MB (GOGC=1600), as the edge has about, instead of Go's least of 4 MB, which costs it a third of its CPU",
+		What: "as edge-judge-cpu, against a bare proxy that may fill 64 MB between two collections (GOGC=1600), as the edge does, instead of Go's least of 4 MB, which costs it a third of its CPU",
 		Run: func(ctx context.Context, env *bar.Env) (bar.Measure, error) {
 			return runJudgeCPU(ctx, env, "edge-judge-cpu-roomy", []string{"GOGC=1600"})
 		},

@@ -39,7 +39,9 @@ func sinkRate() bar.Bar {
 // sinkReport is what the role says at the end.
 type sinkReport struct {
 	Sent    uint64
-	Elapsed time.Duration // until the archiver had read everything
+	Made    time.Duration // until the last event was handed in
+	Synced  time.Duration // until it was on disk
+	Elapsed time.Duration // until the archiver had read it
 	CPU     time.Duration // of the process
 	Dropped uint64
 	RSS     int64
@@ -66,8 +68,8 @@ func runSinkRate(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 			return m, err
 		}
 		m.Value = float64(r.Sent) / r.Elapsed.Seconds()
-		m.Detail = fmt.Sprintf("%d events in %.1f s, %.1f µs of CPU each (1 µs of it to make it), %d rule hits, %d findings missed, %.0f MB resident, %d bytes each in the lake",
-			r.Sent, r.Elapsed.Seconds(), float64(r.CPU.Microseconds())/float64(r.Sent), r.Hits, r.Missed, float64(r.RSS)/1e6, r.Lake/int64(r.Sent))
+		m.Detail = fmt.Sprintf("%d events in %.1f s (the last one in after %.1f s, on disk after %.1f s), %.1f µs of CPU each (1 µs of it to make it), %d rule hits, %d findings missed, %.0f MB resident, %d bytes each in the lake",
+			r.Sent, r.Elapsed.Seconds(), r.Made.Seconds(), r.Synced.Seconds(), float64(r.CPU.Microseconds())/float64(r.Sent), r.Hits, r.Missed, float64(r.RSS)/1e6, r.Lake/int64(r.Sent))
 		env.Progress("%d/s offered: %.0f/s, %d dropped; %s", rate, m.Value, r.Dropped, m.Detail)
 		if r.Dropped > 0 {
 			continue
@@ -162,10 +164,15 @@ func offer(ctx context.Context, n *node.Node, rate int, span time.Duration) (r s
 		wg.Go(func() { sent[p] = produce(ctx, n, p, rate/producers, span) })
 	}
 	wg.Wait()
+	r.Made = time.Since(begin)
 	for _, s := range sent {
 		r.Sent += s
 	}
-	settled := n.Settle(ctx)
+	settled := n.Store.Sync(ctx)
+	r.Synced = time.Since(begin)
+	if settled == nil {
+		settled = n.Settle(ctx)
+	}
 	r.Elapsed = time.Since(begin)
 	after, err := proc.CPU(pid)
 	if err != nil {
