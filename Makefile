@@ -53,4 +53,4 @@ generate: ## code and reference pages made from other files
 	$(GO) test ./cmd/testudo -run 'TestReference' -update
 
 clean:
-	rm -rf bin console/ui/dist/app.* console/ui/node_modules
+	rm -rf bin console/ui/dist/* console/ui/node_modules

@@ -27,7 +27,8 @@ import (
 	"github.com/testudo-sec/testudo/console"
 )
 
-//go:generate go tool esbuild src/app.js --bundle --minify --format=iife --target=es2022 --legal-comments=linked --log-level=warning --outfile=dist/app.js
+//go:generate go tool esbuild src/app.js --bundle --minify --format=iife --target=es2022 --legal-comments=none --log-level=warning --outfile=dist/app.js
+//go:generate sh -c "for m in htmx.org htmx-ext-sse uplot; do echo == $DOLLAR{m} ==; cat node_modules/$DOLLAR{m}/LICENSE; echo; done > dist/licenses.txt # of what esbuild bundled"
 
 // Folders of the binary. dist always holds a placeholder, so that it can be embedded
 // before anything was built.

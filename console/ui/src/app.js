@@ -48,27 +48,51 @@ document.addEventListener('click', (e) => {
 })
 
 document.addEventListener('htmx:beforeRequest', (e) => {
-  const row = e.target.closest('tr')
-  if (!row || e.target.getAttribute('hx-target') !== '#panel') return
+  const { elt, requestConfig } = e.detail
+  if (elt.hasAttribute('data-live')) return paced(e, elt, requestConfig.triggeringEvent?.type)
+  const row = elt.closest('tr')
+  if (!row || elt.getAttribute('hx-target') !== '#panel') return
   document.querySelector('tr.is-open')?.classList.remove('is-open')
   row.classList.add('is-open')
 })
 
-// A part that comes anew must not take away what is being pressed, typed in or chosen.
+// Parts that come anew ask once in a while, and never leave out the last change: the
+// server's own view of it may be a second old, so that a change is asked for twice.
+const asked = new WeakMap() // when an element last asked
+const later = new WeakMap() // its timer
+function again(elt, wait) {
+  if (later.has(elt)) return
+  later.set(elt, setTimeout(() => { later.delete(elt); htmx.trigger(elt, 'refresh') }, wait))
+}
+function paced(e, elt, why) {
+  const wait = (asked.get(elt) ?? -1e9) + 700 - performance.now()
+  if (wait > 0) {
+    e.preventDefault()
+    return again(elt, wait)
+  }
+  asked.set(elt, performance.now())
+  if (why?.startsWith('sse:')) again(elt, 1100)
+}
+
+// They must not take away what is being pressed, typed in or chosen.
 let pressed = false
 addEventListener('pointerdown', () => { pressed = true }, true)
 addEventListener('pointerup', () => { setTimeout(() => { pressed = false }, 50) }, true)
 addEventListener('pointercancel', () => { pressed = false }, true)
 document.addEventListener('htmx:beforeSwap', (e) => {
-  const t = e.detail.target
-  if (t.id === 'panel') { // a problem is a page, and shown as such
+  const { target, elt, requestConfig } = e.detail
+  if (target.id === 'panel') { // a problem is a page, and shown as such
     e.detail.shouldSwap = true
     e.detail.isError = false
     return
   }
-  if (!e.detail.requestConfig?.elt?.hasAttribute('data-live')) return
+  const by = requestConfig?.elt ?? elt
+  if (!by.hasAttribute('data-live')) return
   const busy = document.activeElement
-  if (pressed || (t.contains(busy) && busy.matches('input, select, textarea'))) e.detail.shouldSwap = false
+  if (pressed || (target.contains(busy) && busy.matches('input, select, textarea'))) {
+    e.detail.shouldSwap = false
+    again(by, 1000)
+  }
 })
 document.addEventListener('htmx:afterSwap', (e) => {
   if (e.detail.target?.id === 'panel') panel.opened()
