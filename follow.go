@@ -182,9 +182,9 @@ func (n *Node) count(e *signal.Event, v *signal.Verdict) {
 			n.minutes[minute] = c
 		}
 		if c != nil {
-			c.requests++
+			c.requests += times(e)
 			if refused(e, v) {
-				c.denied++
+				c.denied += times(e)
 			}
 		}
 	}
@@ -195,7 +195,16 @@ func (n *Node) count(e *signal.Event, v *signal.Verdict) {
 
 // refused reports whether the event's request was not let through.
 func refused(e *signal.Event, v *signal.Verdict) bool {
-	return v.Decision == signal.Deny && obeyed(e) || e.Str(signal.FieldEdgeError) == "blocklist"
+	return v.Decision == signal.Deny && obeyed(e) || turnedAway(e) != ""
+}
+
+// times returns how many requests an event stands for: of those that are turned away
+// again and again only some are recorded, with a count.
+func times(e *signal.Event) uint64 {
+	if e.Str(signal.FieldEdgeError) == "" {
+		return 1
+	}
+	return uint64(max(1, e.Int(signal.FieldCount)))
 }
 
 func (n *Node) storeCounts(ctx context.Context) error {

@@ -3,6 +3,7 @@ package testudo
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,19 +111,24 @@ func (n *Node) Event(_ context.Context, e *signal.Event) (signal.Verdict, error)
 	return v, nil
 }
 
-// dispositionDetected is OCSF's disposition for what was seen and let pass.
-const dispositionDetected, actionObserved = 15, 3
-
 // stamp writes the verdict into the event, as it took effect.
 func stamp(e *signal.Event, v *signal.Verdict) {
-	disposition, action := v.Decision.Disposition()
-	if v.Decision > signal.Alert && !obeyed(e) {
-		disposition, action = dispositionDetected, actionObserved
+	took := v.Decision
+	turned := turnedAway(e)
+	switch {
+	case turned != "":
+		took = signal.Deny
+	case took > signal.Alert && !obeyed(e):
+		took = signal.Alert // it was seen, told, and let pass
 	}
+	disposition, action := took.Disposition()
 	e.SetInt(signal.FieldDispositionID, disposition)
 	e.SetInt(signal.FieldActionID, action)
 	top := v.Top()
 	if top == nil {
+		if turned != "" {
+			e.SetString(signal.FieldVerdictReason, turned)
+		}
 		return
 	}
 	e.Severity = max(e.Severity, top.Severity)
@@ -135,6 +141,20 @@ func stamp(e *signal.Event, v *signal.Verdict) {
 		rules[i] = v.Hits[i].Rule
 	}
 	e.SetStrings(signal.FieldVerdictRules, rules)
+}
+
+// turnedAway returns why the edge refused a request without asking for a verdict, "" where it
+// did not.
+func turnedAway(e *signal.Event) string {
+	switch failure := e.Str(signal.FieldEdgeError); {
+	case failure == "":
+		return ""
+	case failure == "blocklist":
+		return "the sender is blocked, by action " + e.RecordedStr(signal.FieldStatusDetail)
+	case strings.HasPrefix(failure, "malformed"):
+		return "the request is malformed: " + strings.TrimPrefix(e.RecordedStr(signal.FieldStatusDetail), "not judged: ")
+	}
+	return ""
 }
 
 // obeyed reports whether the gate that saw the event obeys verdicts: an edge route in

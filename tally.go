@@ -72,14 +72,14 @@ func (t *Tally) Add(e *signal.Event, v *signal.Verdict) {
 	if e.Time < 0 || int(e.Plane) >= planes {
 		return
 	}
-	denied := refused(e, v)
+	denied, n := refused(e, v), times(e)
 	for _, s := range [...]*bucket{take(t.minutes[:], e.Time/int64(time.Minute)), take(t.seconds[:], e.Time/int64(time.Second))} {
 		if s == nil {
 			continue
 		}
-		s.byPlane[e.Plane].Add(1)
+		s.byPlane[e.Plane].Add(n)
 		if denied {
-			s.denied.Add(1)
+			s.denied.Add(n)
 		}
 	}
 	if len(v.Hits) > 0 {

@@ -8,10 +8,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/rules"
+	"github.com/testudo-sec/testudo/store/state"
 )
 
 // ruleBook reads the rules in force, and works on rules.
@@ -33,6 +35,15 @@ func consoleRule(i policy.Info) console.Rule {
 	return r
 }
 
+// addHits adds what earlier runs of this node counted. The state has what this run counted
+// too, but for the last moment.
+func addHits(r *console.Rule, stored state.RuleHits) {
+	r.Hits = max(r.Hits, uint64(stored.Count))
+	if stored.Last.After(r.LastHit) {
+		r.LastHit = stored.Last
+	}
+}
+
 func (s ruleBook) Rules(ctx context.Context) ([]console.Rule, error) {
 	infos := s.m.engine.Infos()
 	all := make([]console.Rule, len(infos))
@@ -40,8 +51,13 @@ func (s ruleBook) Rules(ctx context.Context) ([]console.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
+	hits, err := s.m.storage.State.RuleHits(ctx, time.Time{})
+	if err != nil {
+		return nil, err
+	}
 	for i, info := range infos {
 		all[i] = consoleRule(info)
+		addHits(&all[i], hits[info.ID])
 		for _, t := range results {
 			if t.Rule == info.ID {
 				all[i].Tests = append(all[i].Tests, t)
@@ -57,6 +73,11 @@ func (s ruleBook) Rule(ctx context.Context, id string) (console.Rule, error) {
 		return console.Rule{}, fmt.Errorf("rule %s: %w", id, console.ErrNotFound)
 	}
 	r := consoleRule(info)
+	hits, err := s.m.storage.State.RuleHits(ctx, time.Time{})
+	if err != nil {
+		return r, err
+	}
+	addHits(&r, hits[id])
 	report, err := s.Test(ctx, id)
 	if err != nil {
 		return r, err

@@ -121,7 +121,10 @@ func TestSpine(t *testing.T) {
 	if a := s.get(hostile, "/search?q=lantern"); a.status != http.StatusForbidden {
 		t.Errorf("a blocked client got %d", a.status)
 	}
-	next(t, live, func(e *signal.Event) bool { return e.Str(signal.FieldEdgeError) == "blocklist" })
+	e := next(t, live, func(e *signal.Event) bool { return e.Str(signal.FieldEdgeError) == "blocklist" })
+	if d := console.DecisionOf(e); d != signal.Deny || !strings.Contains(e.Str(signal.FieldVerdictReason), block.ID) {
+		t.Errorf("a refusal is told as %v because %q, want deny and the action %s", d, e.Str(signal.FieldVerdictReason), block.ID)
+	}
 	if a := s.get(honest, "/search?q=lantern"); a.status != http.StatusOK {
 		t.Errorf("another client got %d", a.status)
 	}
