@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,7 @@ import (
 
 func (a *app) scanCommand() *cobra.Command {
 	var format, failOn, baseline, writeBaseline, confidence, output string
+	var exclude []string
 	cmd := &cobra.Command{
 		Use:   "scan PATH",
 		Short: "Scan a folder or file for secrets",
@@ -32,6 +34,7 @@ that the scan could not be made.`,
 			if confidence != "" {
 				o.Config.Confidence = confidence
 			}
+			o.Config.Exclude = slices.Concat(o.Config.Exclude, exclude)
 			if err := o.Config.Validate(); err != nil {
 				return err
 			}
@@ -83,6 +86,7 @@ that the scan could not be made.`,
 	cmd.Flags().StringVar(&baseline, "baseline", "", "file of findings that are known and not reported")
 	cmd.Flags().StringVar(&writeBaseline, "write-baseline", "", "write what is found to a baseline file")
 	cmd.Flags().StringVar(&confidence, "confidence", "", "least confidence that is reported: low, medium or high")
+	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "pattern of what to leave out, as in .gitignore; may be given several times")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to a file instead of standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
