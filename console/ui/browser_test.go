@@ -164,6 +164,7 @@ func TestHostileInBrowser(t *testing.T) {
 // why, undo a block.
 func TestFirstSteps(t *testing.T) {
 	w := consoletest.New()
+	busy(w)
 	s := serve(t, w, true)
 	b := browsertest.Start(t)
 	p := b.Open(s.URL(), 1440, 900)

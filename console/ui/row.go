@@ -103,18 +103,31 @@ func (r *row) answer(a row) {
 	}
 }
 
+// faultWords are for the codes of edge.error.
+var faultWords = map[string]string{
+	"blocklist":                "the client's address was blocked",
+	"not-judged":               "it could not be judged",
+	"ambiguous-path":           "its path can be read in two ways",
+	"malformed":                "it was not well-formed HTTP",
+	"aborted":                  "the connection was cut before an answer",
+	"client-gone":              "the client went away",
+	"draining":                 "the edge was stopping",
+	"upstream-connect-timeout": "the application did not take the connection in time",
+	"upstream-refused":         "the application refused the connection",
+	"upstream-unreachable":     "the application could not be reached",
+	"upstream-timeout":         "the application did not answer in time",
+	"upstream-tls":             "the application's certificate or TLS was not right",
+	"upstream-reset":           "the application cut the connection",
+	"upstream-broken":          "the application's answer was not well-formed HTTP",
+	"upstream-idle":            "the application stopped in the middle of its answer",
+	"upstream-cut":             "the application's answer ended too early",
+}
+
 // faultWord says what an edge.error means; the words of the edge are kept where there
 // is nothing to add.
 func faultWord(code string) string {
-	switch code {
-	case "blocklist":
-		return "the client's address was blocked"
-	case "not-judged":
-		return "it could not be judged"
-	case "upstream-timeout":
-		return "the application did not answer in time"
-	case "upstream-down", "upstream-refused":
-		return "the application could not be reached"
+	if word := faultWords[code]; word != "" {
+		return word
 	}
 	return strings.ReplaceAll(code, "-", " ")
 }
