@@ -64,6 +64,7 @@ func (x *exchange) setForwarding(h http.Header) {
 		trailers = trailers || strings.Contains(strings.ToLower(v), "trailers")
 	}
 	removeHopByHop(h)
+	dropOwnCookies(h)
 	values := make([]string, 7) // one allocation for the values of all the fields set here
 	next := func(v string) []string {
 		values[0] = v
