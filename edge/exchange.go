@@ -409,12 +409,11 @@ func (x *exchange) fail(status int, failure string) {
 func (x *exchange) refuseBody(judged bool) {
 	reason := x.body.why()
 	if reason == "" {
-		x.failure = "client-gone"
 		if !judged {
 			x.note("client-gone", "not judged: the client left before the body was complete", 1)
+			x.answered = true
 		}
-		x.answered = !judged
-		return
+		x.abandon()
 	}
 	if reason == reasonBodySize || reason == reasonSlowBody || x.h1 == nil || x.h1.fault.Load() == nil {
 		x.ed.metrics.reject(reason) // the framer has counted the others
@@ -425,6 +424,14 @@ func (x *exchange) refuseBody(judged bool) {
 		return
 	}
 	x.refuseForm(reason)
+}
+
+// abandon ends an exchange whose client left before anything was sent to it; finish records
+// it. It panics, because net/http sends an empty 200 when a handler returns without a word,
+// and a client that has only closed its own direction would take that for the answer.
+func (x *exchange) abandon() {
+	x.status, x.failure = 0, "client-gone"
+	panic(http.ErrAbortHandler)
 }
 
 // refuseForm answers a request that is not judged because of its form, and records that.
@@ -484,7 +491,7 @@ func (x *exchange) finish() {
 	if x.body != nil {
 		x.body.over.Store(true)
 	}
-	if x.h1 != nil && !x.tunneled && x.bodyLeft() {
+	if x.h1 != nil && !x.tunneled && x.status != 0 && x.bodyLeft() { // without a status there is nothing to wait with
 		x.linger()
 	}
 	x.route.count.count(x.status, x.verdict.Decision)

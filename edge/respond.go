@@ -106,6 +106,9 @@ func (x *exchange) inspectResponse(resp *http.Response) (held []byte, whole, ok 
 			var err error
 			held, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
 			if err != nil {
+				if x.r.Context().Err() != nil {
+					x.abandon()
+				}
 				x.status = 0
 				x.fail(http.StatusBadGateway, bodyError(err))
 				return nil, false, false
