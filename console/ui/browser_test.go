@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -21,7 +22,7 @@ import (
 )
 
 // serve runs a console with the pages over a world. Scripts must have been built.
-func serve(t *testing.T, w *consoletest.World, scripts bool) *console.Server {
+func serve(t *testing.T, w *consoletest.World, scripts bool, change ...func(*console.Config)) *console.Server {
 	t.Helper()
 	p, err := ui.New()
 	if err != nil {
@@ -30,7 +31,7 @@ func serve(t *testing.T, w *consoletest.World, scripts bool) *console.Server {
 	if scripts {
 		require.Part(t, "console-scripts", p.Built(), "run `make console`")
 	}
-	return consoletest.Serve(t, w, p)
+	return consoletest.Serve(t, w, p, change...)
 }
 
 // TestPictures takes pictures of every page, in light and dark, wide and narrow, and
@@ -299,5 +300,44 @@ func TestPauseHolds(t *testing.T) {
 		p.WaitText("#e-"+e.ID.String(), "203.0.113.7")
 	}
 	p.Wait("document.querySelectorAll('#rows tr').length === 200")
+	p.Clean()
+}
+
+// TestNothingBetween: what came between the page and its stream, or while the stream was
+// away, is in the list all the same.
+func TestNothingBetween(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, true, func(c *console.Config) { c.MaxStreamsPerIdentity = 1 })
+	// Somebody else's page has the only stream that this person may have.
+	other := signedIn(t, w, s, consoletest.ViewerName)
+	r, err := http.NewRequest(http.MethodGet, s.URL()+"/live/lists", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(other.cookie)
+	res, err := other.client.Do(r)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("a stream: %v, %v", res, err)
+	}
+	defer res.Body.Close()
+
+	p := browsertest.Start(t).Open(s.URL(), 1440, 900)
+	p.Expect("429")
+	p.Expect("sseError")
+	p.Expect("[object Event]")
+	p.SetCookie(s.CookieName(), w.Session(consoletest.ViewerName))
+	p.Go("/traffic")
+	p.WaitText("#live-text", "Connecting")
+	e := w.Attack("203.0.113.44")
+	time.Sleep(300 * time.Millisecond) // some turns of the page's clock: it cannot know yet
+	if p.Eval("document.getElementById('e-"+e.ID.String()+"')") != "null" {
+		t.Fatal("the line came without a stream: this test shows nothing")
+	}
+	res.Body.Close()
+	p.WaitText("#e-"+e.ID.String(), "203.0.113.44")
+	p.WaitText("#live-text", "Live")
+	if n := p.Eval("document.querySelectorAll('#e-" + e.ID.String() + "').length"); n != "1" {
+		t.Errorf("the line is there %s times", n)
+	}
 	p.Clean()
 }

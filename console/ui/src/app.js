@@ -74,6 +74,11 @@ function paced(e, elt, why) {
   if (why?.startsWith('sse:')) again(elt, 1100)
 }
 
+// What changed before the stream was open came in no message.
+document.addEventListener('htmx:sseOpen', (e) => {
+  for (const elt of e.target.querySelectorAll('[data-live]')) htmx.trigger(elt, 'refresh')
+})
+
 // They must not take away what is being pressed, typed in or chosen.
 let pressed = false
 addEventListener('pointerdown', () => { pressed = true }, true)

@@ -2,6 +2,7 @@
 // together, so that the page stays calm however fast they come.
 const most = 200 // lines that stay
 const pace = 250 // milliseconds between two changes of the list
+const when = (tr) => Date.parse(tr.querySelector('time').dateTime)
 
 export function live(does, htmx) {
   const rows = document.querySelector('#rows[sse-swap]')
@@ -17,6 +18,7 @@ export function live(does, htmx) {
   let paused = false
   let over = false // the pointer is over the list, or the keyboard in it
   let open = false
+  let missed = false // there is more than the messages brought
   let ended = ''
   let told = 0
   let news = { all: 0, blocked: 0 }
@@ -32,21 +34,44 @@ export function live(does, htmx) {
     button.setAttribute('aria-pressed', paused)
   }
 
-  function flush() {
-    if (!holding() && waiting.length) {
-      const markup = waiting.reverse().join('')
-      waiting = []
-      held = 0
+  // take puts lines of a page or a message in at their time, but those that are there.
+  // What is parsed this way is the server's markup, and runs no script.
+  function take(markup) {
+    const page = new DOMParser().parseFromString(markup, 'text/html')
+    for (const tr of [...page.querySelectorAll('tr[id]')].reverse()) {
+      if (document.getElementById(tr.id)) continue
+      const at = when(tr)
+      let next = rows.firstElementChild
+      while (next && when(next) > at) next = next.nextElementSibling
+      rows.insertBefore(tr, next)
+      tr.classList.add('is-new')
+      htmx.process(tr)
+      news.all++
+      if (tr.classList.contains('v-deny')) news.blocked++
+    }
+    while (rows.rows.length > most) rows.lastElementChild.remove()
+    if (rows.rows.length) {
       document.getElementById('empty')?.remove()
       rows.closest('table').classList.remove('is-empty')
-      const before = rows.firstElementChild
-      htmx.swap(rows, markup, { swapStyle: 'afterbegin', swapDelay: 0, settleDelay: 0 })
-      for (let tr = rows.firstElementChild; tr && tr !== before; tr = tr.nextElementSibling) {
-        tr.classList.add('is-new')
-        news.all++
-        if (tr.classList.contains('v-deny')) news.blocked++
-      }
-      while (rows.rows.length > most) rows.lastElementChild.remove()
+    }
+  }
+
+  // catchUp asks for the list anew: what came before the stream was open, or while it was
+  // not, is in no message.
+  async function catchUp() {
+    missed = false
+    try {
+      const res = await fetch(location.href, { headers: { 'HX-Request': 'true' } })
+      if (res.ok) take(await res.text())
+    } catch { missed = true }
+  }
+
+  function flush() {
+    if (!holding()) {
+      if (missed && open) catchUp()
+      if (waiting.length) take(`<table>${waiting.reverse().join('')}</table>`)
+      waiting = []
+      held = 0
     }
     for (const [id, [status]] of answers) {
       const cell = document.querySelector(`#e-${CSS.escape(id)} .status`)
@@ -82,13 +107,12 @@ export function live(does, htmx) {
     } else if (type === 'skipped') {
       skipped += Number(data.replaceAll(',', ''))
     } else if (type === 'reload') {
-      if (holding() || document.querySelector('#panel:not(:empty), input:focus')) ended = 'Missed some: load the page again'
-      else location.reload()
+      missed = true
     } else if (type === 'bye') {
       ended = `Ended: ${data}`
     }
   })
-  document.addEventListener('htmx:sseOpen', () => { open = true; if (ended.startsWith('Ended')) ended = ''; show() })
+  document.addEventListener('htmx:sseOpen', () => { open = missed = true; ended = ''; flush() })
   document.addEventListener('htmx:sseError', () => { open = false; show() })
 
   const list = document.getElementById('list')
