@@ -172,6 +172,9 @@ func (n *Node) count(e *signal.Event, v *signal.Verdict) {
 	if !request && len(v.Hits) == 0 {
 		return
 	}
+	if request {
+		n.senders.add(e)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if request {

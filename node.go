@@ -30,6 +30,7 @@ type Node struct {
 	changed  func()
 
 	tally    *Tally
+	senders  Senders
 	queue    chan *signal.Finding
 	flushes  chan chan error
 	missed   atomic.Uint64
@@ -226,6 +227,9 @@ func (n *Node) Flush(ctx context.Context) error {
 
 // Tally returns the counters of the last hour.
 func (n *Node) Tally() *Tally { return n.tally }
+
+// Senders returns who sent requests in the last hour.
+func (n *Node) Senders() *Senders { return &n.senders }
 
 // Stats are counters of a node since it started.
 type Stats struct {

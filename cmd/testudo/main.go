@@ -19,5 +19,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second signal ends the process at once: whoever sends it does not want to wait.
+	context.AfterFunc(ctx, stop)
 	return Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }

@@ -64,7 +64,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 // hintOf says what to do about errors that people meet first.
 func hintOf(err error) string {
 	var problems policy.Problems
+	var usage usageError
 	switch {
+	case errors.As(err, &usage):
+		return "see " + usage.command + " --help"
 	case errors.As(err, &problems):
 		return "mend the rules, or check them alone with testudo rule check PATH"
 	case errors.Is(err, fs.ErrPermission):
@@ -81,6 +84,9 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       buildVersion().Version,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if needsNoSettings(cmd) {
+				return nil
+			}
 			return a.loadSettings(cmd.Flags().Changed("config"))
 		},
 	}
@@ -92,7 +98,57 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.data, "data", "", "folder that holds everything testudo keeps (default $XDG_STATE_HOME/testudo)")
 	cmd.AddCommand(a.upCommand(), a.edgeCommand(), a.scanCommand(), a.huntCommand(), a.ruleCommand(), a.blockCommand(),
 		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
+	nameUsageErrors(cmd)
 	return cmd
+}
+
+// needsNoSettings reports whether the command works beside a broken configuration.
+func needsNoSettings(cmd *cobra.Command) bool {
+	for ; cmd != nil; cmd = cmd.Parent() {
+		switch cmd.Name() {
+		case "version", "completion", "help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+			return true
+		}
+	}
+	return false
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	error
+	command string
+}
+
+// nameUsageErrors has cmd and all below it tell where their usage is explained.
+func nameUsageErrors(cmd *cobra.Command) {
+	wrap := func(c *cobra.Command, err error) error {
+		if err == nil {
+			return nil
+		}
+		return usageError{err, c.CommandPath()}
+	}
+	cmd.SetFlagErrorFunc(wrap)
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error { return wrap(c, check(c, args)) }
+	}
+	if !cmd.Runnable() {
+		// Without this a misspelled subcommand would print the help and succeed.
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			text := fmt.Sprintf("%q is no subcommand of %s", args[0], c.CommandPath())
+			c.SuggestionsMinimumDistance = 2
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				text += ": do you mean " + strings.Join(near, " or ") + "?"
+			}
+			return wrap(c, errors.New(text))
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		nameUsageErrors(sub)
+	}
 }
 
 // loadSettings reads the configuration: the file that is named, or the first that is

@@ -193,23 +193,12 @@ func (s events) Watch(ctx context.Context, fn func([]*signal.Event, uint64)) err
 	}
 }
 
-// recentTraffic tells what came from where lately, from the events at hand.
+// recentTraffic tells what came from where lately.
 type recentTraffic struct{ m *Machine }
 
-// recentEvents bounds the events that are looked through.
-const recentEvents = 100_000
-
 func (t recentTraffic) Recent(_ context.Context, prefix netip.Prefix, window time.Duration) (total, good uint64, err error) {
-	since := time.Now().Add(-window).UnixNano()
-	t.m.storage.Store.Live().Recent(recentEvents, func(e *signal.Event) bool {
-		if e.Class != signal.ClassHTTPActivity || !e.Parent.IsZero() || e.Time < since || !prefix.Contains(e.IP(signal.FieldSrcEndpointIP)) {
-			return false
-		}
-		total++
-		if e.Int(signal.FieldActionID) == 1 {
-			good++
-		}
-		return false
-	})
-	return total, good, nil
+	if t.m.opts.Offline {
+		return 0, 0, errors.New("they are counted where a node runs")
+	}
+	return t.m.node.Senders().Recent(time.Now(), prefix, window)
 }
