@@ -193,6 +193,30 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * tick, err
 }
 
+// Busy returns the CPU time that the whole machine has spent on anything since it started, what
+// its host took away from it included.
+func Busy() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(first)
+	// user nice system idle iowait irq softirq steal; guests are in user and nice. proc(5).
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat begins with %q", first)
+	}
+	var sum int64
+	for _, i := range []int{1, 2, 3, 6, 7, 8} {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return time.Duration(sum) * tick, nil
+}
+
 // RSS returns the resident memory of a process in bytes.
 func RSS(pid int) (int64, error) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")

@@ -56,6 +56,10 @@ func TestChildAnswersAndIsCharged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	busy, err := Busy()
+	if err != nil {
+		t.Fatal(err)
+	}
 	// Sixty milliseconds of CPU, however long the machine takes to give them, move a clock of ten.
 	for range 3 {
 		if answer, err := c.Ask("burn"); err != nil || answer != "heard burn" {
@@ -68,6 +72,9 @@ func TestChildAnswersAndIsCharged(t *testing.T) {
 	whole, err := c.Close()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if after, err := Busy(); err != nil || after <= busy {
+		t.Errorf("the machine was busy for %s before and %s after, error %v: want more", busy, after, err)
 	}
 	if whole <= before {
 		t.Errorf("CPU of its life %s, at its beginning %s: want more", whole, before)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ type sinkReport struct {
 	Synced  time.Duration // until it was on disk
 	Elapsed time.Duration // until the archiver had read it
 	CPU     time.Duration // of the process
+	Others  time.Duration // CPU time of everybody else on the machine meanwhile
 	Dropped uint64
 	RSS     int64
 	Found   uint64 // events in lake and tail
@@ -50,6 +52,17 @@ type sinkReport struct {
 	Lake    int64  // bytes
 	Hits    uint64 // how often rules fired
 	Missed  uint64 // findings that did not fit
+}
+
+// least is how many of the two cores must have been free for a value below the bound to say something.
+const (
+	cores = 2
+	least = 0.85 * cores
+)
+
+// cores returns how many cores others left to the process, as far as it could use them.
+func (r *sinkReport) cores() float64 {
+	return min(cores, float64(runtime.NumCPU())-r.Others.Seconds()/r.Elapsed.Seconds())
 }
 
 func runSinkRate(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
@@ -71,6 +84,9 @@ func runSinkRate(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 		m.Detail = fmt.Sprintf("%d events in %.1f s (the last one in after %.1f s, on disk after %.1f s), %.1f µs of CPU each (1 µs of it to make it), %d rule hits, %d findings missed, %.0f MB resident, %d bytes each in the lake",
 			r.Sent, r.Elapsed.Seconds(), r.Made.Seconds(), r.Synced.Seconds(), float64(r.CPU.Microseconds())/float64(r.Sent), r.Hits, r.Missed, float64(r.RSS)/1e6, r.Lake/int64(r.Sent))
 		env.Progress("%d/s offered: %.0f/s, %d dropped; %s", rate, m.Value, r.Dropped, m.Detail)
+		if m.Value < wanted && r.cores() < least {
+			return m, fmt.Errorf("two cores are needed, and others on the machine left it %.1f (%s); again when it is quiet", r.cores(), m.Detail)
+		}
 		if r.Dropped > 0 {
 			continue
 		}
@@ -93,7 +109,7 @@ func fill(ctx context.Context, env *bar.Env, dir string, rate int, span time.Dur
 			return r, err
 		}
 	}
-	c, _, err := proc.StartRole(ctx, []string{"GOMAXPROCS=2"}, env.Self, "sink", dir, strconv.Itoa(rate), span.String(), profile)
+	c, _, err := proc.StartRole(ctx, []string{"GOMAXPROCS=" + strconv.Itoa(cores)}, env.Self, "sink", dir, strconv.Itoa(rate), span.String(), profile)
 	if err != nil {
 		return r, err
 	}
@@ -157,6 +173,10 @@ func offer(ctx context.Context, n *node.Node, rate int, span time.Duration) (r s
 	if err != nil {
 		return r, err
 	}
+	busy, err := proc.Busy()
+	if err != nil {
+		return r, err
+	}
 	begin := time.Now()
 	var sent [producers]uint64
 	var wg sync.WaitGroup
@@ -179,6 +199,11 @@ func offer(ctx context.Context, n *node.Node, rate int, span time.Duration) (r s
 		return r, err
 	}
 	r.CPU = after - before
+	busyAfter, err := proc.Busy()
+	if err != nil {
+		return r, err
+	}
+	r.Others = max(0, busyAfter-busy-r.CPU)
 	recorder, _ := n.Store.Stats()
 	if r.Dropped = recorder.Dropped(); r.Dropped > 0 {
 		return r, nil
