@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+
+	"github.com/testudo-sec/testudo/internal/selfcert"
 )
 
 // Listen binds the console's address. With port 0 the system chooses one, which URL then names.
@@ -41,7 +43,8 @@ func (s *Server) Listen() error {
 	s.place(ln.Addr().String())
 	bounded := &boundedListener{Listener: ln, server: s, open: make(map[netip.Addr]int)}
 	s.ln = tls.NewListener(bounded, &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.cert.get,
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.get(), nil },
 	})
 	return nil
 }
@@ -67,7 +70,7 @@ func (s *Server) place(addr string) {
 func (s *Server) URL() string { return s.base }
 
 // Fingerprint returns the SHA-256 of the certificate as browsers show it; Listen first.
-func (s *Server) Fingerprint() string { return s.cert.fingerprint() }
+func (s *Server) Fingerprint() string { return selfcert.Fingerprint(s.cert.get()) }
 
 func certHosts(listen string, names []string) []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}

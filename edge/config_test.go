@@ -12,12 +12,15 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/testudo-sec/testudo/internal/selfcert"
 )
 
 func TestConfigYAML(t *testing.T) {
@@ -126,10 +129,11 @@ func TestCertificateReload(t *testing.T) {
 	cert, key := dir+"/cert.pem", dir+"/key.pem"
 	write := func(host string, at time.Time) {
 		t.Helper()
-		pair, err := selfMade([]string{host}, time.Now())
+		own, err := selfcert.Open(selfcert.Options{Name: "test", Hosts: []string{host}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		pair := own.Get()
 		der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 		if err != nil {
 			t.Fatal(err)
@@ -148,10 +152,10 @@ func TestCertificateReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return leaf.DNSNames[1]
+		return leaf.DNSNames[0]
 	}
 	write("one.example", time.Unix(1000, 0))
-	c, err := newCertificates([]Certificate{{cert, key}}, nil, time.Now(), slog.New(slog.DiscardHandler))
+	c, err := newCertificates([]Certificate{{cert, key}}, selfcert.Options{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +170,45 @@ func TestCertificateReload(t *testing.T) {
 	write("three.example", time.Unix(2000, 0))
 	if c.refresh(); names(c) != "three.example" {
 		t.Errorf("got %s", names(c))
+	}
+}
+
+// TestOwnCertificate checks that a certificate of the edge's own outlives a restart where there is a
+// folder to keep it in, and that a folder that cannot be used does not keep the edge from starting.
+func TestOwnCertificate(t *testing.T) {
+	up := backend(t, echo)
+	dir := t.TempDir()
+	shown := func(dir string) *x509.Certificate {
+		t.Helper()
+		var log lockedBuffer
+		ed := start(t, []string{up}, func(s *setup) {
+			s.cfg.Listen[0].TLS, s.deps.Dir, s.deps.Logger = true, dir, newTextLog(&log)
+			s.route.Hosts = []string{"localhost", "Shop.Example."}
+		})
+		conn, err := tls.Dial("tcp", ed.addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if missing := strings.HasSuffix(dir, "missing"); missing != strings.Contains(log.b.String(), "cannot be kept") {
+			t.Errorf("log of %s: %s", dir, log.b.String())
+		}
+		return conn.ConnectionState().PeerCertificates[0]
+	}
+	first := shown(dir)
+	for _, h := range []string{"localhost", "127.0.0.1", "::1", "shop.example"} {
+		if err := first.VerifyHostname(h); err != nil {
+			t.Error(err)
+		}
+	}
+	if !shown(dir).Equal(first) {
+		t.Error("the certificate is not kept")
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "edge.key")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the key: %v, %v", fi, err)
+	}
+	if shown("").Equal(first) || shown(filepath.Join(dir, "missing")).Equal(first) {
+		t.Error("a certificate comes from nowhere")
 	}
 }
 

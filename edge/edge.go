@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/internal/selfcert"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -39,6 +40,7 @@ type Deps struct {
 	Blocklist  Blocklist             // nil: nobody is blocked
 	Logger     *slog.Logger          // nil: no log
 	Registerer prometheus.Registerer // nil: metrics are kept and not shown
+	Dir        string                // where the edge keeps a certificate of its own; "": in memory, a new one at each start
 	Now        func() time.Time      // nil: time.Now
 }
 
@@ -77,7 +79,8 @@ type Edge struct {
 
 const copyBuffer = 32 << 10
 
-// New makes an edge and starts nothing. It reads certificate and CA files.
+// New makes an edge and starts nothing. It reads certificate and CA files, and
+// makes a certificate of its own where TLS is spoken and none is given.
 func New(cfg Config, deps Deps) (*Edge, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -121,7 +124,8 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 		}
 	}
 	if slices.ContainsFunc(cfg.Listen, func(l Listener) bool { return l.TLS }) {
-		if ed.certs, err = newCertificates(cfg.TLS.Certificates, certificateHosts(cfg.Routes), ed.now(), ed.log); err != nil {
+		own := selfcert.Options{Dir: deps.Dir, File: "edge", Name: "testudo edge", Hosts: certificateHosts(cfg.Routes), Now: ed.now}
+		if ed.certs, err = newCertificates(cfg.TLS.Certificates, own, ed.log); err != nil {
 			return nil, fmt.Errorf("edge: tls: %w", err)
 		}
 	}

@@ -2,25 +2,22 @@ package edge
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/selfcert"
 )
 
-// certificates chooses a certificate by server name. Reading is lock-free; reload
-// replaces the whole set or, where one file is bad, nothing.
+// certificates chooses a certificate by server name. Reading the given ones is lock-free;
+// reload replaces the whole set or, where one file is bad, nothing.
 type certificates struct {
+	own    *selfcert.Certificate // nil where some are given
 	files  []Certificate
 	log    *slog.Logger
 	stamps []time.Time
@@ -30,18 +27,22 @@ type certificates struct {
 // certificateInterval is how often the files are looked at.
 const certificateInterval = 10 * time.Second
 
-func newCertificates(files []Certificate, hosts []string, now time.Time, log *slog.Logger) (*certificates, error) {
+func newCertificates(files []Certificate, own selfcert.Options, log *slog.Logger) (*certificates, error) {
 	c := &certificates{files: files, log: log}
-	if len(files) == 0 {
-		own, err := selfMade(hosts, now)
-		if err != nil {
-			return nil, fmt.Errorf("make a certificate: %w", err)
-		}
-		c.set.Store(&[]tls.Certificate{own})
-		return c, nil
+	if len(files) > 0 {
+		c.stamps = c.stat()
+		return c, c.load()
 	}
-	c.stamps = c.stat()
-	return c, c.load()
+	var err error
+	if c.own, err = selfcert.Open(own); err != nil && own.Dir != "" {
+		log.Warn("edge: the certificate of the edge's own cannot be kept: the next start shows another one", "err", err)
+		own.Dir = ""
+		c.own, err = selfcert.Open(own)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	return c, nil
 }
 
 func (c *certificates) load() error {
@@ -108,6 +109,9 @@ func (c *certificates) refresh() {
 }
 
 func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.own != nil {
+		return c.own.Get(), nil
+	}
 	set := *c.set.Load()
 	for i := range set {
 		if hello.SupportsCertificate(&set[i]) == nil {
@@ -115,33 +119,6 @@ func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		}
 	}
 	return &set[0], nil
-}
-
-// selfMade returns a certificate for localhost and the hosts, signed by itself, in
-// memory only.
-func selfMade(hosts []string, now time.Time) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "testudo edge, made by itself"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		DNSNames:              append([]string{"localhost"}, hosts...),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
 
 func (ed *Edge) tlsConfig() *tls.Config {
@@ -152,13 +129,14 @@ func (ed *Edge) tlsConfig() *tls.Config {
 	return c
 }
 
-// certificateHosts lists the hosts of all routes for the self-made certificate.
+// certificateHosts lists what an own certificate is good for: this machine and the hosts of all routes.
 func certificateHosts(routes []Route) []string {
-	var hosts []string
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	for _, r := range routes {
 		for _, h := range r.Hosts {
-			hosts = append(hosts, strings.ToLower(h))
+			hosts = append(hosts, strings.TrimSuffix(strings.ToLower(h), "."))
 		}
 	}
-	return hosts
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }

@@ -191,7 +191,7 @@ func (m *Machine) openEdge(ctx context.Context) error {
 		}
 	}
 	ed, err := edge.New(cfg, edge.Deps{Sink: m.node, Inspector: inspector, Blocklist: blocklist{m.blocked}, Logger: m.log,
-		Registerer: m.registry})
+		Registerer: m.registry, Dir: m.opts.Dir})
 	if err != nil {
 		return err
 	}
