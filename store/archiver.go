@@ -63,7 +63,7 @@ type ArchiverStats struct {
 	Commits     uint64 // lake files committed
 	DeadLetters uint64 // batches that could not be read
 	Lost        uint64 // batches that were missing from the bus
-	Gaps        uint64 // events that were dropped before they reached the bus
+	Gaps        uint64 // events that are known to be missing: dropped before the bus, or in dead letters
 	Done        uint64 // last batch read
 	Trimmed     uint64 // last batch that the bus was told to forget
 	Retries     uint64 // times that the work had to be taken up again
@@ -145,25 +145,25 @@ func (a *Archiver) round(ctx context.Context, everything bool) error {
 func (a *Archiver) batch(seq uint64, payload []byte) error {
 	a.count(func(s *ArchiverStats) { s.Batches++; s.Done = seq })
 	head, body, err := parseBatch(payload)
-	if err == nil {
-		a.raw, err = head.frames(a.raw, body)
-	}
+	until := head.firstTime
 	if err != nil {
-		return a.deadLetter(seq, payload, err)
+		until = max(a.newest, time.Now().UnixNano()) // what an unreadable batch holds is not older than the one before it
 	}
+	unknown := Gap{FirstTime: min(a.newest, until), LastTime: until}
 	if seq != a.done+1 {
 		a.log.Error("batches are missing from the bus", "first", a.done+1, "last", seq-1)
 		a.count(func(s *ArchiverStats) { s.Lost += seq - 1 - a.done })
-		head.gaps = append(head.gaps, Gap{FirstTime: min(a.newest, head.firstTime), LastTime: head.firstTime})
+		head.gaps = append(head.gaps, unknown)
+	}
+	if err != nil {
+		a.gap(seq, append(head.gaps, unknown))
+		return a.deadLetter(seq, payload, err)
 	}
 	a.newest = head.lastTime
-	if len(head.gaps) > 0 && seq > a.lake.GapsHeld() {
-		a.gaps, a.gapsTo = append(a.gaps, head.gaps...), seq
-		a.count(func(s *ArchiverStats) {
-			for _, g := range head.gaps {
-				s.Gaps += g.Count
-			}
-		})
+	a.gap(seq, head.gaps)
+	if a.raw, err = head.frames(a.raw, body); err != nil {
+		a.gap(seq, []Gap{head.lost(head.count)})
+		return a.deadLetter(seq, payload, err)
 	}
 	frames := signal.ReadFrames(a.raw)
 	var last *openPart
@@ -187,9 +187,23 @@ func (a *Archiver) batch(seq uint64, payload []byte) error {
 	}
 	a.count(func(s *ArchiverStats) { s.Events += added; s.Repeated += repeated })
 	if err := frames.Err(); err != nil {
+		a.gap(seq, []Gap{head.lost(head.count - int(added+repeated))})
 		return a.deadLetter(seq, payload, err)
 	}
 	return nil
+}
+
+// gap notes that records are missing, unless the lake keeps it already.
+func (a *Archiver) gap(seq uint64, gaps []Gap) {
+	if len(gaps) == 0 || seq <= a.lake.GapsHeld() {
+		return
+	}
+	a.gaps, a.gapsTo = append(a.gaps, gaps...), seq
+	a.count(func(s *ArchiverStats) {
+		for _, g := range gaps {
+			s.Gaps += g.Count
+		}
+	})
 }
 
 func (a *Archiver) deadLetter(seq uint64, payload []byte, reason error) error {

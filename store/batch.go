@@ -48,6 +48,11 @@ type batchHead struct {
 	gaps                []Gap
 }
 
+// lost is the gap that n events of a batch leave which cannot be read.
+func (h *batchHead) lost(n int) Gap {
+	return Gap{Count: uint64(max(n, 0)), FirstSeq: h.firstSeq, LastSeq: h.lastSeq, FirstTime: h.firstTime, LastTime: h.lastTime}
+}
+
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // appendBatch appends the batch of frames with that head to dst.

@@ -38,10 +38,22 @@ func (d *deadLetters) keep(seq uint64, payload []byte) error {
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
+	if err == nil {
+		err = syncDir(d.dir) // the bus forgets the batch next
+	}
 	if err != nil {
 		return fmt.Errorf("dead letters: %w", err)
 	}
 	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func (d *deadLetters) size() (int64, error) {

@@ -87,12 +87,13 @@ func (h *History) scan(ctx context.Context, q *Query, stats *ScanStats, yield fu
 func (h *History) tail(ctx context.Context, q *Query, stats *ScanStats, yield func(*signal.Event) bool) (View, error) {
 	pin := h.pin()
 	defer h.unpin(pin)
+	gapsHeld := h.lake.GapsHeld() // before the view: a gap may be told twice, and not be left out
 	view := h.lake.View()
 	first, last, err := h.bus.Bounds(ctx)
 	if err != nil {
 		return view, fmt.Errorf("bus: %w", err)
 	}
-	t := tail{q: q, stats: stats, view: view, yield: yield, gapsHeld: h.lake.GapsHeld()}
+	t := tail{q: q, stats: stats, view: view, yield: yield, gapsHeld: gapsHeld}
 	next := first
 	var failed error
 	err = h.bus.Read(ctx, first, func(seq uint64, payload []byte) bool {
@@ -125,6 +126,7 @@ type tail struct {
 	view     View
 	yield    func(*signal.Event) bool
 	gapsHeld uint64
+	newest   int64 // greatest time of the batch before
 	buf      []byte
 	event    signal.Event
 	held     map[Partition]uint64
@@ -134,29 +136,29 @@ type tail struct {
 // batch visits the events of one batch and reports whether to go on.
 func (t *tail) batch(seq uint64, payload []byte) bool {
 	head, body, err := parseBatch(payload)
-	if err != nil {
-		return true // the archiver makes it a dead letter
+	if err != nil { // the archiver makes it a dead letter
+		t.gap(seq, append(head.gaps, Gap{FirstTime: t.newest, LastTime: max(t.newest, time.Now().UnixNano())}))
+		return true
 	}
+	t.newest = head.lastTime
+	t.gap(seq, head.gaps)
 	from, to := t.q.Range()
-	if seq > t.gapsHeld {
-		for _, g := range head.gaps {
-			if g.LastTime >= from && g.FirstTime < to {
-				t.stats.Gaps = append(t.stats.Gaps, g)
-			}
-		}
-	}
 	if head.lastTime < from || head.firstTime >= to {
 		return true
 	}
 	raw, err := head.frames(t.buf, body)
 	if err != nil {
+		t.gap(seq, []Gap{head.lost(head.count)})
 		return true
 	}
 	t.buf = raw
+	read := 0
 	if t.held == nil {
 		t.held = make(map[Partition]uint64)
 	}
-	for frames := signal.ReadFrames(raw); frames.Next(&t.event); {
+	frames := signal.ReadFrames(raw)
+	for frames.Next(&t.event) {
+		read++
 		e := &t.event
 		p := PartitionOf(e)
 		held, known := t.held[p]
@@ -178,7 +180,20 @@ func (t *tail) batch(seq uint64, payload []byte) bool {
 			return false
 		}
 	}
+	if frames.Err() != nil {
+		t.gap(seq, []Gap{head.lost(head.count - read)})
+	}
 	return true
+}
+
+// gap tells of missing records, unless the view of the lake does.
+func (t *tail) gap(seq uint64, gaps []Gap) {
+	from, to := t.q.Range()
+	for _, g := range gaps {
+		if seq > t.gapsHeld && g.LastTime >= from && g.FirstTime < to {
+			t.stats.Gaps = append(t.stats.Gaps, g)
+		}
+	}
 }
 
 // chooses reports whether the query chooses a complete event.

@@ -61,10 +61,27 @@ func (l *Lake) openGaps() error {
 
 func (l *Lake) trimGaps() {
 	slices.SortStableFunc(l.gaps, func(a, b storedGap) int { return cmp.Compare(a.FirstTime, b.FirstTime) })
-	if len(l.gaps) > maxGaps {
-		l.gaps = slices.Clone(l.gaps[len(l.gaps)-maxGaps:])
+	if over := len(l.gaps) - maxGaps; over > 0 {
+		l.forgetGaps(l.gaps[:over], slices.Clone(l.gaps[over:]))
 	}
 }
+
+// forgetGaps leaves the kept gaps, and removes the files that hold only dead ones. The file that names
+// the last batch stays, empty or not: what that batch said is not to be told twice.
+func (l *Lake) forgetGaps(dead, kept []storedGap) {
+	live := map[string]bool{filepath.Join(l.dir, gapFolder, gapName(l.gapsTo)): true}
+	for _, g := range kept {
+		live[g.path] = true
+	}
+	for _, g := range dead {
+		if !live[g.path] {
+			_ = os.Remove(g.path)
+		}
+	}
+	l.gaps = kept
+}
+
+func gapName(last uint64) string { return fmt.Sprintf("%012d.json", last) }
 
 // GapsHeld returns the last batch whose gaps are kept.
 func (l *Lake) GapsHeld() uint64 {
@@ -86,7 +103,7 @@ func (l *Lake) RecordGaps(last uint64, gaps []store.Gap) error {
 		return fmt.Errorf("lake: %w", err)
 	}
 	dir := filepath.Join(l.dir, gapFolder)
-	name := fmt.Sprintf("%012d.json", last)
+	name := gapName(last)
 	if err := writeDurably(dir, name, raw); err != nil {
 		return fmt.Errorf("lake: %w", err)
 	}

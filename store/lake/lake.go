@@ -22,7 +22,7 @@ const (
 	suffix        = ".parquet"
 	formatKey     = "testudo.lake" // in the files' metadata
 	formatVersion = "1"
-	maxDamaged    = 100 // damaged files that are named; more are only counted
+	maxComplaints = 100 // damaged files that are logged; more are only counted
 )
 
 // Lake is a directory of event files. It is safe for concurrent use. It fits store.Lake.
@@ -219,13 +219,18 @@ func (l *Lake) Health() error {
 	return nil
 }
 
+// markDamaged remembers that a file cannot be read, however many these are: who goes around
+// damaged files must come to an end.
 func (l *Lake) markDamaged(f *file, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, known := l.damaged[f.path]; known || len(l.damaged) >= maxDamaged {
+	if _, known := l.damaged[f.path]; known {
 		return
 	}
 	l.damaged[f.path] = err.Error()
+	if len(l.damaged) > maxComplaints {
+		return
+	}
 	l.log.Error("a lake file cannot be read and is skipped", "path", filepath.Join(l.dir, f.path), "error", err)
 }
 

@@ -66,24 +66,16 @@ func (l *Lake) expire(now time.Time, trimmed uint64) {
 
 // expireGaps forgets gaps that ended before a time.
 func (l *Lake) expireGaps(before time.Time) {
-	live := make(map[string]bool)
 	var kept, dead []storedGap
 	for _, g := range l.gaps {
 		if g.LastTime < before.UnixNano() {
 			dead = append(dead, g)
-			continue
+		} else {
+			kept = append(kept, g)
 		}
-		live[g.path] = true
-		kept = append(kept, g)
 	}
-	if len(dead) == 0 {
-		return
-	}
-	l.gaps = kept
-	for _, g := range dead {
-		if !live[g.path] {
-			_ = os.Remove(g.path)
-		}
+	if len(dead) > 0 {
+		l.forgetGaps(dead, kept)
 	}
 }
 
