@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/httpframe"
 )
 
 // clientBody is the body of a request on its way to the upstream: first what was held
@@ -82,11 +84,11 @@ func (b *clientBody) readFromClient(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, b.fail(reasonSlowBody)
 	}
-	if reason, ok := malformedReason(err); ok {
-		return n, b.fail(reason)
+	if m, ok := errors.AsType[*httpframe.Error](err); ok {
+		return n, b.fail(m.Reason)
 	}
 	if b.ctx.Err() == nil {
-		b.fail(reasonChunk) // net/http found what the framer let pass
+		b.fail(httpframe.Chunk) // net/http found what the framer let pass
 	}
 	return n, err
 }
@@ -147,21 +149,4 @@ func (b *clientBody) hold(limit int64, declared int64) (held []byte, truncated b
 		return buf[:limit], true, nil
 	}
 	return buf, false, nil
-}
-
-// statusOf says with which status a request is refused for the reason.
-func statusOf(reason string) int {
-	switch reason {
-	case reasonBodySize:
-		return http.StatusRequestEntityTooLarge
-	case reasonSlowBody:
-		return http.StatusRequestTimeout
-	case reasonHeaderCount, reasonHeaderBytes:
-		return http.StatusRequestHeaderFieldsTooLarge
-	case reasonURILength:
-		return http.StatusRequestURITooLong
-	case reasonMethod:
-		return http.StatusNotImplemented
-	}
-	return http.StatusBadRequest
 }

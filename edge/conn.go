@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -128,7 +129,7 @@ type http1Conn struct {
 	net.Conn
 	ed     *Edge
 	info   *connInfo
-	frame  framer
+	frame  httpframe.Framer
 	inside atomic.Bool // a handler has the word
 	cut    atomic.Bool // the body of the last request was not read to its end: nothing may follow
 
@@ -153,29 +154,27 @@ func (c http1TLSConn) plain() *http1Conn { return c.http1Conn }
 func (c *http1Conn) plain() *http1Conn   { return c }
 
 func (ed *Edge) newHTTP1Conn(c net.Conn, info *connInfo) *http1Conn {
-	h := &http1Conn{Conn: c, ed: ed, info: info}
 	// net/http stops reading 4 KiB behind its limit and answers 431: the
 	// framer is to be the second to notice.
-	h.frame.maxSize, h.frame.maxCount = int(ed.cfg.Limits.HeaderBytes)+8<<10, ed.cfg.Limits.HeaderCount
-	h.frame.next()
-	return h
+	limits := httpframe.Limits{Bytes: int(ed.cfg.Limits.HeaderBytes) + 8<<10, Fields: ed.cfg.Limits.HeaderCount}
+	return &http1Conn{Conn: c, ed: ed, info: info, frame: httpframe.New(limits)}
 }
 
 func (c *http1Conn) Read(p []byte) (int, error) {
 	if c.cut.Load() && !c.inside.Load() {
 		return 0, io.EOF
 	}
-	if c.frame.err != nil {
-		return 0, c.frame.err
+	if refused := c.frame.Err(); refused != nil {
+		return 0, refused
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		ok, bad := c.frame.feed(p[:n])
+		ok, bad := c.frame.Feed(p[:n])
 		if bad != nil {
-			reason := c.frame.err.reason
+			reason := c.frame.Err().Reason
 			c.fault.Store(&reason)
 			c.ed.metrics.reject(reason)
-			if !c.frame.midBody() { // else the exchange under way records it
+			if !c.frame.MidBody() { // else the exchange under way records it
 				c.ed.refusedByForm(c.info, reason, http.StatusBadRequest)
 			}
 			if ok > 0 {
@@ -186,10 +185,10 @@ func (c *http1Conn) Read(p []byte) (int, error) {
 	}
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.fault.Load() == nil {
 		switch {
-		case c.inside.Load() && c.frame.midBody():
+		case c.inside.Load() && c.frame.MidBody():
 			reason := reasonSlowBody
 			c.fault.Store(&reason)
-		case !c.inside.Load() && c.frame.midHead():
+		case !c.inside.Load() && c.frame.MidHead():
 			reason := reasonSlowHeader
 			c.fault.Store(&reason)
 			c.ed.metrics.reject(reason)
@@ -206,7 +205,7 @@ func (c *http1Conn) Write(p []byte) (int, error) {
 		code, _ := strconv.Atoi(string(p[9:12]))
 		reason := reasonHTTP
 		if code == http.StatusRequestHeaderFieldsTooLarge {
-			reason = reasonHeaderBytes
+			reason = httpframe.HeaderBytes
 		}
 		c.ed.metrics.reject(reason)
 		c.ed.refusedByForm(c.info, reason, code)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -158,7 +159,7 @@ func (x *exchange) begin() {
 	}
 	if x.h1 != nil {
 		x.h1.inside.Store(true)
-		_, x.closing = r.Header["Upgrade"] // see framer.headEnd
+		_, x.closing = r.Header["Upgrade"] // what follows is another protocol's, for the framer
 		if hasBody(r) {
 			// Or net/http would read the body to its end before it sends a response, and
 			// a client that sends none of it could hold the refusal, and a goroutine, forever.
@@ -263,15 +264,15 @@ func (x *exchange) unfit() string {
 		return reasonMethod
 	case len(r.RequestURI) > l.URILength:
 		return reasonURILength
-	case r.Host != "" && !validHost(r.Host), r.Host == "" && r.ProtoAtLeast(1, 1):
-		return reasonHost
+	case r.Host != "" && !httpframe.ValidHost(r.Host), r.Host == "" && r.ProtoAtLeast(1, 1):
+		return httpframe.Host
 	case x.route.cfg.MaxBody > 0 && r.ContentLength > int64(x.route.cfg.MaxBody):
 		return reasonBodySize
 	}
 	if r.ProtoMajor == 2 {
 		if host, ok := r.Header["Host"]; ok {
 			if len(host) != 1 || !strings.EqualFold(host[0], r.Host) {
-				return reasonHostMismatch
+				return httpframe.HostMismatch
 			}
 			delete(r.Header, "Host")
 		}
@@ -281,7 +282,7 @@ func (x *exchange) unfit() string {
 		n += len(values)
 	}
 	if n > l.HeaderCount {
-		return reasonHeaderCount
+		return httpframe.HeaderCount
 	}
 	return ""
 }

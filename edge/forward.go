@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/testudo-sec/testudo/internal/httpframe"
 )
 
 // forward sends the request to an upstream and the response to the client.
@@ -81,7 +83,7 @@ func (x *exchange) setForwarding(h http.Header) {
 		if v := h["X-Forwarded-Proto"]; len(v) == 1 && (v[0] == "http" || v[0] == "https") {
 			proto = v[0]
 		}
-		if v := h["X-Forwarded-Host"]; len(v) == 1 && validHost(v[0]) {
+		if v := h["X-Forwarded-Host"]; len(v) == 1 && httpframe.ValidHost(v[0]) {
 			host = v[0]
 		}
 	}

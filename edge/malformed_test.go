@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/httpframe"
+	"github.com/testudo-sec/testudo/internal/httpframe/httpframetest"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -41,68 +43,23 @@ func raw(t *testing.T, addr string, pieces ...string) string {
 	return string(out)
 }
 
-func malformedCases() []struct{ name, raw, reason string } {
+// malformedCases are those of the framer and those that others refuse.
+func malformedCases() []httpframetest.Case {
 	const h = "Host: shop\r\n"
 	long := strings.Repeat("a", 1000)
-	return []struct{ name, raw, reason string }{
-		{"both lengths", "POST / HTTP/1.1\r\n" + h + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX", reasonBothLengths},
-		{"both lengths, other order", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nX", reasonBothLengths},
-		{"two lengths", "POST / HTTP/1.1\r\n" + h + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", reasonLength},
-		{"the same length twice", "POST / HTTP/1.1\r\n" + h + "Content-Length: 1\r\nContent-Length: 1\r\n\r\na", reasonLength},
-		{"length list", "POST / HTTP/1.1\r\n" + h + "Content-Length: 1, 1\r\n\r\na", reasonLength},
-		{"signed length", "POST / HTTP/1.1\r\n" + h + "Content-Length: +1\r\n\r\na", reasonLength},
-		{"hexadecimal length", "POST / HTTP/1.1\r\n" + h + "Content-Length: 0x1\r\n\r\na", reasonLength},
-		{"empty length", "POST / HTTP/1.1\r\n" + h + "Content-Length: \r\n\r\n", reasonLength},
-		{"huge length", "POST / HTTP/1.1\r\n" + h + "Content-Length: 18446744073709551617\r\n\r\na", reasonLength},
-		{"xchunked", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"chunked, identity", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"gzip, chunked", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"vertical tab before chunked", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"chunked twice", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"chunked in HTTP/1.0", "POST / HTTP/1.0\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", reasonTransfer},
-		{"space before colon", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", reasonFieldName},
-		{"folded line", "GET / HTTP/1.1\r\n" + h + "X-A: b\r\n Transfer-Encoding: chunked\r\n\r\n", reasonObsFold},
-		{"folded with tab", "GET / HTTP/1.1\r\n" + h + "X-A: b\r\n\tc\r\n\r\n", reasonObsFold},
-		{"folded first field", "GET / HTTP/1.1\r\n X-A: b\r\n" + h + "\r\n", reasonObsFold},
-		{"bare line feed", "GET / HTTP/1.1\n" + h + "\r\n", reasonBareLF},
-		{"bare line feed in the head", "GET / HTTP/1.1\r\n" + h + "X-A: b\nX-C: d\r\n\r\n", reasonBareLF},
-		{"bare line feed at the end", "GET / HTTP/1.1\r\n" + h + "\n", reasonBareLF},
-		{"bare carriage return", "GET / HTTP/1.1\r\n" + h + "X-A: b\rX-C: d\r\n\r\n", reasonBareCR},
-		{"carriage return in the target", "GET /a\rb HTTP/1.1\r\n" + h + "\r\n", reasonBareCR},
-		{"NUL in a value", "GET / HTTP/1.1\r\n" + h + "X-A: b\x00c\r\n\r\n", reasonNUL},
-		{"NUL in a name", "GET / HTTP/1.1\r\n" + h + "X\x00A: b\r\n\r\n", reasonNUL},
-		{"name with a space", "GET / HTTP/1.1\r\n" + h + "X A: b\r\n\r\n", reasonFieldName},
-		{"empty name", "GET / HTTP/1.1\r\n" + h + ": b\r\n\r\n", reasonFieldName},
-		{"no colon", "GET / HTTP/1.1\r\n" + h + "Gibberish\r\n\r\n", reasonFieldName},
-		{"bad chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\nZ\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"signed chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"prefixed chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"negative chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", reasonChunk},
-		{"overflowing chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n10000000000000003\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"chunk longer than said", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"bare line feed behind a chunk size", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n", reasonBareLF},
-		{"bare line feed in a chunk extension", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n3;x\nabc\r\n0\r\n\r\n", reasonBareLF},
-		{"bare line feed behind chunk data", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n", reasonBareLF},
-		{"long chunk extension", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n3;" + long + "\r\nabc\r\n0\r\n\r\n", reasonChunk},
-		{"folded trailer", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n0\r\nX-A: b\r\n c\r\n\r\n", reasonObsFold},
-		{"target of another host", "GET http://other/ HTTP/1.1\r\n" + h + "\r\n", reasonHostMismatch},
-		{"user in the target", "GET http://shop@other/ HTTP/1.1\r\n" + h + "\r\n", reasonHost},
-		{"two hosts", "GET / HTTP/1.1\r\n" + h + "Host: other\r\n\r\n", reasonHost},
-		{"host with a path", "GET / HTTP/1.1\r\nHost: shop/x\r\n\r\n", reasonHost},
-		{"host with a user", "GET / HTTP/1.1\r\nHost: a@shop\r\n\r\n", reasonHost},
-		{"host with a bad port", "GET / HTTP/1.1\r\nHost: shop:80a\r\n\r\n", reasonHost},
-		{"no host", "GET / HTTP/1.1\r\nX-A: b\r\n\r\n", reasonHTTP},
-		{"not HTTP", "\x16\x03\x01\x02\x01\r\n\r\n", reasonHTTP},
-		{"HTTP/3.7", "GET / HTTP/3.7\r\n" + h + "\r\n", reasonHTTP},
-		{"header bomb", "GET / HTTP/1.1\r\n" + h + strings.Repeat("X-A: "+long+"\r\n", 80) + "\r\n", reasonHeaderBytes},
-		{"one long line", "GET / HTTP/1.1\r\n" + h + "X-A: " + strings.Repeat(long, 200), reasonHeaderBytes},
-		{"many fields", "GET / HTTP/1.1\r\n" + h + strings.Repeat("A: b\r\n", 200) + "\r\n", reasonHeaderCount},
-		{"long target", "GET /" + strings.Repeat(long, 17) + " HTTP/1.1\r\n" + h + "\r\n", reasonURILength},
-		{"connect", "CONNECT shop:80 HTTP/1.1\r\n" + h + "\r\n", reasonMethod},
-		{"http/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", reasonMethod},
-		{"large body declared", "POST / HTTP/1.1\r\n" + h + "Content-Length: 99999\r\n\r\n", reasonBodySize},
-		{"large body in chunks", "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+long+"\r\n", 12), reasonBodySize},
-	}
+	return append(httpframetest.Refused(), []httpframetest.Case{
+		{Name: "no host", Raw: "GET / HTTP/1.1\r\nX-A: b\r\n\r\n", Reason: reasonHTTP},
+		{Name: "not HTTP", Raw: "\x16\x03\x01\x02\x01\r\n\r\n", Reason: reasonHTTP},
+		{Name: "HTTP/3.7", Raw: "GET / HTTP/3.7\r\n" + h + "\r\n", Reason: reasonHTTP},
+		{Name: "header bomb", Raw: "GET / HTTP/1.1\r\n" + h + strings.Repeat("X-A: "+long+"\r\n", 80) + "\r\n", Reason: httpframe.HeaderBytes},
+		{Name: "one long line", Raw: "GET / HTTP/1.1\r\n" + h + "X-A: " + strings.Repeat(long, 200), Reason: httpframe.HeaderBytes},
+		{Name: "many fields", Raw: "GET / HTTP/1.1\r\n" + h + strings.Repeat("A: b\r\n", 200) + "\r\n", Reason: httpframe.HeaderCount},
+		{Name: "long target", Raw: "GET /" + strings.Repeat(long, 17) + " HTTP/1.1\r\n" + h + "\r\n", Reason: reasonURILength},
+		{Name: "connect", Raw: "CONNECT shop:80 HTTP/1.1\r\n" + h + "\r\n", Reason: reasonMethod},
+		{Name: "http/2 preface", Raw: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Reason: reasonMethod},
+		{Name: "large body declared", Raw: "POST / HTTP/1.1\r\n" + h + "Content-Length: 99999\r\n\r\n", Reason: reasonBodySize},
+		{Name: "large body in chunks", Raw: "POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+long+"\r\n", 12), Reason: reasonBodySize},
+	}...)
 }
 
 // TestMalformed sends every case in one piece, split at every few bytes, and behind
@@ -110,7 +67,7 @@ func malformedCases() []struct{ name, raw, reason string } {
 // its own, the client gets an error and a closed connection, and it is counted and recorded.
 func TestMalformed(t *testing.T) {
 	for _, c := range malformedCases() {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			var reached atomic.Int64
 			up := backend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -126,11 +83,11 @@ func TestMalformed(t *testing.T) {
 				}()
 			})
 			var split []string
-			for rest := c.raw; rest != ""; {
-				n := min(len(rest), 1+len(c.raw)/7)
+			for rest := c.Raw; rest != ""; {
+				n := min(len(rest), 1+len(c.Raw)/7)
 				split, rest = append(split, rest[:n]), rest[n:]
 			}
-			for way, pieces := range [][]string{{c.raw}, split, {"GET /good HTTP/1.1\r\nHost: shop\r\n\r\n" + c.raw}} {
+			for way, pieces := range [][]string{{c.Raw}, split, {"GET /good HTTP/1.1\r\nHost: shop\r\n\r\n" + c.Raw}} {
 				got := raw(t, ed.addr, pieces...)
 				if way == 2 {
 					continue // the good request is answered, or given up with its connection
@@ -142,11 +99,11 @@ func TestMalformed(t *testing.T) {
 			if n := reached.Load(); n != 0 {
 				t.Errorf("%d requests reached the upstream whole", n)
 			}
-			if n := ed.Status().Rejected[c.reason]; n != 3 {
-				t.Errorf("counted %d times as %s, want 3: %v", n, c.reason, ed.Status().Rejected)
+			if n := ed.Status().Rejected[c.Reason]; n != 3 {
+				t.Errorf("counted %d times as %s, want 3: %v", n, c.Reason, ed.Status().Rejected)
 			}
-			ed.sink.wait(t, c.reason, func(e *signal.Event) bool {
-				return strings.HasSuffix(e.Str(signal.FieldStatusDetail), ": "+c.reason) || e.Str(signal.FieldEdgeError) == "malformed: "+c.reason
+			ed.sink.wait(t, c.Reason, func(e *signal.Event) bool {
+				return strings.HasSuffix(e.Str(signal.FieldStatusDetail), ": "+c.Reason) || e.Str(signal.FieldEdgeError) == "malformed: "+c.Reason
 			})
 		})
 	}
@@ -243,60 +200,4 @@ func TestConnectionLimits(t *testing.T) {
 	if s := ed.Status(); s.Rejected[reasonConnections] != 1 || s.Connections != 2 {
 		t.Errorf("status %+v", s)
 	}
-}
-
-func FuzzFramer(f *testing.F) {
-	for _, c := range malformedCases() {
-		if len(c.raw) < 2000 {
-			f.Add([]byte(c.raw), uint8(5))
-		}
-	}
-	f.Add([]byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n"), uint8(3))
-	f.Add([]byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"), uint8(1))
-	f.Fuzz(func(t *testing.T, data []byte, step uint8) {
-		// However the bytes are split, the framer lets the same ones pass, for the same reason.
-		run := func(step int) (int, string) {
-			fr := framer{maxSize: 4096, maxCount: 20}
-			fr.next()
-			passed := 0
-			for rest := data; len(rest) > 0; {
-				n := min(step, len(rest))
-				ok, err := fr.feed(rest[:n])
-				passed += ok
-				if err != nil {
-					return passed, fr.err.reason
-				}
-				rest = rest[n:]
-			}
-			return passed, ""
-		}
-		whole, reason := run(len(data) + 1)
-		split, splitReason := run(int(step) + 1)
-		if reason != splitReason {
-			t.Fatalf("whole: %q, split by %d: %q", reason, step+1, splitReason)
-		}
-		if whole > split && reason != "" {
-			t.Fatalf("whole passed %d bytes, split %d", whole, split)
-		}
-		if reason != "" {
-			return
-		}
-		// What passes whole, net/http reads as the same requests, to the same byte.
-		br := bufio.NewReader(strings.NewReader(string(data)))
-		for {
-			req, err := http.ReadRequest(br)
-			if err != nil {
-				return
-			}
-			if req.Header.Get("Upgrade") != "" || req.Method == "PRI" {
-				return
-			}
-			if len(req.TransferEncoding) > 0 && req.ContentLength >= 0 {
-				t.Fatalf("two lengths passed: %q", data)
-			}
-			if _, err := io.Copy(io.Discard, req.Body); err != nil && err != io.ErrUnexpectedEOF && !strings.Contains(err.Error(), "trailer") {
-				t.Fatalf("net/http refuses a body that passed: %v: %q", err, data)
-			}
-		}
-	})
 }

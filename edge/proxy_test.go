@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -697,8 +698,8 @@ func TestHTTP2Forms(t *testing.T) {
 			for i := range 30 {
 				r.Header.Set(fmt.Sprintf("X-%d", i), "1")
 			}
-		}, 431, reasonHeaderCount},
-		{"host", "", true, func(r *http.Request) { r.Host = "a_b..c" }, 400, reasonHost},
+		}, 431, httpframe.HeaderCount},
+		{"host", "", true, func(r *http.Request) { r.Host = "a_b..c" }, 400, httpframe.Host},
 		{"long target", "", true, func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("a", 17<<10) }, 414, reasonURILength},
 	} {
 		before := ed.Status().Rejected[tt.reason]

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/testudo-sec/testudo/internal/httpframe"
 )
 
 // Validate reports everything that is wrong with the configuration.
@@ -82,7 +83,7 @@ func (r *Route) validate(bad func(string, ...any)) {
 	}
 	for _, h := range r.Hosts {
 		name := strings.TrimPrefix(h, "*.")
-		if !validHost(name) || strings.ContainsAny(name, "*:/") {
+		if !httpframe.ValidHost(name) || strings.ContainsAny(name, "*:/") {
 			bad("hosts: %q is not a host name; write it without port, a wildcard as in *.example.com", h)
 		}
 	}
@@ -126,7 +127,7 @@ func (r *Route) validate(bad func(string, ...any)) {
 	if r.MaxBody < 0 {
 		bad("max_body: negative")
 	}
-	if r.SetHost != "" && !validHost(r.SetHost) {
+	if r.SetHost != "" && !httpframe.ValidHost(r.SetHost) {
 		bad("set_host: %q is not a host", r.SetHost)
 	}
 	for _, h := range r.Record.Headers {
@@ -163,48 +164,4 @@ func (u *Upstream) validate() error {
 		return fmt.Errorf("%q: ca is for https upstreams", u.URL)
 	}
 	return nil
-}
-
-// validHost reports whether h is a host with an optional port (RFC 3986 section
-// 3.2.2, without percent-encoding and user information): what net/http lets through is
-// wider, and upstreams disagree about the rest.
-func validHost[T string | []byte](h T) bool {
-	if len(h) == 0 || len(h) > 261 {
-		return false
-	}
-	if h[0] == '[' {
-		s := string(h)
-		end := strings.IndexByte(s, ']')
-		if end < 0 {
-			return false
-		}
-		a, err := netip.ParseAddr(s[1:end])
-		return err == nil && a.Is6() && a.Zone() == "" && validPort(h[end+1:])
-	}
-	end := 0
-	for ; end < len(h) && h[end] != ':'; end++ {
-		c := h[end]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		case c == '.' && end > 0 && h[end-1] != '.':
-		default:
-			return false
-		}
-	}
-	return end > 0 && validPort(h[end:])
-}
-
-func validPort[T string | []byte](s T) bool {
-	if len(s) == 0 {
-		return true
-	}
-	if s[0] != ':' || len(s) > 6 {
-		return false
-	}
-	for i := 1; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
 }
