@@ -152,15 +152,15 @@ func DataDir(named string) (string, error) {
 
 // makePrivate makes the folder if it is missing, and checks that nobody else can look into it.
 func makePrivate(dir string) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("data directory %s is not a folder", dir)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("data directory %s is not a folder", dir)
 	}
 	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
 		return fmt.Errorf("data directory %s belongs to uid %d and testudo runs as uid %d: run it as that user, or name another folder with --data",

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// status runs a program and compares its exit code: status 1 testudo scan .
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE PROGRAM ARG...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		exit, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// waitFor runs a program until it succeeds.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: waitfor PROGRAM ARG...")
+	}
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = ts.Exec(args[0], args[1:]...); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("waited in vain: %v", err)
+}
+
+// holding returns the file below a folder that holds the text, and where.
+func holding(ts *testscript.TestScript, folder, text string) (path string, at int) {
+	at = -1
+	ts.Check(filepath.WalkDir(ts.MkAbs(folder), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || at >= 0 {
+			return err
+		}
+		b, err := os.ReadFile(p)
+		path, at = p, bytes.Index(b, []byte(text))
+		return err
+	}))
+	if at < 0 {
+		ts.Fatalf("no file below %s holds %q", folder, text)
+	}
+	return path, at
+}
+
+// flip changes one bit of the first place below a folder that holds the text; again, it changes it back.
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FOLDER TEXT")
+	}
+	path, at := holding(ts, args[0], args[1])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	b[at] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// cutOff ends the file below a folder that holds the text where the text begins.
+func cutOff(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cutoff FOLDER TEXT")
+	}
+	path, at := holding(ts, args[0], args[1])
+	ts.Check(os.Truncate(path, int64(at)))
+}
+
+// busy takes an address until the script ends.
+func busy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: busy HOST:PORT")
+	}
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", args[0])
+	ts.Check(err)
+	ts.Defer(func() { _ = ln.Close() })
+}
+
+// lacks checks that neither the files nor stdout and stderr of the last program hold a text.
+func lacks(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: lacks TEXT FILE...")
+	}
+	text := strings.ReplaceAll(args[0], "+", "") // so that the script itself does not hold it
+	for _, name := range args[1:] {
+		if strings.Contains(ts.ReadFile(name), text) {
+			ts.Fatalf("%s holds the secret", name)
+		}
+	}
+}
+
+// secretFile writes a file with a secret that stands nowhere in this repository as a whole.
+func secretFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: secretfile FILE NAME SEC+RET")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+" = \""+strings.ReplaceAll(args[2], "+", "")+"\"\n"), 0o600))
+}
