@@ -4,10 +4,10 @@
 set -eu
 bin=$1
 shift
-here=$(dirname "$0")
+here=$(cd "$(dirname "$0")" && pwd)
 
 "$bin/shop" --listen 127.0.0.1:8081 &
 shop=$!
 trap 'kill $shop 2>/dev/null || true; wait $shop 2>/dev/null || true' EXIT INT TERM
 
-"$bin/testudo" up --demo --config "$here/demo.yaml" --protect http://127.0.0.1:8081 --scan "$here/.." "$@"
+"$bin/testudo" up --demo --config "$here/demo.yaml" --protect http://127.0.0.1:8081 --scan "${here%/*}" "$@"
