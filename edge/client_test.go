@@ -10,8 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -19,74 +18,6 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestResolve(t *testing.T) {
-	nets := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
-	for _, c := range []struct {
-		name      string
-		peer      string
-		forwarded bool
-		header    http.Header
-		want      string
-		trust     string
-		proxies   []string
-	}{
-		{"direct", "198.51.100.1:5", false, nil, "198.51.100.1:5", trustPeer, nil},
-		{"a stranger's claim", "198.51.100.1:5", false, http.Header{"X-Forwarded-For": {"1.1.1.1"}}, "198.51.100.1:5", trustPeer, nil},
-		{"undeclared", "192.168.1.9:5", false, http.Header{"X-Forwarded-For": {"1.1.1.1"}}, "192.168.1.9:5", trustUndeclared, nil},
-		{"undeclared on loopback", "127.0.0.1:5", false, http.Header{"Forwarded": {"for=1.1.1.1"}}, "127.0.0.1:5", trustUndeclared, nil},
-		{"private, not forwarding", "192.168.1.9:5", false, nil, "192.168.1.9:5", trustPeer, nil},
-		{"one proxy", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"203.0.113.9"}}, "203.0.113.9:0", trustProxy, []string{"10.0.0.1"}},
-		{"with a port", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"203.0.113.9:77"}}, "203.0.113.9:77", trustProxy, []string{"10.0.0.1"}},
-		{"from the right", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"6.6.6.6, 203.0.113.9, 10.0.0.2"}}, "203.0.113.9:0", trustProxy, []string{"10.0.0.2", "10.0.0.1"}},
-		{"several lines", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"6.6.6.6", "203.0.113.9", "10.0.0.2"}}, "203.0.113.9:0", trustProxy, []string{"10.0.0.2", "10.0.0.1"}},
-		{"nonsense ends it", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"203.0.113.9, unknown, 10.0.0.2"}}, "10.0.0.2:0", trustProxy, []string{"10.0.0.1"}},
-		{"only nonsense", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"' OR 1=1"}}, "10.0.0.1:5", trustPeer, nil},
-		{"no claim", "10.0.0.1:5", false, nil, "10.0.0.1:5", trustPeer, nil},
-		{"the other field is not read", "10.0.0.1:5", false, http.Header{"Forwarded": {"for=203.0.113.9"}}, "10.0.0.1:5", trustPeer, nil},
-		{"forwarded", "10.0.0.1:5", true, http.Header{"Forwarded": {`For="[2001:db9::7]:4711";proto=https, for=10.0.0.3`}, "X-Forwarded-For": {"6.6.6.6"}}, "[2001:db9::7]:4711", trustProxy, []string{"10.0.0.3", "10.0.0.1"}},
-		{"forwarded, quoted comma", "10.0.0.1:5", true, http.Header{"Forwarded": {`for="6.6.6.6, for=7.7.7.7"`}}, "10.0.0.1:5", trustPeer, nil},
-		{"forwarded, hidden", "10.0.0.1:5", true, http.Header{"Forwarded": {`for=203.0.113.9, for=_hidden`}}, "10.0.0.1:5", trustPeer, nil},
-		{"all trusted", "10.0.0.1:5", false, http.Header{"X-Forwarded-For": {"10.0.0.9, 10.0.0.2"}}, "10.0.0.9:0", trustProxy, []string{"10.0.0.2", "10.0.0.1"}},
-		{"IPv6", "[2001:db8::1]:5", false, http.Header{"X-Forwarded-For": {"::ffff:203.0.113.9"}}, "203.0.113.9:0", trustProxy, []string{"2001:db8::1"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			tp := trustedProxies{nets: nets, forwarded: c.forwarded}
-			peer := netip.MustParseAddrPort(c.peer)
-			got := tp.resolve(peer, tp.trusted(peer.Addr()), c.header)
-			if s := netip.AddrPortFrom(got.addr, got.port).String(); s != c.want || got.trust != c.trust {
-				t.Errorf("got %s by %s, want %s by %s", s, got.trust, c.want, c.trust)
-			}
-			if d := cmp.Diff(c.proxies, got.proxies); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-	long := http.Header{"X-Forwarded-For": {strings.Repeat("10.0.0.1,", 100_000) + "10.0.0.1"}}
-	if got := (&trustedProxies{nets: nets}).resolve(netip.MustParseAddrPort("10.0.0.1:5"), true, long); len(got.proxies) > maxHops {
-		t.Errorf("%d hops followed", len(got.proxies))
-	}
-}
-
-func TestTrace(t *testing.T) {
-	const good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	for in, valid := range map[string]bool{
-		good: true, "": false, strings.ToUpper(good): false, good + "-x": false, "01" + good[2:] + "-x": true, "01" + good[2:] + "x": false,
-		"ff" + good[2:]: false, "00-00000000000000000000000000000000-00f067aa0ba902b7-01": false,
-		"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01": false, good[:54]: false,
-	} {
-		got, fresh := trace(http.Header{"Traceparent": {in}})
-		if fresh == valid || !validTraceparent(got) {
-			t.Errorf("%q: %q, fresh %v", in, got, fresh)
-		}
-		if valid && (got[3:35] != good[3:35] || got[36:52] == good[36:52] || got[53:] != "01") {
-			t.Errorf("%q is continued as %q", in, got)
-		}
-	}
-	if _, fresh := trace(http.Header{"Traceparent": {good, good}}); !fresh {
-		t.Error("two fields are believed")
 	}
 }
 
@@ -102,7 +33,7 @@ func TestTrustedProxy(t *testing.T) {
 		t.Errorf("upstream got %v", h)
 	}
 	e := ed.sink.wait(t, "request", isRequest)
-	if e.IP(signal.FieldSrcEndpointIP).String() != "203.0.113.9" || e.Str(signal.FieldEdgeClientTrust) != trustProxy || e.IP(signal.FieldProxyEndpointIP).String() != "127.0.0.1" || e.Str(signal.FieldHTTPRequestUID) != "given-by-proxy" {
+	if e.IP(signal.FieldSrcEndpointIP).String() != "203.0.113.9" || e.Str(signal.FieldEdgeClientTrust) != forwarded.Proxy || e.IP(signal.FieldProxyEndpointIP).String() != "127.0.0.1" || e.Str(signal.FieldHTTPRequestUID) != "given-by-proxy" {
 		t.Errorf("event %s", e.AppendJSON(nil))
 	}
 }
@@ -119,7 +50,7 @@ func TestUndeclaredProxy(t *testing.T) {
 		}
 	}
 	e := ed.sink.wait(t, "request", isRequest)
-	if e.Str(signal.FieldEdgeClientTrust) != trustUndeclared || e.IP(signal.FieldSrcEndpointIP).String() != "127.0.0.1" {
+	if e.Str(signal.FieldEdgeClientTrust) != forwarded.Undeclared || e.IP(signal.FieldSrcEndpointIP).String() != "127.0.0.1" {
 		t.Errorf("event %s", e.AppendJSON(nil))
 	}
 	if s := ed.Status().Undeclared; len(s) != 1 || s[0].Requests != 3 || s[0].Peer.String() != "127.0.0.1" {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -55,7 +56,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 func (ed *Edge) newConnInfo(c net.Conn) *connInfo {
 	info := &connInfo{id: strconv.FormatUint(ed.connSeq.Add(1), 36), peer: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()), conn: c}
-	info.peerTrusted = ed.proxies.trusted(info.peer.Addr())
+	info.peerTrusted = ed.proxies.Trusts(info.peer.Addr())
 	return info
 }
 
@@ -267,10 +268,10 @@ func (ed *Edge) refusedByForm(info *connInfo, reason string, code int) {
 	e.SetIP(signal.FieldDstEndpointIP, info.local.Addr())
 	e.SetInt(signal.FieldDstEndpointPort, int64(info.local.Port()))
 	e.SetString(signal.FieldConnectionInfoUID, info.id)
-	trust := trustPeer
+	trust := forwarded.Peer
 	if info.peerTrusted {
 		e.SetIP(signal.FieldProxyEndpointIP, info.peer.Addr())
-		trust = trustProxy
+		trust = forwarded.Proxy
 	}
 	e.SetString(signal.FieldEdgeClientTrust, trust)
 	e.SetString(signal.FieldEdgeError, "malformed")

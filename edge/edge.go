@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/selfcert"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -54,7 +55,7 @@ type Edge struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
-	proxies   trustedProxies
+	proxies   forwarded.Proxies
 	router    *router
 	routes    []*route
 	nowhere   *route // for requests that no route serves
@@ -94,7 +95,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	cfg.Routes = slices.Clone(cfg.Routes)
 	ed := &Edge{
 		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, blocklist: deps.Blocklist, log: deps.Logger, now: deps.Now,
-		proxies:      trustedProxies{nets: cfg.TrustedProxies, forwarded: cfg.ClientHeader == "forwarded"},
+		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
 		formRecords:  newThrottle(2, 50),
 		blockRecords: newThrottle(2, 100),
 		tunnels:      make(map[io.Closer]struct{}),
@@ -107,7 +108,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	}
 	ed.undeclared = undeclaredPeers{log: ed.log, peers: make(map[netip.Addr]*UndeclaredProxy)}
 	ed.conns = connTable{max: cfg.Limits.Connections, perClient: cfg.Limits.ConnectionsPerClient, by: make(map[netip.Addr]int),
-		exempt: func(a netip.Addr) bool { return a.IsLoopback() || ed.proxies.trusted(a) }}
+		exempt: func(a netip.Addr) bool { return a.IsLoopback() || ed.proxies.Trusts(a) }}
 	ed.events.New = func() any { return new(signal.Event) }
 	ed.exchanges.New = func() any { return newExchange(ed) }
 	ed.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }

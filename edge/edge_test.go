@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/testudo-sec/testudo/internal/traceparent"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -239,7 +240,7 @@ func TestForward(t *testing.T) {
 			t.Errorf("upstream got %s %q, want %q", name, got, want)
 		}
 	}
-	if r.Host != "shop.example" || len(resp.Header.Get("X-Request-Id")) != 36 || !validTraceparent(r.Header.Get("Traceparent")) {
+	if r.Host != "shop.example" || len(resp.Header.Get("X-Request-Id")) != 36 || !traceparent.Valid(r.Header.Get("Traceparent")) {
 		t.Errorf("host %q, id %q, trace %q", r.Host, resp.Header.Get("X-Request-Id"), r.Header.Get("Traceparent"))
 	}
 	first := ed.sink.wait(t, "request", isRequest)

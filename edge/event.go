@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/testudo-sec/testudo/internal/forwarded"
+	"github.com/testudo-sec/testudo/internal/traceparent"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -16,19 +18,19 @@ func (x *exchange) describeEnds(e *signal.Event) {
 	e.ID, e.Time, e.Class, e.Activity = x.id, x.start.UnixNano(), signal.ClassHTTPActivity, signal.HTTPActivity(x.r.Method)
 	e.Severity, e.Plane = signal.SeverityInfo, signal.PlaneEdge
 	e.SetString(signal.FieldHTTPRequestUID, x.requestID)
-	e.SetIP(signal.FieldSrcEndpointIP, x.client.addr)
-	if x.client.port != 0 {
-		e.SetInt(signal.FieldSrcEndpointPort, int64(x.client.port))
+	e.SetIP(signal.FieldSrcEndpointIP, x.client.Addr)
+	if x.client.Port != 0 {
+		e.SetInt(signal.FieldSrcEndpointPort, int64(x.client.Port))
 	}
-	e.SetString(signal.FieldEdgeClientTrust, x.client.trust)
+	e.SetString(signal.FieldEdgeClientTrust, x.client.Trust)
 	e.SetString(signal.FieldHTTPRequestHTTPMethod, clean(x.r.Method, 32))
 	e.SetString(signal.FieldHTTPRequestURLHostname, clean(x.host, 255))
 	if x.route.name != "" {
 		e.SetString(signal.FieldEdgeRoute, x.route.name)
 	}
 	e.SetString(signal.FieldEdgeMode, x.route.mode)
-	e.SetString(signal.FieldTraceUID, x.trace[3:35])
-	e.SetString(signal.FieldTraceSpanUID, x.trace[36:52])
+	e.SetString(signal.FieldTraceUID, traceparent.TraceID(x.trace))
+	e.SetString(signal.FieldTraceSpanUID, traceparent.SpanID(x.trace))
 }
 
 // setPath gives the judge the path as received, and the record the masked one.
@@ -48,8 +50,8 @@ func (x *exchange) describeRequest() {
 	if x.conn.peerTrusted {
 		e.SetIP(signal.FieldProxyEndpointIP, x.conn.peer.Addr())
 	}
-	if len(x.client.proxies) > 1 {
-		e.SetStrings(signal.FieldSrcEndpointIntermediateIPs, x.client.proxies)
+	if len(x.client.Proxies) > 1 {
+		e.SetStrings(signal.FieldSrcEndpointIntermediateIPs, x.client.Proxies)
 	}
 	e.SetIP(signal.FieldDstEndpointIP, x.conn.local.Addr())
 	e.SetInt(signal.FieldDstEndpointPort, int64(x.conn.local.Port()))
@@ -74,7 +76,7 @@ func (x *exchange) describeRequest() {
 		e.SetMasked(signal.FieldHTTPRequestReferrer, v[0], recorded)
 	}
 	if v := h["X-Forwarded-For"]; len(v) > 0 && mask.forwarded {
-		e.SetStrings(signal.FieldHTTPRequestXForwardedFor, recordedForwardedFor(v))
+		e.SetStrings(signal.FieldHTTPRequestXForwardedFor, forwarded.Hops(v, masked))
 	}
 	if v := h["Content-Type"]; len(v) > 0 {
 		media, _, _ := strings.Cut(v[0], ";")

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/httpframe"
+	"github.com/testudo-sec/testudo/internal/traceparent"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -32,7 +34,7 @@ type exchange struct {
 	requestID string
 	trace     string // traceparent for the upstream
 	fresh     bool   // the trace began here
-	client    client
+	client    forwarded.Client
 	host      string // asked for, lower case, without port
 	port      uint16 // asked for, 0 where none was named
 	scheme    string
@@ -172,8 +174,8 @@ func (x *exchange) begin() {
 	if n := ed.cfg.Limits.RequestsPerConnection; n > 0 && x.conn.requests.Add(1) >= int64(n) {
 		x.closing = true
 	}
-	x.client = ed.proxies.resolve(x.conn.peer, x.conn.peerTrusted, r.Header)
-	if x.client.trust == trustUndeclared {
+	x.client = ed.proxies.Client(x.conn.peer, x.conn.peerTrusted, r.Header)
+	if x.client.Trust == forwarded.Undeclared {
 		ed.metrics.undeclared.Inc()
 		ed.undeclared.saw(x.conn.peer.Addr(), x.start)
 	}
@@ -184,7 +186,7 @@ func (x *exchange) begin() {
 	} else {
 		x.requestID = x.id.String()
 	}
-	x.trace, x.fresh = trace(r.Header)
+	x.trace, x.fresh = traceparent.Next(r.Header)
 	x.scheme = "http"
 	if r.TLS != nil {
 		x.scheme = "https"
@@ -202,6 +204,21 @@ func (x *exchange) begin() {
 	x.w.Header()["X-Request-Id"] = []string{x.requestID}
 }
 
+// validRequestID reports whether an id given by a trusted proxy is fit to be passed on.
+func validRequestID(s string) bool {
+	if len(s) < 8 || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '=', c == '/', c == '+':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // strayConn stands for a connection that the edge's own listeners did not accept.
 func (ed *Edge) strayConn(r *http.Request) *connInfo {
 	info := &connInfo{}
@@ -211,7 +228,7 @@ func (ed *Edge) strayConn(r *http.Request) *connInfo {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		info.local = addrPort(local)
 	}
-	info.peerTrusted = ed.proxies.trusted(info.peer.Addr())
+	info.peerTrusted = ed.proxies.Trusts(info.peer.Addr())
 	if r.TLS != nil {
 		info.tls = newTLSInfo(r.TLS)
 	}
@@ -291,7 +308,7 @@ func (x *exchange) blocked() (id string, blocked bool) {
 	if x.ed.blocklist == nil {
 		return "", false
 	}
-	return x.ed.blocklist.Lookup(x.client.addr, x.start)
+	return x.ed.blocklist.Lookup(x.client.Addr, x.start)
 }
 
 // inspectRequest lets the inspector look. It reports false where the exchange is over.
@@ -305,7 +322,7 @@ func (x *exchange) inspectRequest() bool {
 		return true
 	}
 	x.inspection = x.ed.inspector.Begin(r.Context(), Exchange{
-		Request: r, Client: netip.AddrPortFrom(x.client.addr, x.client.port), Server: x.conn.local,
+		Request: r, Client: netip.AddrPortFrom(x.client.Addr, x.client.Port), Server: x.conn.local,
 		ID: x.requestID, Paranoia: x.route.cfg.Paranoia,
 	})
 	result, want := x.inspection.Headers()
@@ -440,7 +457,7 @@ func (x *exchange) refuseForm(reason string) {
 	x.answered = true
 	x.closing = true
 	x.page(statusOf(reason))
-	count, ok := x.ed.formRecords.allow(x.client.addr, x.start)
+	count, ok := x.ed.formRecords.allow(x.client.Addr, x.start)
 	if !ok {
 		return
 	}
@@ -452,7 +469,7 @@ func (x *exchange) refuseBlocked(entry string) {
 	x.ed.metrics.byList.Inc()
 	x.answered = true
 	x.page(http.StatusForbidden)
-	count, ok := x.ed.blockRecords.allow(x.client.addr, x.start)
+	count, ok := x.ed.blockRecords.allow(x.client.Addr, x.start)
 	if !ok {
 		x.ed.metrics.unrecorded.Inc()
 		return

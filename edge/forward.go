@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/httpframe"
 )
 
@@ -94,8 +95,8 @@ func (x *exchange) setForwarding(h http.Header) {
 	h["X-Forwarded-For"] = next(chain)
 	h["X-Forwarded-Proto"] = next(proto)
 	h["X-Forwarded-Host"] = next(host)
-	if x.client.trust == trustProxy {
-		h["X-Real-Ip"] = next(x.client.addr.String())
+	if x.client.Trust == forwarded.Proxy {
+		h["X-Real-Ip"] = next(x.client.Addr.String())
 	} else {
 		h["X-Real-Ip"] = next(peer)
 	}

@@ -1,36 +1,44 @@
-package edge
+// Package forwarded finds out who the client of a request is that came through proxies, from
+// X-Forwarded-For or Forwarded ([RFC 7239]).
+//
+// Only what a trusted proxy wrote is believed. The fields are read from the right, where each
+// proxy adds: trusted proxies are passed over, and the first other address is the client. What
+// stands further left the client may have written itself.
+//
+// [RFC 7239]: https://www.rfc-editor.org/rfc/rfc7239
+package forwarded
 
 import (
-	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
-	"sync"
-	"time"
 )
 
-// How the client's address is known: the values of edge.client_trust.
+// How the client's address is known: the values of Client.Trust.
 const (
-	trustPeer       = "peer"       // it is the peer that connected
-	trustProxy      = "proxy"      // a trusted proxy named it
-	trustUndeclared = "undeclared" // the peer forwards for others but is not declared: nobody knows
+	Peer       = "peer"       // it is the peer that connected
+	Proxy      = "proxy"      // a trusted proxy named it
+	Undeclared = "undeclared" // the peer forwards for others but is not trusted: nobody knows
 )
 
-type client struct {
-	addr    netip.Addr
-	port    uint16
-	trust   string
-	proxies []string // between client and edge, outermost first
+// Client is who asks.
+type Client struct {
+	Addr    netip.Addr
+	Port    uint16 // 0 where it is not known
+	Trust   string
+	Proxies []string // between the client and us, outermost first
 }
 
-// trustedProxies resolves clients. It is immutable.
-type trustedProxies struct {
-	nets      []netip.Prefix
-	forwarded bool // read Forwarded instead of X-Forwarded-For
+// Proxies says whom to believe. It is not changed after its making, and safe for concurrent use.
+type Proxies struct {
+	Trusted []netip.Prefix
+	RFC7239 bool // read Forwarded instead of X-Forwarded-For
 }
 
-func (t *trustedProxies) trusted(a netip.Addr) bool {
-	for _, p := range t.nets {
+// Trusts reports whether a is a trusted proxy.
+func (t *Proxies) Trusts(a netip.Addr) bool {
+	for _, p := range t.Trusted {
 		if p.Contains(a) {
 			return true
 		}
@@ -41,21 +49,21 @@ func (t *trustedProxies) trusted(a netip.Addr) bool {
 // maxHops bounds how many proxies are followed: a longer chain is a client's invention.
 const maxHops = 32
 
-// resolve says who the client behind peer is. From a trusted proxy the field is
+// Client says who the client behind peer is; trusted is Trusts of the peer. From a trusted proxy the field is
 // read from the right: every address that is a trusted proxy itself is passed over, and the
 // first other one is the client. What cannot be read ends the search at the last
 // address that was vouched for. Nothing left of the client is believed, for the client
 // may have written it.
-func (t *trustedProxies) resolve(peer netip.AddrPort, peerTrusted bool, h http.Header) client {
-	c := client{addr: peer.Addr(), port: peer.Port(), trust: trustPeer}
-	if !peerTrusted {
+func (t *Proxies) Client(peer netip.AddrPort, trusted bool, h http.Header) Client {
+	c := Client{Addr: peer.Addr(), Port: peer.Port(), Trust: Peer}
+	if !trusted {
 		if (peer.Addr().IsPrivate() || peer.Addr().IsLoopback() || peer.Addr().IsLinkLocalUnicast()) && forwardedByOthers(h) {
-			c.trust = trustUndeclared
+			c.Trust = Undeclared
 		}
 		return c
 	}
 	hops := hopReader{lines: h["X-Forwarded-For"]}
-	if t.forwarded {
+	if t.RFC7239 {
 		hops = hopReader{lines: h["Forwarded"], forwarded: true}
 	}
 	for range maxHops {
@@ -67,15 +75,13 @@ func (t *trustedProxies) resolve(peer netip.AddrPort, peerTrusted bool, h http.H
 		if !ok {
 			break
 		}
-		c.proxies = append(c.proxies, c.addr.String())
-		c.addr, c.port, c.trust = addr, port, trustProxy
-		if !t.trusted(addr) {
+		c.Proxies = append(c.Proxies, c.Addr.String())
+		c.Addr, c.Port, c.Trust = addr, port, Proxy
+		if !t.Trusts(addr) {
 			break
 		}
 	}
-	for i, j := 0, len(c.proxies)-1; i < j; i, j = i+1, j-1 {
-		c.proxies[i], c.proxies[j] = c.proxies[j], c.proxies[i]
-	}
+	slices.Reverse(c.Proxies)
 	return c
 }
 
@@ -165,8 +171,9 @@ func parseNode(s string) (netip.Addr, uint16, bool) {
 	return netip.Addr{}, 0, false
 }
 
-// recordedForwardedFor returns the hops of X-Forwarded-For, masked where they are no addresses.
-func recordedForwardedFor(lines []string) []string {
+// Hops returns the addresses in X-Forwarded-For for a record: masked stands for what is none, and
+// "…" for those beyond what is read.
+func Hops(lines []string, masked string) []string {
 	var hops []string
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
@@ -181,47 +188,4 @@ func recordedForwardedFor(lines []string) []string {
 		}
 	}
 	return hops
-}
-
-// UndeclaredProxy is a peer that forwards for others and is not in trusted_proxies.
-type UndeclaredProxy struct {
-	Peer     netip.Addr `json:"peer"`
-	First    time.Time  `json:"first_seen"`
-	Last     time.Time  `json:"last_seen"`
-	Requests uint64     `json:"requests"`
-}
-
-// maxUndeclared bounds the undeclared proxies that are remembered.
-const maxUndeclared = 64
-
-type undeclaredPeers struct {
-	log   *slog.Logger
-	mu    sync.Mutex
-	peers map[netip.Addr]*UndeclaredProxy
-}
-
-func (u *undeclaredPeers) saw(peer netip.Addr, now time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	p := u.peers[peer]
-	if p == nil {
-		if len(u.peers) >= maxUndeclared {
-			return
-		}
-		p = &UndeclaredProxy{Peer: peer, First: now}
-		u.peers[peer] = p
-		u.log.Warn("edge: requests arrive through a proxy that is not declared: its clients cannot be told apart, and none of them is blocked by address; add it to trusted_proxies", "peer", peer.String())
-	}
-	p.Last = now
-	p.Requests++
-}
-
-func (u *undeclaredPeers) list() []UndeclaredProxy {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	all := make([]UndeclaredProxy, 0, len(u.peers))
-	for _, p := range u.peers {
-		all = append(all, *p)
-	}
-	return all
 }
