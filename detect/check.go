@@ -21,6 +21,7 @@ type outcome struct {
 	proof string // what shows that it is one, "" if nothing does
 	note  string // what the value says of itself, without proving anything
 	end   int    // where it really ends, if not 0
+	cost  int    // bytes that it looked at beyond the candidate, accepted or not
 }
 
 var reject = outcome{}
@@ -236,20 +237,24 @@ func printable(s string, limit int) string {
 	}, s[:min(len(s), limit)])
 }
 
-const maxKeyBlock = 16 << 10
+const (
+	maxKeyBlock  = 16 << 10
+	keyBlockCost = 10 // reading a block's lines takes so many times what passing over them does
+)
 
 // checkPrivateKey widens the header line of a PEM block to the whole block and parses
 // it. Line ends may be written as \n, as they are inside JSON, and lines indented.
-func checkPrivateKey(text []byte, start, end int) outcome {
+func checkPrivateKey(text []byte, start, end int) (o outcome) {
 	head := text[start:end]
 	tail := text[end:min(len(text), end+maxKeyBlock)]
 	label := string(bytes.TrimSuffix(bytes.TrimPrefix(head, []byte("-----BEGIN ")), []byte("-----")))
 	stop := bytes.Index(tail, []byte("-----END "+label+"-----"))
 	if stop < 0 {
-		return reject
+		return outcome{cost: len(tail) / 4}
 	}
 	body := tail[:stop]
-	o := outcome{ok: true, end: end + stop + len("-----END "+label+"-----")}
+	defer func() { o.cost = keyBlockCost * stop }()
+	o = outcome{ok: true, end: end + stop + len("-----END "+label+"-----")}
 	if bytes.Contains(body, []byte("ENCRYPTED")) || strings.Contains(label, "ENCRYPTED") {
 		return reject // worth nothing without its passphrase
 	}

@@ -411,7 +411,7 @@ func (f *finder) accept(w *way, start, end int) {
 	m := Match{Rule: r, Start: start, End: end, Confidence: r.Confidence}
 	if w.check != nil {
 		o := w.check(f.text, start, end)
-		if f.work -= max(len(secret), o.end-start); !o.ok {
+		if f.work -= max(len(secret), o.end-start, o.cost); !o.ok {
 			return
 		}
 		m.Proof, m.Note = o.proof, o.note
