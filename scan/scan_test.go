@@ -253,9 +253,13 @@ func TestBinaryAndUTF16(t *testing.T) {
 	_, stats := run(t, tree(t, map[string]string{
 		"bin": "a\x00b", "text": strings.Repeat("a", 9000) + "\x00",
 		"le": "\xff\xfeN\x00=\xd8\x00\xde\n\x00", "be": "\xfe\xff\x00N\x00E", "odd": "\xff\xfe\x00\x00\x00\x00",
+		"marked": "\xff\xfeNEEDLE!",
 	}), m, nil)
 	if m.seen["bin"] != "binary" || m.seen["odd"] != "binary" || m.seen["text"] == "binary" || stats.Binary != 2 {
 		t.Errorf("%+v %q", stats, m.seen["odd"])
+	}
+	if m.seen["marked"] != "\xff\xfeNEEDLE!" {
+		t.Errorf("a mark alone hides the text: %q", m.seen["marked"])
 	}
 	if m.seen["le"] != "N\U0001f600\n" || m.seen["be"] != "NE" {
 		t.Errorf("UTF-16 became %q and %q", m.seen["le"], m.seen["be"])

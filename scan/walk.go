@@ -212,9 +212,10 @@ func read(dir *os.Root, name string, limit int64, buffer []byte) (int, []byte, e
 	return n, buffer, err
 }
 
-// fromUTF16 converts text that begins with a UTF-16 byte order mark.
+// fromUTF16 converts text that begins with a UTF-16 byte order mark. Text without a zero byte is left as
+// it is: it holds nothing that a scanner knows if it is UTF-16, and much if only the mark is.
 func fromUTF16(data []byte) ([]byte, bool) {
-	if len(data) < 4 {
+	if len(data) < 4 || bytes.IndexByte(data, 0) < 0 {
 		return nil, false
 	}
 	var order binary.ByteOrder
