@@ -22,7 +22,12 @@ func write(t *testing.T, path, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	// At once: a watcher may look at any moment, and must not meet half a file.
+	unseen := filepath.Join(filepath.Dir(path), ".new")
+	if err := os.WriteFile(unseen, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(unseen, path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -145,11 +150,10 @@ func TestWatcher(t *testing.T) {
 	go func() { done <- w.Run(ctx) }()
 	wait := func(what string, ok func() bool) {
 		t.Helper()
-		for range 5000 {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			if ok() {
 				return
 			}
-			time.Sleep(time.Millisecond)
 		}
 		t.Fatalf("waited in vain: %s; %+v", what, w.Status())
 	}

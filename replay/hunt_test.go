@@ -61,6 +61,9 @@ func TestHunt(t *testing.T) {
 	}
 	defer n.Close()
 	record(n, 3001, 3500)
+	if err := n.Sync(t.Context()); err != nil { // a hunt itself waits for a short while only
+		t.Fatal(err)
+	}
 
 	hunt := func(c *condition, q replay.Query) ([]uint64, replay.Stats) {
 		t.Helper()

@@ -24,7 +24,7 @@ const (
 
 // tracedMain publishes batches and writes a line to standard output after each acknowledgement.
 func tracedMain() {
-	b, err := Open(context.Background(), DefaultConfig(), Options{Dir: os.Getenv(tracedChild)}, slog.New(slog.DiscardHandler))
+	b, err := Open(context.Background(), testConfig(), Options{Dir: os.Getenv(tracedChild)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -111,7 +111,7 @@ func (s *server) start(bin string, who *user.User) (err error) {
 	}
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
-	for range 200 {
+	for range 1200 {
 		if err = db.Ping(); err == nil {
 			return nil
 		}

@@ -92,7 +92,8 @@ func TestKillAnywhere(t *testing.T) {
 	}
 	dir := t.TempDir()
 	acked, recorded := make(map[uint64]bool), uint64(1)
-	for round := range rounds {
+	// A machine so busy that nothing is acknowledged before the kill gets more rounds.
+	for round := 0; round < rounds || len(acked) == 0 && round < 10*rounds; round++ {
 		// Each round numbers its events anew, so that unacknowledged ones of the last are not mistaken for its own.
 		from := recorded + 1_000_000
 		last := crashRound(t, dir, from, time.Duration(20+rand.IntN(900))*time.Millisecond)
@@ -127,7 +128,7 @@ func TestKillAnywhere(t *testing.T) {
 		if lost > 0 || twice > 0 || len(acked) == 0 {
 			t.Fatalf("%s: of %d acknowledged events %d are lost; %d of %d events are there twice", moment, len(acked), lost, twice, len(seen))
 		}
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for _, a := n.Stats(); a.Open > 0 || a.Done == 0; _, a = n.Stats() {
 			if time.Now().After(deadline) {
 				t.Fatal("the archiver does not come to an end")

@@ -23,7 +23,7 @@ func storeQuery() store.Query { return store.Query{} }
 
 func eventually(t *testing.T, what string, ok func() bool, n ...*storetest.Node) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never came: " + what + lastState(n...))
 		}
@@ -107,7 +107,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a healthy state", func() bool { return n.Health() == nil }, n)
-	patient, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := n.Sync(patient); err != nil {
 		t.Fatal(err)
@@ -164,6 +164,9 @@ func TestReadOnlyLake(t *testing.T) {
 	}
 	record(t, n, 1, 500)
 	eventually(t, "a degraded state", func() bool { return n.Health() != nil })
+	if err := n.Sync(t.Context()); err != nil { // a search itself waits for a short while only
+		t.Fatal(err)
+	}
 	if err := n.Health(); !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("health %v: want the reason", err)
 	}
