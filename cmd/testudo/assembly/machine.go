@@ -247,7 +247,10 @@ func (m *Machine) openConsole() error {
 	return nil
 }
 
-func (m *Machine) note(what, text string) { m.notes = append(m.notes, Note{what, text}) }
+// note keeps what people should know of a part. Errors begin with the part's name: once is enough.
+func (m *Machine) note(what, text string) {
+	m.notes = append(m.notes, Note{what, strings.TrimPrefix(text, what+": ")})
+}
 
 func (m *Machine) changed(t console.Topic) {
 	if m.console != nil {

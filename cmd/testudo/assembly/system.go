@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +40,7 @@ func (m *Machine) Health() console.Health {
 	}
 	add := func(what string, err error) {
 		for _, one := range unjoin(err) {
-			h.Reasons = append(h.Reasons, what+": "+one)
+			h.Reasons = append(h.Reasons, what+": "+strings.TrimPrefix(one, what+": "))
 		}
 	}
 	add("store", m.storage.Store.Health())
@@ -154,13 +156,27 @@ func (m *Machine) stores(ctx context.Context) []console.StoreSize {
 	first, last, _ := m.storage.Bus.Bounds(ctx)
 	stores := []console.StoreSize{
 		{Name: "lake", Detail: fmt.Sprintf("%d files, %d damaged", lake.Files, lake.Damaged), Bytes: lake.Bytes, Items: uint64(lake.Files)},
-		{Name: "bus", Detail: "batches that are not in the lake yet", Items: last + 1 - min(first, last+1)},
-		{Name: "state", Detail: m.storage.State.Where()},
+		{Name: "bus", Detail: "batches that are not in the lake yet", Items: last + 1 - min(first, last+1), Bytes: bytesOf(filepath.Join(m.opts.Dir, busFolder))},
+		{Name: "state", Detail: m.storage.State.Where(), Bytes: bytesOf(filepath.Join(m.opts.Dir, state.FileName)) + bytesOf(filepath.Join(m.opts.Dir, state.FileName+"-wal"))},
 	}
 	if l := m.storage.Ledger; l != nil {
-		stores = append(stores, console.StoreSize{Name: "ledger", Detail: l.Dir(), Items: l.Head().Size})
+		stores = append(stores, console.StoreSize{Name: "ledger", Detail: l.Dir(), Items: l.Head().Size, Bytes: bytesOf(l.Dir())})
 	}
 	return stores
+}
+
+// bytesOf returns the size of a file, or of the files in a folder; what cannot be read does not count.
+func bytesOf(path string) (n int64) {
+	_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			n += info.Size()
+		}
+		return nil
+	})
+	return n
 }
 
 // residentMemory returns the bytes of memory that the process holds, 0 where that is not known.
