@@ -102,7 +102,7 @@ func (g grammar) condition(depth int, elem string) string {
 		return g.pick("address",
 			`src_endpoint.ip == "203.0.113.9"`, `src_endpoint.ip != "10.0.0.1"`, `"::1" == src_endpoint.ip`, `src_endpoint.ip == ""`,
 			`src_endpoint.ip in ["203.0.113.9", "2001:db8::1"]`, `private(src_endpoint.ip)`, `cidr(src_endpoint.ip, "203.0.113.0/24")`,
-			`cidr(src_endpoint.ip, ["10.0.0.0/8", "2001:db8::/32", "::1"])`, `src_endpoint.ip.startsWith("10.")`, `private(http_request.url.path)`,
+			`cidr(src_endpoint.ip, ["10.0.0.0/8", "2001:db8::/32", "::1"])`, `cidr(src_endpoint.ip, "::ffff:10.0.0.0/104")`, `src_endpoint.ip.startsWith("10.")`, `private(http_request.url.path)`,
 			`src_endpoint.ip == http_request.user_agent`, `src_endpoint.ip in http_request.args_names`)
 	case "bool":
 		return g.pick("bool", "is_alert", "is_alert == true", "true != is_alert", "false", "is_remote", `time > timestamp("2026-01-01T00:00:00Z")`)

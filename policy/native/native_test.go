@@ -175,6 +175,32 @@ func TestCondition(t *testing.T) {
 	}
 }
 
+// TestMappedPrefix: events hold IPv4-mapped addresses as IPv4, and so must the prefixes they are compared with.
+func TestMappedPrefix(t *testing.T) {
+	d := native.New()
+	for text, want := range map[string]bool{
+		`cidr(src_endpoint.ip, "::ffff:10.0.0.0/104")`:                   true,
+		`cidr(src_endpoint.ip, ["192.0.2.0/24", "::ffff:10.1.0.0/112"])`: true,
+		`cidr(src_endpoint.ip, "::ffff:10.1.2.3")`:                       true,
+		`cidr(src_endpoint.ip, "::ffff:10.2.0.0/112")`:                   false,
+		`[src_endpoint.ip].exists(a, cidr(a, "::ffff:10.0.0.0/104"))`:    true, // on CEL's evaluator
+	} {
+		c, err := d.Condition(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		e := new(signal.Event)
+		e.SetIP(signal.FieldSrcEndpointIP, netip.MustParseAddr("::ffff:10.1.2.3"))
+		if c.Match(e) != want {
+			t.Errorf("%s: %v", text, !want)
+		}
+	}
+	if _, err := d.Condition(`cidr(src_endpoint.ip, "::ffff:10.0.0.0/64")`); err == nil {
+		t.Error("a prefix that no address can be in was accepted")
+	}
+}
+
 func TestFaultsAreCounted(t *testing.T) {
 	c, err := native.New().Condition(`waf.score / waf.threshold > 1`)
 	if err != nil {

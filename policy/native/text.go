@@ -85,9 +85,15 @@ func parseAddr(s string) netip.Addr {
 	return a.WithZone("").Unmap()
 }
 
-// parsePrefix reads a CIDR prefix, or an address as the prefix that holds it alone.
+// parsePrefix reads a CIDR prefix, an IPv4-mapped one as IPv4, or an address as the prefix that holds it alone.
 func parsePrefix(s string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
+		if p.Addr().Is4In6() {
+			if p.Bits() < 96 { // named by IPv4, and more than all of it
+				return netip.Prefix{}, false
+			}
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		return p.Masked(), true
 	}
 	if a := parseAddr(s); a.IsValid() {
