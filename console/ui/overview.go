@@ -18,7 +18,8 @@ type overviewView struct {
 	Open    int    // findings
 	Denied  uint64 // in the shown time
 	NowRate float64
-	Quiet   bool // nothing has happened yet
+	Asked   uint64 // requests in the time that is shown
+	Quiet   bool   // nothing has happened yet
 	Listens []console.Listener
 }
 
@@ -46,6 +47,7 @@ func (p *Pages) overview(w http.ResponseWriter, r *http.Request) error {
 			b.Requests = o.Requests.Values[i]
 		}
 		m.Blocks = append(m.Blocks, b)
+		m.Asked += b.Requests
 		m.Denied += n
 	}
 	m.PerStep = span(time.Duration(o.Blocked.Step) * time.Second)

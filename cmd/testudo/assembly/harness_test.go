@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,7 @@ func start(t testing.TB, s Settings, dir string, scan ...string) *system {
 	t.Helper()
 	logs := new(logBuffer)
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	m, err := New(t.Context(), s, Options{Version: console.Version{Version: "test"}, Dir: dir, Logger: log, Console: true, Edge: true, Scan: scan})
+	m, err := New(t.Context(), s, Options{Version: console.Version{Version: "v0.1.0", Go: runtime.Version()}, Dir: dir, Logger: log, Console: true, Edge: true, Scan: scan})
 	if err != nil {
 		t.Fatal(err)
 	}

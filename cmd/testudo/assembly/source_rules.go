@@ -78,11 +78,15 @@ func (s ruleBook) Rule(ctx context.Context, id string) (console.Rule, error) {
 		return r, err
 	}
 	addHits(&r, hits[id])
-	report, err := s.Test(ctx, id)
+	results, err := s.results(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.Tests = report.Tests
+	for _, t := range results {
+		if t.Rule == id {
+			r.Tests = append(r.Tests, t)
+		}
+	}
 	r.Source = s.source(r.File)
 	return r, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/testudo-sec/testudo"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/store/state"
 )
 
 // consoleSources fits what the machine runs to what the console reads.
