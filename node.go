@@ -144,14 +144,15 @@ func stamp(e *signal.Event, v *signal.Verdict) {
 	e.SetStrings(signal.FieldVerdictRules, rules)
 }
 
-// turnedAway returns why the edge refused a request without asking for a verdict, "" where it
-// did not.
+// turnedAway returns why the edge refused a request whatever the verdict, "" where it did not.
 func turnedAway(e *signal.Event) string {
 	switch failure := e.Str(signal.FieldEdgeError); {
 	case failure == "":
 		return ""
 	case failure == "blocklist":
 		return "the sender is blocked, by action " + e.RecordedStr(signal.FieldStatusDetail)
+	case failure == "ambiguous-path" && e.Parent.IsZero(): // it is judged all the same, to be told of
+		return "the path can be read in two ways, so that it belongs to no route"
 	case strings.HasPrefix(failure, "malformed"):
 		return "the request is malformed: " + strings.TrimPrefix(e.RecordedStr(signal.FieldStatusDetail), "not judged: ")
 	}

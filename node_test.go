@@ -198,6 +198,10 @@ func TestEventIsStamped(t *testing.T) {
 			"the sender is blocked, by action A1", 0, 0, 1},
 		{"a malformed request", request("/", field(signal.FieldEdgeError, "malformed"), field(signal.FieldStatusDetail, "not judged: two lengths")),
 			signal.Allow, signal.Deny, "the request is malformed: two lengths", 0, 0, 1},
+		{"a path with two readings", request("/", field(signal.FieldEdgeError, "ambiguous-path")), signal.Allow, signal.Deny,
+			"the path can be read in two ways, so that it belongs to no route", 0, 0, 1},
+		{"an attack on a path with two readings", request("/attack", field(signal.FieldEdgeError, "ambiguous-path"), field(signal.FieldEdgeMode, "detect")),
+			signal.Deny, signal.Deny, "An attack", 0, 1, 1},
 		{"an upstream that is down", request("/", field(signal.FieldEdgeError, "upstream-refused")), signal.Allow, signal.Allow, "", 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
