@@ -254,7 +254,7 @@ func http1Of(ctx context.Context) *http1Conn {
 // refusedByForm records, not too often, a message that nobody could judge.
 func (ed *Edge) refusedByForm(info *connInfo, reason string, code int) {
 	now := ed.now()
-	count, ok := ed.formRecords.allow(info.peer.Addr(), now)
+	count, ok := ed.formRecords.Allow(info.peer.Addr(), now)
 	if !ok {
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/selfcert"
+	"github.com/testudo-sec/testudo/internal/throttle"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -64,8 +65,8 @@ type Edge struct {
 	conns     connTable
 	connSeq   atomic.Uint64
 
-	formRecords  *throttle // of messages refused by form
-	blockRecords *throttle // of requests from blocked addresses
+	formRecords  *throttle.Throttle // of messages refused by form
+	blockRecords *throttle.Throttle // of requests from blocked addresses
 	undeclared   undeclaredPeers
 	exchanges    sync.Pool // *exchange
 	events       sync.Pool // *signal.Event
@@ -96,8 +97,8 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	ed := &Edge{
 		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, blocklist: deps.Blocklist, log: deps.Logger, now: deps.Now,
 		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
-		formRecords:  newThrottle(2, 50),
-		blockRecords: newThrottle(2, 100),
+		formRecords:  throttle.New(2, 50),
+		blockRecords: throttle.New(2, 100),
 		tunnels:      make(map[io.Closer]struct{}),
 	}
 	if ed.log == nil {

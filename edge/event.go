@@ -8,6 +8,7 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/traceparent"
+	"github.com/testudo-sec/testudo/internal/urlmask"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -64,14 +65,14 @@ func (x *exchange) describeRequest() {
 		e.SetInt(signal.FieldHTTPRequestURLPort, int64(x.port))
 	}
 	if q := r.URL.RawQuery; q != "" {
-		e.SetMasked(signal.FieldHTTPRequestURLQueryString, q, mask.query(q))
-		x.args = mask.argNames(x.args, q)
+		e.SetMasked(signal.FieldHTTPRequestURLQueryString, q, mask.Query(q))
+		x.args = mask.ArgNames(x.args, q)
 	}
 	setHeader(e, signal.FieldHTTPRequestUserAgent, h["User-Agent"], maxUserAgent, mask.userAgent)
 	if v := h["Referer"]; len(v) > 0 {
 		recorded := masked
 		if mask.referer {
-			recorded = mask.referrer(v[0])
+			recorded = mask.Referrer(v[0])
 		}
 		e.SetMasked(signal.FieldHTTPRequestReferrer, v[0], recorded)
 	}
@@ -86,7 +87,7 @@ func (x *exchange) describeRequest() {
 	x.headerNames()
 	e.SetStrings(signal.FieldHTTPRequestHeaderNames, x.names)
 	if c := h["Cookie"]; len(c) > 0 {
-		x.cookies = cookieNames(x.cookies, c)
+		x.cookies = urlmask.CookieNames(x.cookies, c)
 		e.SetStrings(signal.FieldHTTPRequestCookieNames, x.cookies)
 	}
 	for _, keep := range mask.headers {
@@ -139,15 +140,15 @@ func version(r *http.Request) string {
 
 func (x *exchange) headerNames() {
 	for name := range x.r.Header {
-		if len(x.names) >= maxNames {
+		if len(x.names) >= urlmask.MaxNames {
 			break
 		}
 		lower, ok := x.lower[name]
 		if !ok {
-			if lower = strings.ToLower(name); !plainName(name) {
+			if lower = strings.ToLower(name); !urlmask.PlainName(name) {
 				lower = masked
 			}
-			if len(x.lower) < maxLower && len(name) <= maxName {
+			if len(x.lower) < maxLower && len(name) <= urlmask.MaxName {
 				x.lower[strings.Clone(name)] = lower
 			}
 		}

@@ -200,7 +200,7 @@ func (x *exchange) begin() {
 			x.failure = reasonAmbiguous
 		}
 	}
-	x.path = x.route.mask.path(x.rawPath)
+	x.path = x.route.mask.Path(x.rawPath)
 	x.w.Header()["X-Request-Id"] = []string{x.requestID}
 }
 
@@ -337,7 +337,7 @@ func (x *exchange) inspectRequest() bool {
 				return false
 			}
 			if isForm(r.Header) {
-				x.args = x.route.mask.argNames(x.args, string(held))
+				x.args = x.route.mask.ArgNames(x.args, string(held))
 			}
 		}
 		result = x.inspection.Body(held, truncated)
@@ -457,7 +457,7 @@ func (x *exchange) refuseForm(reason string) {
 	x.answered = true
 	x.closing = true
 	x.page(statusOf(reason))
-	count, ok := x.ed.formRecords.allow(x.client.Addr, x.start)
+	count, ok := x.ed.formRecords.Allow(x.client.Addr, x.start)
 	if !ok {
 		return
 	}
@@ -469,7 +469,7 @@ func (x *exchange) refuseBlocked(entry string) {
 	x.ed.metrics.byList.Inc()
 	x.answered = true
 	x.page(http.StatusForbidden)
-	count, ok := x.ed.blockRecords.allow(x.client.Addr, x.start)
+	count, ok := x.ed.blockRecords.Allow(x.client.Addr, x.start)
 	if !ok {
 		x.ed.metrics.unrecorded.Inc()
 		return

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/testudo-sec/testudo/internal/urlmask"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -16,7 +17,7 @@ func upgradeOf(r *http.Request) string {
 		return ""
 	}
 	protocol := r.Header["Upgrade"]
-	if len(protocol) != 1 || !plainName(protocol[0]) {
+	if len(protocol) != 1 || !urlmask.PlainName(protocol[0]) {
 		return ""
 	}
 	for _, line := range r.Header["Connection"] {
