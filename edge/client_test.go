@@ -61,29 +61,6 @@ func TestUndeclaredProxy(t *testing.T) {
 	}
 }
 
-func TestRouter(t *testing.T) {
-	rt := func(name, path string, hosts ...string) *route {
-		return &route{name: name, prefix: strings.TrimSuffix(path, "/"), cfg: &Route{Hosts: hosts}}
-	}
-	r := newRouter([]*route{rt("any", "/"), rt("any-api", "/api/"), rt("shop", "/", "shop.example"), rt("shop-admin", "/admin", "Shop.Example"),
-		rt("wild", "/", "*.example"), rt("deep", "/", "*.eu.example"), rt("half", "/only", "half.example")})
-	for _, c := range []struct{ host, path, want string }{
-		{"other", "/", "any"}, {"other", "/api", "any-api"}, {"other", "/api/x", "any-api"}, {"other", "/apis", "any"},
-		{"shop.example", "/", "shop"}, {"shop.example", "/admin/x", "shop-admin"}, {"shop.example", "/administrator", "shop"},
-		{"x.example", "/", "wild"}, {"a.b.example", "/", "wild"}, {"a.eu.example", "/", "deep"}, {"example", "/", "any"},
-		{"half.example", "/only", "half"}, {"half.example", "/else", "wild"},
-		{"shop.example", "/admin/../x", ""}, {"shop.example", "/%61dmin", ""}, {"shop.example", "/x/..%2fadmin", ""}, {"shop.example", "//admin", ""},
-		{"shop.example", `/x/..\admin`, ""}, {"shop.example", "/x/..;/admin", ""}, {"shop.example", "/admin;x=1/y", ""}, {"shop.example", "/./admin", ""},
-		{"shop.example", "/a%20b", "shop"}, {"shop.example", "/a;b=1", "shop"}, {"shop.example", "/a/../b", "shop"}, {"shop.example", "/%zz", "shop"},
-		{"shop.example", "/admin/%41", "shop-admin"},
-	} {
-		got, ambiguous := r.find(c.host, c.path)
-		if (got == nil) != (c.want == "") || got != nil && got.name != c.want || ambiguous != (c.want == "") {
-			t.Errorf("%s%s: %+v, ambiguous %v, want %q", c.host, c.path, got, ambiguous, c.want)
-		}
-	}
-}
-
 func TestRoutes(t *testing.T) {
 	name := func(n string) string {
 		return backend(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, n+" "+r.Host+" "+r.RequestURI) })

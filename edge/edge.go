@@ -22,6 +22,7 @@ import (
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/selfcert"
 	"github.com/testudo-sec/testudo/internal/throttle"
+	"github.com/testudo-sec/testudo/internal/vhost"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -57,7 +58,7 @@ type Edge struct {
 	now       func() time.Time
 	metrics   *metrics
 	proxies   forwarded.Proxies
-	router    *router
+	router    *vhost.Table[*route]
 	routes    []*route
 	nowhere   *route // for requests that no route serves
 	certs     *certificates
@@ -148,7 +149,11 @@ func (ed *Edge) makeRoutes() error {
 			mask: newMasker(&cfg.Record), pool: p, count: ed.metrics.route(cfg.Name),
 		})
 	}
-	ed.router = newRouter(ed.routes)
+	table := make([]vhost.Entry[*route], 0, len(ed.routes))
+	for _, rt := range ed.routes {
+		table = append(table, vhost.Entry[*route]{Hosts: rt.cfg.Hosts, Path: rt.cfg.Path, Value: rt})
+	}
+	ed.router = vhost.New(table)
 	none := DefaultRoute()
 	ed.nowhere = &route{cfg: &none, mode: string(ModeBlock), block: true, mask: newMasker(&none.Record), pool: &pool{check: &none.HealthCheck}, count: ed.metrics.route("")}
 	return nil

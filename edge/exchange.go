@@ -194,7 +194,7 @@ func (x *exchange) begin() {
 	x.host, x.port = splitHost(r.Host)
 	x.rawPath = rawPath(r)
 	var ambiguous bool
-	if x.route, ambiguous = ed.router.find(x.host, x.rawPath); x.route == nil {
+	if x.route, ambiguous = ed.router.Find(x.host, x.rawPath); x.route == nil {
 		x.route = ed.nowhere
 		if ambiguous {
 			x.failure = reasonAmbiguous

@@ -1,0 +1,15 @@
+package edge
+
+// route is a Route made ready.
+type route struct {
+	cfg    *Route
+	name   string
+	prefix string // path without a slash at its end
+	mode   string
+	block  bool // obey verdicts
+	closed bool // refuse what could not be judged
+	waf    bool
+	mask   masker
+	pool   *pool
+	count  *routeMetrics
+}
