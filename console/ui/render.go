@@ -96,7 +96,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"asset": p.static.URL, "built": func() bool { return p.built },
 		"csrfField": func() string { return console.CSRFField }, "csrfHeader": func() string { return console.CSRFHeader },
 		"on":  func(v *view, it any) on { return on{v, it} },
-		"vis": vis, "text": visText, "clip": clip, "lines": visLines,
+		"vis": vis, "text": visText, "clip": clip, "lines": visLines, "prose": prose,
 		"clock": clock, "moment": moment, "ago": ago, "left": left, "span": span, "iso": iso,
 		"num": num, "size": byteSize, "rate": rate, "plural": plural,
 		"verdict": verdictWord, "barOf": barOf, "queueBar": queueBar, "scoreBar": scoreBar,

@@ -354,3 +354,7 @@ func (q query) At(path string) string {
 	}
 	return path + "?" + q.v.Encode()
 }
+
+// prose makes one line of a text that its author broke into several: a rule's "how to fix it" is
+// wrapped for those who read the file.
+func prose(s string) string { return strings.Join(strings.Fields(s), " ") }

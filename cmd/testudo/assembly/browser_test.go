@@ -95,8 +95,10 @@ func TestBrowser(t *testing.T) {
 	}
 	p.Shot("system-findings")
 	p.Click("a.open")
-	p.Wait("location.pathname.startsWith('/findings/') && document.readyState === 'complete'")
-	p.WaitText("main", "How to fix it")
+	p.WaitText("#panel", "How to fix it")
+	if text := p.Text("#panel .fix"); strings.Contains(text, `\n`) || !strings.Contains(text, "honest, look at") {
+		t.Errorf("the fix is not told as prose: %q", text)
+	}
 	p.Shot("system-finding")
 	p.Go("/system")
 	p.WaitText("main", "state")
