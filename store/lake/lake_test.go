@@ -478,7 +478,7 @@ func TestManyDamagedFiles(t *testing.T) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const files = 130
+	const files = maxComplaints + 2
 	for i := range uint64(files) {
 		if err := os.WriteFile(filepath.Join(folder, fileName(i+1, i+1)), []byte("PAR1 not parquet PAR1"), 0o600); err != nil {
 			t.Fatal(err)
