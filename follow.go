@@ -93,7 +93,7 @@ func (f *follower) add(finding *signal.Finding) {
 		return
 	}
 	finding.Count += known.Count
-	finding.Events = append(known.Events, finding.Events...)
+	finding.Events = slices.Concat(known.Events, finding.Events) // the slices may be their giver's
 	if over := len(finding.Events) - signal.MaxFindingEvents; over > 0 {
 		finding.Events = slices.Delete(finding.Events, 0, over)
 	}

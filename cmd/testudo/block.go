@@ -13,6 +13,7 @@ import (
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/client"
+	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -105,8 +106,9 @@ func (a *app) blockListCommand() *cobra.Command {
 							}
 							continue
 						}
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%.60s\n", one.ID, one.Target, one.State, one.Until.Local().Format(time.DateTime),
-							one.Hits, one.Actor, one.Reason)
+						// Reasons of rules quote what clients sent.
+						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", one.ID, one.Target, one.State, one.Until.Local().Format(time.DateTime),
+							one.Hits, policy.Printable(one.Actor, 60), policy.Printable(one.Reason, 60))
 					}
 					if page.Next == "" {
 						return w.Flush()

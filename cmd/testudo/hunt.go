@@ -26,7 +26,7 @@ func (a *app) huntCommand() *cobra.Command {
 		Use:   "hunt CONDITION",
 		Short: "Search what was recorded with a condition as in a rule's when",
 		Example: `  testudo hunt 'http_response.code >= 500' --since 1h
-  testudo hunt 'waf.score > 0 && src_endpoint.ip == "203.0.113.7"' --since 7d --json`,
+  testudo hunt 'edge.route == "shop" && src_endpoint.ip == "203.0.113.7"' --since 7d --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := console.HuntQuery{Condition: args[0], Limit: limit}

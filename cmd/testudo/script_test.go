@@ -118,3 +118,15 @@ func secretFile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+" = \""+strings.ReplaceAll(args[2], "+", "")+"\"\n"), 0o600))
 }
+
+// escape runs a program with ESC in its arguments replaced by the control character, which may succeed
+// or be refused.
+func escape(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: escape PROGRAM ARG...")
+	}
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "ESC", "\x1b")
+	}
+	ts.Check(ts.Exec(args[0], args[1:]...))
+}

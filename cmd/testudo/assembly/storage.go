@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/store"
 	"github.com/testudo-sec/testudo/store/bus"
 	"github.com/testudo-sec/testudo/store/lake"
@@ -104,7 +105,8 @@ func (st *Storage) Close() {
 // Record writes to the ledger. It fits the recorders of respond, people and console.
 func (st *Storage) Record(ctx context.Context, actor, verb, subject string, detail map[string]string) error {
 	if st.Ledger == nil {
-		return fmt.Errorf("the ledger is damaged, so that nothing can be changed: run testudo ledger verify --data %s: %w", st.Dir, st.LedgerFault)
+		return fmt.Errorf("%w: the ledger is damaged, so that nothing can be changed: run testudo ledger verify --data %s: %w",
+			console.ErrUnavailable, st.Dir, st.LedgerFault)
 	}
 	_, err := st.Ledger.Append(ctx, ledger.Entry{Actor: actor, Verb: verb, Subject: subject, Detail: detail})
 	return err
