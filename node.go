@@ -3,6 +3,7 @@ package testudo
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,6 +126,9 @@ func stamp(e *signal.Event, v *signal.Verdict) {
 	disposition, action := took.Disposition()
 	e.SetInt(signal.FieldDispositionID, disposition)
 	e.SetInt(signal.FieldActionID, action)
+	if code := refusal(e, took); code != 0 && turned == "" {
+		e.SetInt(signal.FieldHTTPResponseCode, code)
+	}
 	top := v.Top()
 	if top == nil {
 		if turned != "" {
@@ -157,6 +161,21 @@ func turnedAway(e *signal.Event) string {
 		return "the request is malformed: " + strings.TrimPrefix(e.RecordedStr(signal.FieldStatusDetail), "not judged: ")
 	}
 	return ""
+}
+
+// refusal returns the status that the edge answers a request with which is not let through, 0
+// for others. Such a request has no event of its response.
+func refusal(e *signal.Event, took signal.Decision) int64 {
+	if e.Plane != signal.PlaneEdge || e.Class != signal.ClassHTTPActivity || !e.Parent.IsZero() {
+		return 0
+	}
+	switch took {
+	case signal.Limit:
+		return http.StatusTooManyRequests
+	case signal.Challenge, signal.Deny:
+		return http.StatusForbidden
+	}
+	return 0
 }
 
 // obeyed reports whether the gate that saw the event obeys verdicts: an edge route in

@@ -20,7 +20,7 @@ type Exchange struct {
 	Client   netip.AddrPort
 	Server   netip.AddrPort
 	ID       string // request id
-	Paranoia int    // paranoia level of the route, 1 to 4; 0 asks for the default
+	Paranoia int    // paranoia level of the route, 1 to 4
 }
 
 // An Inspection follows one exchange. Its methods are called in the order they stand in

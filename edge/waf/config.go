@@ -10,9 +10,6 @@ import (
 
 // Config says how requests and responses are inspected.
 type Config struct {
-	// Paranoia is the Core Rule Set's paranoia level, 1 to 4, for routes that name none.
-	// Higher levels know more attacks and mistake more honest requests.
-	Paranoia int `yaml:"paranoia"`
 	// RequestBody is how much of a request's body is inspected. What lies beyond passes
 	// uninspected, and the event's waf.categories then holds truncated-body.
 	RequestBody bytesize.Size `yaml:"request_body"`
@@ -35,7 +32,6 @@ type Config struct {
 // DefaultConfig returns the settings without a configuration file.
 func DefaultConfig() Config {
 	return Config{
-		Paranoia:      1,
 		RequestBody:   128 * bytesize.KiB,
 		ResponseBody:  64 * bytesize.KiB,
 		ResponseTypes: []string{"text/html", "text/plain", "text/xml", "application/json", "application/xml"},
@@ -49,9 +45,6 @@ const maxInspected = 16 * bytesize.MiB
 // Validate says what in the settings makes no sense.
 func (c *Config) Validate() error {
 	var errs []error
-	if c.Paranoia < 1 || c.Paranoia > 4 {
-		errs = append(errs, fmt.Errorf("paranoia is %d: want 1 to 4", c.Paranoia))
-	}
 	for name, size := range map[string]bytesize.Size{"request_body": c.RequestBody, "response_body": c.ResponseBody} {
 		if size < 0 || size > maxInspected {
 			errs = append(errs, fmt.Errorf("%s is %v: want 0 to %v", name, size, maxInspected))

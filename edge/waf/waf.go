@@ -119,10 +119,7 @@ func (w *WAF) Rules() int {
 // Begin starts the inspection of one exchange.
 func (w *WAF) Begin(_ context.Context, x edge.Exchange) edge.Inspection {
 	i := &inspection{waf: w, x: x, tx: w.rules.NewTransactionWithID(x.ID)}
-	i.level = x.Paranoia
-	if i.level == 0 {
-		i.level = w.cfg.Paranoia
-	}
+	i.level = max(x.Paranoia, 1)
 	i.guard(func() {
 		if tx := i.variables(); tx != nil {
 			level := []string{strconv.Itoa(i.level)}

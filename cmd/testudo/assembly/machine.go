@@ -343,6 +343,11 @@ func (m *Machine) Run(ctx context.Context) error {
 		stages[i] = new(stage)
 		contexts[i], stages[i].cancel = context.WithCancel(context.WithoutCancel(ctx))
 	}
+	// Blocks are in force before the first request comes. Where the state cannot be read now, the
+	// host says so and tries again while it runs.
+	if _, err := m.host.Expire(ctx); err != nil {
+		m.log.Error("actions of before could not be put in force yet", "error", err)
+	}
 	gates, hands, memory := 0, 1, 2
 	run := func(i int, name string, fn func(context.Context) error) {
 		m.start(stages[i], contexts[i], failed, name, fn)
