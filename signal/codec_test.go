@@ -254,3 +254,29 @@ func TestFloatsWithoutJSONForm(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestFramesLists has events of a batch, whose lists share memory, grow theirs.
+func TestFramesLists(t *testing.T) {
+	var batch []byte
+	var want []string
+	for i := range 300 {
+		e := new(Event)
+		e.SetStrings(FieldHTTPRequestHeaderNames, []string{"accept", strings.Repeat("x", i)})
+		e.SetStrings(FieldHTTPRequestArgsNames, []string{"q"})
+		want = append(want, string(e.AppendJSON(nil)))
+		batch = e.AppendFrame(batch)
+	}
+	events := make([]Event, len(want))
+	frames := ReadFrames(batch)
+	for i := range events {
+		if !frames.Next(&events[i]) {
+			t.Fatalf("record %d: %v", i, frames.Err())
+		}
+		_ = append(events[i].Strings(FieldHTTPRequestHeaderNames), "another", "and one more")
+	}
+	for i := range events {
+		if got := string(events[i].AppendJSON(nil)); got != want[i] {
+			t.Errorf("event %d is %s, want %s", i, got, want[i])
+		}
+	}
+}

@@ -121,41 +121,42 @@ var (
 //	}
 //	if f.Err() != nil ...
 type Frames struct {
-	rest   string
-	offset int
+	batch  string
+	offset int // of the next record
+	lists  []string
 	err    error
 }
 
 // ReadFrames returns a reader of the batch's records. The events it fills share the memory
 // of one copy of the batch.
-func ReadFrames(batch []byte) *Frames { return &Frames{rest: string(batch)} }
+func ReadFrames(batch []byte) *Frames { return &Frames{batch: string(batch)} }
 
 // Next fills e with the next record and reports whether there was one.
 func (f *Frames) Next(e *Event) bool {
-	if f.err != nil || f.rest == "" {
+	if f.err != nil || f.offset == len(f.batch) {
 		return false
 	}
-	r := reader{s: f.rest}
+	r := reader{s: f.batch, at: f.offset, lists: f.lists}
 	length := r.uvarint()
 	switch {
 	case r.err == nil && length > maxRecord:
-		r.err = errFrameSize
-	case r.err == nil && length > uint64(len(r.s)):
-		r.err = errFrameShort
+		r.fail(errFrameSize)
+	case r.err == nil && length > uint64(len(r.s)-r.at):
+		r.fail(errFrameShort)
 	}
 	if r.err != nil {
 		f.err = fmt.Errorf("event batch, byte %d: %w", f.offset, r.err)
 		return false
 	}
-	used := len(f.rest) - len(r.s) + int(length)
-	r.s = r.s[:length]
+	end := r.at + int(length)
+	r.s = r.s[:end]
 	e.Reset()
 	if e.readFrame(&r); r.err != nil {
 		f.err = fmt.Errorf("event batch, record at byte %d: %w", f.offset, r.err)
 		e.Reset()
 		return false
 	}
-	f.rest, f.offset = f.rest[used:], f.offset+used
+	f.offset, f.lists = end, r.lists
 	return true
 }
 
@@ -164,7 +165,7 @@ func (f *Frames) Err() error { return f.err }
 
 func (e *Event) readFrame(r *reader) {
 	if v := r.byte(); r.err == nil && v != frameVersion {
-		r.err = fmt.Errorf("frame version %d, this program reads %d", v, frameVersion)
+		r.fail(fmt.Errorf("frame version %d, this program reads %d", v, frameVersion))
 		return
 	}
 	copy(e.ID[:], r.bytes(16))
@@ -172,7 +173,7 @@ func (e *Event) readFrame(r *reader) {
 	e.Seq = r.uvarint()
 	class := r.uvarint()
 	if class > math.MaxUint16 {
-		r.fail("class out of range")
+		r.failed("class out of range")
 	}
 	e.Class = Class(class)
 	e.Activity, e.Severity, e.Plane = r.byte(), Severity(r.byte()), Plane(r.byte())
@@ -185,28 +186,57 @@ func (e *Event) readFrame(r *reader) {
 	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
 		name, value := r.string(), r.string()
 		if r.err == nil && !e.SetUnmapped(name, value) {
-			r.fail("too many unmapped attributes")
+			r.failed("too many unmapped attributes")
 		}
 	}
-	if r.err == nil && r.s != "" {
-		r.fail("bytes after the last attribute")
+	if r.err == nil && r.at != len(r.s) {
+		r.failed("bytes after the last attribute")
 	}
 }
 
 func (e *Event) readSlot(r *reader) {
 	tag := r.uvarint()
-	kind, masked, number := Kind(tag>>1&7), tag&1 == 1, tag>>4
+	kind, number := Kind(tag>>1&7), tag>>4
 	f := Field(number)
-	known := number <= fieldCount && f.Kind() == kind && !f.IsHeader()
-	if known && r.err == nil && e.index[f] != 0 {
-		r.fail("a field stands twice")
+	if number > fieldCount || f.Kind() != kind || f.IsHeader() {
+		var skipped slot
+		r.value(&skipped, kind)
 		return
 	}
-	if known && len(e.slots) >= MaxFields {
-		r.fail("too many fields")
+	switch {
+	case r.err != nil:
+		return
+	case e.index[f] != 0:
+		r.failed("a field stands twice")
+		return
+	case len(e.slots) >= MaxFields:
+		r.failed("too many fields")
 		return
 	}
-	v := slot{field: f, kind: kind, masked: masked}
+	at := len(e.slots)
+	if at < cap(e.slots) {
+		e.slots = e.slots[:at+1]
+	} else {
+		e.slots = append(e.slots, slot{})
+	}
+	v := &e.slots[at]
+	v.field, v.kind, v.masked = f, kind, tag&1 == 1
+	v.str, v.num, v.hi, v.is4 = "", 0, 0, false
+	list := r.value(v, kind)
+	if r.err != nil || kind == KindStrings && len(list) == 0 {
+		*v = slot{}
+		e.slots = e.slots[:at]
+		return
+	}
+	if kind == KindStrings {
+		v.num = uint64(len(e.lists))
+		e.lists = append(e.lists, list)
+	}
+	e.index[f] = uint8(at + 1)
+}
+
+// value reads a value into the slot; that of a list it returns.
+func (r *reader) value(v *slot, kind Kind) (list []string) {
 	switch kind {
 	case KindString:
 		v.str = r.string()
@@ -225,44 +255,44 @@ func (e *Event) readSlot(r *reader) {
 			v.hi, v.num = be64(b[:8]), be64(b[8:])
 			v.is4 = v.hi == 0 && v.num>>32 == 0xffff
 		default:
-			r.fail("an address is 4 or 16 bytes long")
+			r.failed("an address is 4 or 16 bytes long")
 		}
 	case KindStrings:
-		list := r.strings()
-		if known = known && len(list) > 0; known && r.err == nil {
-			v.num = uint64(len(e.lists))
-			e.lists = append(e.lists, list)
-		}
+		return r.strings()
 	default:
-		r.fail("unknown kind of value")
+		r.failed("unknown kind of value")
 	}
-	if known && r.err == nil {
-		e.slots = append(e.slots, v)
-		e.index[f] = uint8(len(e.slots))
-	}
+	return nil
 }
 
-// reader consumes a record; after an error it returns zero values.
+// reader consumes a record, which ends where s does; after an error it returns zero values.
 type reader struct {
-	s   string
-	err error
+	s     string
+	at    int
+	err   error
+	lists []string // room that lists are cut from
 }
 
-func (r *reader) fail(msg string) {
+// listRoom is how many strings of lists are allocated at a time, at the most, where a list is not longer.
+const listRoom = 512
+
+// fail notes the first error, and leaves nothing to be read.
+func (r *reader) fail(err error) {
 	if r.err == nil {
-		r.err = errors.New(msg)
+		r.err = err
 	}
+	r.s, r.at = "", 0
 }
+
+func (r *reader) failed(msg string) { r.fail(errors.New(msg)) }
 
 func (r *reader) bytes(n int) string {
-	if r.err != nil || n > len(r.s) {
-		if r.err == nil {
-			r.err = errFrameShort
-		}
+	if n > len(r.s)-r.at {
+		r.fail(errFrameShort)
 		return ""
 	}
-	v := r.s[:n]
-	r.s = r.s[n:]
+	v := r.s[r.at : r.at+n]
+	r.at += n
 	return v
 }
 
@@ -275,16 +305,40 @@ func (r *reader) octets(n int) []byte {
 }
 
 func (r *reader) byte() byte {
-	if v := r.bytes(1); v != "" {
-		return v[0]
+	if r.at >= len(r.s) {
+		r.fail(errFrameShort)
+		return 0
 	}
-	return 0
+	v := r.s[r.at]
+	r.at++
+	return v
 }
 
+// uvarint has a short way for one and two bytes, which most numbers of a record are.
 func (r *reader) uvarint() uint64 {
+	if at := r.at; at < len(r.s)-1 {
+		low, high := r.s[at], r.s[at+1]
+		if low < 0x80 {
+			r.at = at + 1
+			return uint64(low)
+		}
+		if high < 0x80 {
+			r.at = at + 2
+			return uint64(low&0x7f) | uint64(high)<<7
+		}
+	}
+	return r.longUvarint()
+}
+
+func (r *reader) longUvarint() uint64 {
 	var v uint64
 	for i := 0; i < binary.MaxVarintLen64; i++ {
-		c := r.byte()
+		if r.at >= len(r.s) {
+			r.fail(errFrameShort)
+			return 0
+		}
+		c := r.s[r.at]
+		r.at++
 		if i == 9 && c > 1 {
 			break
 		}
@@ -293,7 +347,7 @@ func (r *reader) uvarint() uint64 {
 			return v
 		}
 	}
-	r.fail("a number is longer than 64 bits")
+	r.failed("a number is longer than 64 bits")
 	return 0
 }
 
@@ -304,26 +358,28 @@ func (r *reader) varint() int64 {
 
 func (r *reader) string() string {
 	n := r.uvarint()
-	if n > uint64(len(r.s)) {
-		if r.err == nil {
-			r.err = errFrameShort
-		}
+	if n > uint64(len(r.s)-r.at) {
+		r.fail(errFrameShort)
 		return ""
 	}
-	return r.bytes(int(n))
+	v := r.s[r.at : r.at+int(n)]
+	r.at += int(n)
+	return v
 }
 
+// strings reads a list. Lists of several events share one allocation.
 func (r *reader) strings() []string {
 	n := r.uvarint()
-	if n > maxListValues || n > uint64(len(r.s)) { // each value takes a byte at the least
-		if r.err == nil {
-			r.err = errFrameShort
-		}
+	if n > maxListValues || n > uint64(len(r.s)-r.at) { // each value takes a byte at the least
+		r.fail(errFrameShort)
 		return nil
 	}
-	list := make([]string, n)
-	for i := range list {
-		list[i] = r.string()
+	if uint64(cap(r.lists)-len(r.lists)) < n {
+		r.lists = make([]string, 0, max(int(n), min(2*cap(r.lists), listRoom)))
 	}
-	return list
+	from := len(r.lists)
+	for range n {
+		r.lists = append(r.lists, r.string())
+	}
+	return r.lists[from:len(r.lists):len(r.lists)]
 }
