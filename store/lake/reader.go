@@ -1,8 +1,11 @@
 package lake
 
 import (
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strconv"
@@ -42,6 +45,9 @@ func (r *reader) open() error {
 	if err != nil {
 		return err
 	}
+	if err := checkFooter(r.file, info.Size()); err != nil {
+		return err
+	}
 	r.pq, err = parquet.OpenFile(r.file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(64<<10))
 	if err != nil {
 		return err
@@ -51,6 +57,23 @@ func (r *reader) open() error {
 	}
 	r.at, err = r.layout.locate(r.pq.Schema())
 	return err
+}
+
+// checkFooter looks at a file's end (Parquet format, "File format": the footer, its length in four bytes, PAR1)
+// before the library does, which takes memory for any length that it reads there.
+func checkFooter(f io.ReaderAt, size int64) error {
+	const magic = "PAR1"
+	var end [8]byte
+	if size < int64(len(magic)+len(end)) {
+		return fmt.Errorf("%d bytes are no Parquet file", size)
+	}
+	if _, err := f.ReadAt(end[:], size-int64(len(end))); err != nil {
+		return err
+	}
+	if length := int64(binary.LittleEndian.Uint32(end[:])); string(end[4:]) != magic || length > size-int64(len(magic)+len(end)) {
+		return errors.New("no Parquet footer at its end: it was cut or overwritten")
+	}
+	return nil
 }
 
 func (r *reader) close() { _ = r.file.Close() }
