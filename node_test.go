@@ -448,6 +448,7 @@ func TestEvidence(t *testing.T) {
 	p := newParts()
 	n, stop := running(t, p)
 	e := request("/attack", field(signal.FieldHTTPRequestUserAgent, strings.Repeat("ü", 5000)), func(e *signal.Event) {
+		e.SetMasked(signal.FieldHTTPRequestURLPath, "/attack", "/***")
 		e.SetMasked(signal.FieldHTTPRequestURLQueryString, "pin=geheim", "pin=***")
 		e.SetInt(signal.FieldWAFScore, 15)
 		e.SetInt(signal.FieldWAFThreshold, 5)
@@ -469,7 +470,7 @@ func TestEvidence(t *testing.T) {
 				t.Errorf("evidence %s: %q", ev.Name, ev.Value)
 			}
 		}
-		for name, want := range map[string]string{"request": "GET /attack?pin=***\n", "client": "203.0.113.9\n", "WAF score": "15 of 5\n",
+		for name, want := range map[string]string{"request": "GET /***?pin=***\n", "client": "203.0.113.9\n", "WAF score": "15 of 5\n",
 			"WAF rule": "942100 SQL injection in ARGS:q\n930120 in ARGS:file\n", "verdict": "deny\n"} {
 			if got[name] != want {
 				t.Errorf("evidence %s is %q, want %q", name, got[name], want)
