@@ -158,7 +158,12 @@ func turnedAway(e *signal.Event) string {
 	case failure == "ambiguous-path" && e.Parent.IsZero(): // it is judged all the same, to be told of
 		return "the path can be read in two ways, so that it belongs to no route"
 	case strings.HasPrefix(failure, "malformed"):
-		return "the request is malformed: " + strings.TrimPrefix(e.RecordedStr(signal.FieldStatusDetail), "not judged: ")
+		// Found before the verdict, the detail says how; found in the body, the failure itself.
+		how := strings.TrimPrefix(e.RecordedStr(signal.FieldStatusDetail), "not judged: ")
+		if _, late, ok := strings.Cut(failure, ": "); ok {
+			how = late
+		}
+		return "the request is malformed: " + how
 	}
 	return ""
 }

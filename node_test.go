@@ -202,6 +202,8 @@ func TestEventIsStamped(t *testing.T) {
 			"the path can be read in two ways, so that it belongs to no route", 0, 0, 1},
 		{"an attack on a path with two readings", request("/attack", field(signal.FieldEdgeError, "ambiguous-path"), field(signal.FieldEdgeMode, "detect")),
 			signal.Deny, signal.Deny, "An attack", 0, 1, 1},
+		{"a malformed body", request("/", field(signal.FieldEdgeError, "malformed: bad chunk")), signal.Allow, signal.Deny,
+			"the request is malformed: bad chunk", 0, 0, 1},
 		{"an upstream that is down", request("/", field(signal.FieldEdgeError, "upstream-refused")), signal.Allow, signal.Allow, "", 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
