@@ -22,6 +22,7 @@ import (
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/selfcert"
 	"github.com/testudo-sec/testudo/internal/throttle"
+	"github.com/testudo-sec/testudo/internal/upstream"
 	"github.com/testudo-sec/testudo/internal/vhost"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -139,7 +140,11 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 func (ed *Edge) makeRoutes() error {
 	for i := range ed.cfg.Routes {
 		cfg := &ed.cfg.Routes[i]
-		p, err := newPool(cfg)
+		servers := make([]upstream.Address, len(cfg.Upstreams))
+		for i, u := range cfg.Upstreams {
+			servers[i] = upstream.Address(u)
+		}
+		p, err := upstream.New(servers, upstream.Timeouts(cfg.Timeouts), upstream.Check(cfg.HealthCheck))
 		if err != nil {
 			return fmt.Errorf("route %s: %w", cfg.Name, err)
 		}
@@ -155,7 +160,7 @@ func (ed *Edge) makeRoutes() error {
 	}
 	ed.router = vhost.New(table)
 	none := DefaultRoute()
-	ed.nowhere = &route{cfg: &none, mode: string(ModeBlock), block: true, mask: newMasker(&none.Record), pool: &pool{check: &none.HealthCheck}, count: ed.metrics.route("")}
+	ed.nowhere = &route{cfg: &none, mode: string(ModeBlock), block: true, mask: newMasker(&none.Record), pool: new(upstream.Pool), count: ed.metrics.route("")}
 	return nil
 }
 
@@ -212,11 +217,17 @@ func (ed *Edge) Run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, rt := range ed.routes {
-		if rt.cfg.HealthCheck.Path == "" {
-			continue
-		}
-		for _, up := range rt.pool.all {
-			wg.Go(func() { up.watch(ctx, rt.name, &rt.cfg.HealthCheck, ed.log) })
+		for _, up := range rt.pool.All() {
+			log := ed.log.With("route", rt.name, "upstream", up.Host)
+			wg.Go(func() {
+				up.Watch(ctx, func(well bool, reason string) {
+					if well {
+						log.Info("edge: upstream is well again")
+					} else {
+						log.Warn("edge: upstream is down", "reason", reason)
+					}
+				})
+			})
 		}
 	}
 	if ed.certs != nil {
@@ -242,9 +253,7 @@ func (ed *Edge) Run(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	for _, rt := range ed.routes {
-		for _, up := range rt.pool.all {
-			up.transport.CloseIdleConnections()
-		}
+		rt.pool.CloseIdle()
 	}
 	return errors.Join(errs...)
 }

@@ -201,7 +201,7 @@ func (x *exchange) answer(final bool) signal.Verdict {
 		e.SetInt(signal.FieldStatusID, statusID(x.status))
 	}
 	if x.up != nil {
-		e.SetString(signal.FieldEdgeUpstream, x.up.host)
+		e.SetString(signal.FieldEdgeUpstream, x.up.Host)
 		e.SetInt(signal.FieldEdgeAttempts, int64(x.attempts))
 	}
 	if !x.headAt.IsZero() {

@@ -15,6 +15,7 @@ import (
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/internal/traceparent"
+	"github.com/testudo-sec/testudo/internal/upstream"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -47,7 +48,7 @@ type exchange struct {
 	verdict    signal.Verdict
 	unjudged   bool // the judge returned an error and the request passed
 
-	up       *upstream
+	up       *upstream.Server
 	attempts int
 	status   int    // sent to the client, 0 so far
 	failure  string // edge.error

@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -11,10 +9,10 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/internal/httpframe"
+	"github.com/testudo-sec/testudo/internal/upstream"
 )
 
 // forward sends the request to an upstream and the response to the client.
@@ -24,7 +22,7 @@ func (x *exchange) forward() {
 	if resp == nil {
 		return
 	}
-	defer x.up.inFlight.Add(-1)
+	defer x.up.Done()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		x.tunnel(resp)
 		return
@@ -128,15 +126,15 @@ func removeHopByHop(h http.Header) {
 }
 
 // target sets the address: the upstream's, and path and query exactly as received.
-func (x *exchange) target(up *upstream) *url.URL {
+func (x *exchange) target(up *upstream.Server) *url.URL {
 	raw := x.rawPath
 	if x.route.cfg.StripPrefix {
 		if raw = raw[len(x.route.prefix):]; raw == "" {
 			raw = "/"
 		}
 	}
-	raw = up.prefix + raw
-	u := &url.URL{Scheme: up.base.Scheme, Host: up.base.Host, Opaque: raw, RawQuery: x.r.URL.RawQuery, ForceQuery: x.r.URL.ForceQuery}
+	raw = up.Prefix + raw
+	u := &url.URL{Scheme: up.Base.Scheme, Host: up.Base.Host, Opaque: raw, RawQuery: x.r.URL.RawQuery, ForceQuery: x.r.URL.ForceQuery}
 	if strings.HasPrefix(raw, "//") || raw == "*" {
 		// An opaque part that begins so would be taken for an authority.
 		u.Opaque, u.Path, u.RawPath = "", x.r.URL.Path, x.r.URL.RawPath
@@ -147,11 +145,11 @@ func (x *exchange) target(up *upstream) *url.URL {
 // try asks upstreams until one answers. Where none does it answers by itself and
 // returns nil.
 func (x *exchange) try(out *http.Request, hints *earlyHints) *http.Response {
-	var tried []*upstream
+	var tried []*upstream.Server
 	status, reason := http.StatusServiceUnavailable, "no-upstream"
 	for {
 		now := x.ed.now()
-		up := x.route.pool.pick(now.UnixNano(), tried)
+		up := x.route.pool.Pick(now, tried)
 		if up == nil {
 			break
 		}
@@ -159,29 +157,27 @@ func (x *exchange) try(out *http.Request, hints *earlyHints) *http.Response {
 		x.attempts++
 		out.URL = x.target(up)
 		if out.Host == "" || x.attempts > 1 && !x.route.cfg.PreserveHost && x.route.cfg.SetHost == "" {
-			out.Host = up.base.Host
+			out.Host = up.Base.Host
 		}
-		up.inFlight.Add(1)
-		resp, err := up.transport.RoundTrip(out)
+		resp, err := up.RoundTrip(out)
 		if err == nil {
 			hints.stop()
-			up.succeeded()
+			up.Succeeded()
 			return resp
 		}
-		up.inFlight.Add(-1)
 		if x.body.why() != "" || x.r.Context().Err() != nil {
 			hints.stop()
 			x.refuseBody(true)
 			return nil
 		}
-		reason = upstreamError(err)
+		reason = upstream.Reason(err)
 		status = http.StatusBadGateway
-		if reason == "upstream-timeout" || reason == "upstream-connect-timeout" {
+		if reason == upstream.Timeout || reason == upstream.ConnectTimeout {
 			status = http.StatusGatewayTimeout
 		}
-		up.failed(reason, now, x.route.pool.check)
-		x.ed.metrics.upstream.WithLabelValues(x.route.name, up.host, reason).Inc()
-		x.ed.log.Debug("edge: upstream did not answer", "route", x.route.name, "upstream", up.host, "reason", reason, "request_id", x.requestID)
+		up.Failed(reason, now)
+		x.ed.metrics.upstream.WithLabelValues(x.route.name, up.Host, reason).Inc()
+		x.ed.log.Debug("edge: upstream did not answer", "route", x.route.name, "upstream", up.Host, "reason", reason, "request_id", x.requestID)
 		if x.attempts > x.route.cfg.Retries || !x.mayRetry(err, reason) {
 			break
 		}
@@ -201,7 +197,7 @@ func (x *exchange) mayRetry(err error, reason string) bool {
 	if errors.As(err, &op) && op.Op == "dial" {
 		return true
 	}
-	if x.body != nil || reason == "upstream-timeout" {
+	if x.body != nil || reason == upstream.Timeout {
 		return false
 	}
 	switch x.r.Method {
@@ -209,32 +205,6 @@ func (x *exchange) mayRetry(err error, reason string) bool {
 		return true
 	}
 	return false
-}
-
-// upstreamError names what went wrong, without the addresses and bytes that
-// errors of net and net/http carry.
-func upstreamError(err error) string {
-	var op *net.OpError
-	dial := errors.As(err, &op) && op.Op == "dial"
-	var timeout interface{ Timeout() bool }
-	late := errors.As(err, &timeout) && timeout.Timeout()
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	switch {
-	case dial && late:
-		return "upstream-connect-timeout"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "upstream-refused"
-	case dial:
-		return "upstream-unreachable"
-	case late, errors.Is(err, context.DeadlineExceeded):
-		return "upstream-timeout"
-	case errors.As(err, &certificate), errors.As(err, &record):
-		return "upstream-tls"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "upstream-reset"
-	}
-	return "upstream-broken"
 }
 
 // earlyHints passes 1xx responses on, except 100 and 101, until the final one has come. The

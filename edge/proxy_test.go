@@ -20,8 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/testudo-sec/testudo/internal/httpframe"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -152,45 +150,6 @@ func TestHealth(t *testing.T) {
 	settle(true)
 	if resp, _ := get(t, client1(t), ed.url); resp.StatusCode != 200 {
 		t.Errorf("well again: %d", resp.StatusCode)
-	}
-}
-
-func TestPassiveHealth(t *testing.T) {
-	now := time.Unix(1000, 0)
-	r := DefaultRoute()
-	r.Upstreams = []Upstream{{URL: "http://a", Weight: 3}, {URL: "http://b", Weight: 1}}
-	p, err := newPool(&r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := func(n int) map[string]int {
-		got := map[string]int{}
-		for range n {
-			got[p.pick(now.UnixNano(), nil).host]++
-		}
-		return got
-	}
-	if d := cmp.Diff(map[string]int{"a": 30, "b": 10}, count(40)); d != "" {
-		t.Errorf("by weight: %s", d)
-	}
-	a := p.all[0]
-	for range r.HealthCheck.Unhealthy {
-		a.failed("upstream-refused", now, p.check)
-	}
-	if d := cmp.Diff(map[string]int{"b": 8}, count(8)); d != "" {
-		t.Errorf("while one is out: %s", d)
-	}
-	p.all[1].down.Store(true)
-	if d := cmp.Diff(map[string]int{"a": 8}, count(8)); d != "" {
-		t.Errorf("one that failed is better than none: %s", d)
-	}
-	p.all[1].down.Store(false)
-	now = now.Add(r.HealthCheck.CoolDown)
-	if got := count(8); got["a"] == 0 {
-		t.Error("never tried again")
-	}
-	if got := p.pick(now.UnixNano(), []*upstream{a}); got != p.all[1] {
-		t.Errorf("a retry went to %s again", got.host)
 	}
 }
 

@@ -172,8 +172,8 @@ func (x *exchange) broken(err error) {
 	if errors.Is(err, errClientGone) || x.r.Context().Err() != nil {
 		x.failure = "client-gone"
 	} else {
-		x.up.failed(x.failure, x.ed.now(), x.route.pool.check)
-		x.ed.metrics.upstream.WithLabelValues(x.route.name, x.up.host, x.failure).Inc()
+		x.up.Failed(x.failure, x.ed.now())
+		x.ed.metrics.upstream.WithLabelValues(x.route.name, x.up.Host, x.failure).Inc()
 	}
 	x.answered = false // where the head was judged, the end is a second event
 	x.answer(true)

@@ -1,5 +1,7 @@
 package edge
 
+import "github.com/testudo-sec/testudo/internal/upstream"
+
 // route is a Route made ready.
 type route struct {
 	cfg    *Route
@@ -10,6 +12,6 @@ type route struct {
 	closed bool // refuse what could not be judged
 	waf    bool
 	mask   masker
-	pool   *pool
+	pool   *upstream.Pool
 	count  *routeMetrics
 }

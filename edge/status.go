@@ -47,12 +47,8 @@ func (ed *Edge) Status() Status {
 	}
 	for _, rt := range ed.routes {
 		rs := RouteStatus{Name: rt.name, Mode: rt.cfg.Mode, WAF: rt.waf}
-		for _, up := range rt.pool.all {
-			us := UpstreamStatus{Address: up.host, Healthy: up.healthy(now), InFlight: up.inFlight.Load()}
-			if r := up.reason.Load(); r != nil {
-				us.Reason = *r
-			}
-			rs.Upstreams = append(rs.Upstreams, us)
+		for _, up := range rt.pool.All() {
+			rs.Upstreams = append(rs.Upstreams, UpstreamStatus{Address: up.Host, Healthy: up.Healthy(now), Reason: up.Reason(), InFlight: up.InFlight()})
 		}
 		s.Routes = append(s.Routes, rs)
 	}
@@ -78,17 +74,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
 	ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(c.ed.conns.len()))
 	for _, rt := range c.ed.routes {
-		seen := make(map[string]bool, len(rt.pool.all))
-		for _, up := range rt.pool.all {
-			if seen[up.host] {
+		seen := make(map[string]bool, len(rt.pool.All()))
+		for _, up := range rt.pool.All() {
+			if seen[up.Host] {
 				continue
 			}
-			seen[up.host] = true
+			seen[up.Host] = true
 			v := 0.0
-			if up.healthy(now) {
+			if up.Healthy(now) {
 				v = 1
 			}
-			ch <- prometheus.MustNewConstMetric(c.healthy, prometheus.GaugeValue, v, rt.name, up.host)
+			ch <- prometheus.MustNewConstMetric(c.healthy, prometheus.GaugeValue, v, rt.name, up.Host)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (c closers) Close() error {
 }
 
 // pipe copies one direction until it ends, and then closes both. The idle time is kept by the
-// upstream's connection, which everything passes: see idleConn.
+// upstream's connection, which everything passes: see upstream.Timeouts.
 func (ed *Edge) pipe(dst io.Writer, src io.Reader, first []byte, both closers) (n int64) {
 	buf := ed.buffers.Get().(*[]byte)
 	defer ed.buffers.Put(buf)

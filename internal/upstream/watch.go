@@ -1,34 +1,38 @@
-package edge
+package upstream
 
 import (
 	"context"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
 )
 
-// watch asks an upstream whether it is well until ctx ends. It begins at once, and then waits
-// the interval give or take a tenth, so that many edges do not ask in step.
-func (up *upstream) watch(ctx context.Context, route string, check *HealthCheck, log *slog.Logger) {
+// Watch asks the server whether it is well until ctx ends, and tells when that changes; reason is why
+// it is not. It begins at once, and then waits the interval give or take a tenth, so that many
+// nodes do not ask in step. Where there is nothing to ask for it returns.
+func (up *Server) Watch(ctx context.Context, tell func(well bool, reason string)) {
+	check := up.check
+	if check.Path == "" {
+		return
+	}
 	good, bad := 0, 0
 	for {
-		reason := up.ask(ctx, check)
+		reason := up.ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if reason == "" {
 			good, bad = good+1, 0
 			if good >= check.Healthy && up.down.CompareAndSwap(true, false) {
-				log.Info("edge: upstream is well again", "route", route, "upstream", up.host)
+				tell(true, "")
 			}
 		} else {
 			good, bad = 0, bad+1
 			up.reason.Store(&reason)
 			if bad >= check.Unhealthy && up.down.CompareAndSwap(false, true) {
-				log.Warn("edge: upstream is down", "route", route, "upstream", up.host, "reason", reason)
+				tell(false, reason)
 			}
 		}
 		spread := check.Interval / 10
@@ -42,12 +46,12 @@ func (up *upstream) watch(ctx context.Context, route string, check *HealthCheck,
 	}
 }
 
-// ask returns why the upstream is not well, or "".
-func (up *upstream) ask(ctx context.Context, check *HealthCheck) string {
-	ctx, cancel := context.WithTimeout(ctx, check.Timeout)
+// ask returns why the server is not well, or "".
+func (up *Server) ask(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, up.check.Timeout)
 	defer cancel()
-	target := *up.base
-	target.Path, target.RawPath = up.prefix+check.Path, ""
+	target := *up.Base
+	target.Path, target.RawPath = up.Prefix+up.check.Path, ""
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return "the health check's path is not valid"
@@ -55,7 +59,7 @@ func (up *upstream) ask(ctx context.Context, check *HealthCheck) string {
 	req.Header.Set("User-Agent", "testudo-edge-health")
 	resp, err := up.transport.RoundTrip(req)
 	if err != nil {
-		return upstreamError(err)
+		return Reason(err)
 	}
 	defer resp.Body.Close()
 	io.CopyN(io.Discard, resp.Body, 64<<10)
