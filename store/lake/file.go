@@ -6,9 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
-	zstdcodec "github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // Sizes of what a file is made of.
@@ -26,9 +24,8 @@ type fileWriter struct {
 	file   *os.File
 	buf    *bufio.Writer
 	writer *parquet.GenericWriter[any]
-	rows   int   // in all
-	inRow  int   // in the current row group
-	bytes  int64 // about what the values of the current row group take
+	rows   int // in all
+	inRow  int // in the current row group
 }
 
 func createFile(l *layout, dir string, groups groupSet) (*fileWriter, error) {
@@ -44,9 +41,10 @@ func createFile(l *layout, dir string, groups groupSet) (*fileWriter, error) {
 		return nil, err
 	}
 	w.writer = parquet.NewGenericWriter[any](w.buf, schema,
-		parquet.Compression(&zstdcodec.Codec{Level: zstd.SpeedFastest, Concurrency: 1}),
+		parquet.Compression(l.codec),
 		parquet.PageBufferSize(pageBytes), parquet.DictionaryMaxBytes(dictionaryMax),
-		parquet.DataPageStatistics(true), parquet.CreatedBy("testudo", formatVersion, ""),
+		// Readers take bounds from footer and page index; the pages' own would be computed a second time.
+		parquet.DataPageStatistics(false), parquet.CreatedBy("testudo", formatVersion, ""),
 		parquet.KeyValueMetadata(formatKey, formatVersion))
 	return w, nil
 }
@@ -58,6 +56,12 @@ func union(a, b groupSet) groupSet {
 
 // write appends the stage's rows; its groups must be among the file's.
 func (w *fileWriter) write(s *stage) error {
+	if w.inRow+s.rows > rowGroupRows {
+		w.inRow = 0
+		if err := w.writer.Flush(); err != nil {
+			return err
+		}
+	}
 	columns := w.writer.ColumnWriters()
 	for i := range w.at {
 		leaf := w.at[i].leaf
@@ -77,11 +81,7 @@ func (w *fileWriter) write(s *stage) error {
 		}
 	}
 	w.rows += s.rows
-	w.bytes += s.bytes
-	if w.inRow += s.rows; w.inRow >= rowGroupRows {
-		w.inRow, w.bytes = 0, 0
-		return w.writer.Flush()
-	}
+	w.inRow += s.rows
 	return nil
 }
 

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+	zstdcodec "github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -64,6 +66,7 @@ type layout struct {
 	always  []bool    // groups that every file has
 	lists   []listSet // arrays: the columns that share one
 	at      fixedColumns
+	codec   *zstdcodec.Codec // keeps the encoders, of a megabyte each, from file to file
 }
 
 // fixedColumns are the indices of columns that every row is asked for.
@@ -80,7 +83,7 @@ type listSet struct {
 }
 
 func newLayout() *layout {
-	l := &layout{byName: make(map[string]int)}
+	l := &layout{byName: make(map[string]int), codec: &zstdcodec.Codec{Level: zstd.SpeedFastest, Concurrency: 1}}
 	groupIndex := make(map[string]int)
 	listIndex := make(map[string]int)
 	add := func(c columnSpec, path string) {

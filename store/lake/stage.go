@@ -14,6 +14,9 @@ import (
 // values to stay in the processor's cache.
 const stageRows = 1024
 
+// arenaKept is how much room for texts a stage keeps for the next rows.
+const arenaKept = 1 << 20
+
 // stage turns events into column values. Its columns are those of the whole layout; the
 // ones that no event has set stay empty and cost nothing.
 type stage struct {
@@ -29,9 +32,16 @@ type stage struct {
 	consts struct{ version, product parquet.Value }
 }
 
+// staged is a column of a stage. It remembers what the row before holds, because most columns
+// of most events repeat: what is the same needs no check, no conversion, and no memory.
 type staged struct {
 	vals []parquet.Value
 	rows int // rows that vals stand for
+
+	last parquet.Value // the scalar that was set last, with its levels; null for none
+	text string        // of last, where it is a text
+	num  int64         // of last, where it is a number
+	list int           // where the list of the row before begins in vals, -1 where it is not to be repeated
 }
 
 func newStage(l *layout) *stage {
@@ -51,10 +61,13 @@ func (s *stage) reset() {
 	for i := range s.cols {
 		if c := &s.cols[i]; c.rows > 0 {
 			clear(c.vals)
-			c.vals, c.rows = c.vals[:0], 0
+			*c = staged{vals: c.vals[:0]}
 		}
 	}
-	s.rows, s.groups, s.arena, s.bytes = 0, groupSet{}, nil, 0
+	s.rows, s.groups, s.bytes = 0, groupSet{}, 0
+	if s.arena = s.arena[:0]; cap(s.arena) > arenaKept {
+		s.arena = nil
+	}
 }
 
 // pad fills a column with nulls up to the row that is being added.
@@ -80,6 +93,44 @@ func (s *stage) scalar(column int, v parquet.Value) {
 // optional sets an optional scalar of the current row.
 func (s *stage) optional(column int, v parquet.Value) { s.scalar(column, v.Level(0, 1, 0)) }
 
+// number sets an optional integer of the current row.
+func (s *stage) number(column int, v int64) {
+	c := &s.cols[column]
+	if c.last.IsNull() || c.num != v {
+		c.num, c.last = v, parquet.Int64Value(v).Level(0, 1, 0)
+	}
+	s.bytes += 8
+	s.scalar(column, c.last)
+}
+
+// text sets an optional text of the current row, and reports whether it is UTF-8: what is not is replaced.
+func (s *stage) text(column int, v string) (ok bool) {
+	c := &s.cols[column]
+	ok = true
+	if c.last.IsNull() || c.text != v {
+		if ok = utf8.ValidString(v); !ok {
+			v = valid(v)
+		}
+		c.text, c.last = v, text(v).Level(0, 1, 0)
+	}
+	s.bytes += int64(len(v))
+	s.scalar(column, c.last)
+	return ok
+}
+
+// made sets an optional text of the current row to the end of the arena.
+func (s *stage) made(column, from int) {
+	b := s.arena[from:]
+	c := &s.cols[column]
+	if !c.last.IsNull() && c.text == string(b) {
+		s.arena = s.arena[:from]
+	} else {
+		c.text, c.last = unsafe.String(unsafe.SliceData(b), len(b)), s.keep(from).Level(0, 1, 0)
+	}
+	s.bytes += int64(len(c.text))
+	s.scalar(column, c.last)
+}
+
 // keep returns a string of the arena from that offset to its end.
 func (s *stage) keep(from int) parquet.Value {
 	return parquet.ByteArrayValue(s.arena[from:len(s.arena):len(s.arena)])
@@ -97,24 +148,16 @@ func (s *stage) add(e *signal.Event) {
 		s.groups.add(spec.group)
 		switch f.Kind() {
 		case signal.KindString:
-			v := e.RecordedStr(f)
-			if !utf8.ValidString(v) {
-				lossless = false
-				v = valid(v)
-			}
+			lossless = s.text(column, e.RecordedStr(f)) && lossless
 			masked = masked || e.IsMasked(f)
-			s.bytes += int64(len(v))
-			s.optional(column, text(v))
 		case signal.KindInt:
-			s.bytes += 8
-			s.optional(column, parquet.Int64Value(e.Int(f)))
+			s.number(column, e.Int(f))
 		case signal.KindTime:
 			us, rest := micros(e.Int(f))
 			if rest != 0 {
 				s.addExact(f.Name(), rest)
 			}
-			s.bytes += 8
-			s.optional(column, parquet.Int64Value(us))
+			s.number(column, us)
 		case signal.KindBool:
 			s.optional(column, parquet.BooleanValue(e.Bool(f)))
 		case signal.KindFloat:
@@ -123,18 +166,14 @@ func (s *stage) add(e *signal.Event) {
 		case signal.KindIP:
 			from := len(s.arena)
 			s.arena = e.IP(f).AppendTo(s.arena)
-			s.bytes += int64(len(s.arena) - from)
-			s.optional(column, s.keep(from))
+			s.made(column, from)
 		case signal.KindStrings:
 			values := e.Strings(f)
 			if len(values) == 0 {
 				return true
 			}
-			for _, v := range values {
-				lossless = lossless && utf8.ValidString(v)
-			}
 			if set := &l.lists[spec.list]; len(set.columns) == 1 {
-				s.strings(column, spec.maxDef, values, len(values))
+				lossless = s.strings(column, spec.maxDef, values, len(values)) && lossless
 			} else if !s.touched(spec.list) {
 				s.touch = append(s.touch, spec.list)
 			}
@@ -142,7 +181,7 @@ func (s *stage) add(e *signal.Event) {
 		return true
 	})
 	for _, list := range s.touch {
-		s.objects(e, list)
+		lossless = s.objects(e, list) && lossless
 	}
 	s.extras(e, lossless, masked)
 	s.rows++
@@ -178,7 +217,7 @@ func (s *stage) header(e *signal.Event) {
 		s.optional(l.at.parent, s.id(e.Parent))
 	}
 	if e.Plane != signal.PlaneNone {
-		s.optional(l.at.plane, text(e.Plane.String()))
+		s.text(l.at.plane, e.Plane.String())
 	}
 	s.bytes += 64
 }
@@ -203,18 +242,28 @@ func appendID(b []byte, id signal.ID) []byte {
 	return b
 }
 
-// strings sets a list column of the current row to the values and nulls up to n of them.
-func (s *stage) strings(column, maxDef int, values []string, n int) {
+// strings sets a list column of the current row to the values and nulls up to n of them. It reports
+// whether they are UTF-8: what is not is replaced.
+func (s *stage) strings(column, maxDef int, values []string, n int) (ok bool) {
 	c := &s.cols[column]
 	if c.rows < s.rows {
 		s.pad(c, s.rows)
+		c.list = -1
 	}
+	c.rows++
+	before := c.list
+	c.list = len(c.vals)
+	if before >= 0 && before < c.list && len(values) == n && same(values, c.vals[before:c.list]) {
+		c.vals = append(c.vals, c.vals[before:c.list]...)
+		return true
+	}
+	ok = true
 	rep := 0
 	for i := range n {
 		if i < len(values) {
 			v := values[i]
 			if !utf8.ValidString(v) {
-				v = valid(v)
+				ok, v = false, valid(v)
 			}
 			s.bytes += int64(len(v))
 			c.vals = append(c.vals, text(v).Level(rep, maxDef, 0))
@@ -223,20 +272,38 @@ func (s *stage) strings(column, maxDef int, values []string, n int) {
 		}
 		rep = 1
 	}
-	c.rows++
+	if !ok || len(values) < n {
+		c.list = -1
+	}
+	return ok
+}
+
+// same reports whether the values are those of the list.
+func same(list []string, vals []parquet.Value) bool {
+	if len(list) != len(vals) {
+		return false
+	}
+	for i := range list {
+		if asString(&vals[i]) != list[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // objects sets the columns of a list of objects, whose i-th object holds the i-th value of each.
-func (s *stage) objects(e *signal.Event, list int) {
+func (s *stage) objects(e *signal.Event, list int) (ok bool) {
 	columns := s.layout.lists[list].columns
 	n := 0
 	for _, column := range columns {
 		n = max(n, len(e.Strings(s.layout.columns[column].field)))
 	}
+	ok = true
 	for _, column := range columns {
 		spec := &s.layout.columns[column]
-		s.strings(column, spec.maxDef, e.Strings(spec.field), n)
+		ok = s.strings(column, spec.maxDef, e.Strings(spec.field), n) && ok
 	}
+	return ok
 }
 
 // extras sets the columns that no field stands for.
