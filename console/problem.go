@@ -103,8 +103,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	writePlain(w, p.Status, p.Title+"\n"+p.Detail+"\n")
 }
 
-// isAPI reports whether the request is a program's.
-func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") }
+// isAPI reports whether the request is a program's, which is not sent to the sign-in page.
+func isAPI(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/api/") || r.URL.Path == "/metrics"
+}
 
 func writeProblem(w http.ResponseWriter, p Problem) {
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -57,24 +57,25 @@ type Machine struct {
 	registry *prometheus.Registry
 	started  time.Time
 
-	storage  *Storage
-	engine   *policy.Engine
-	watcher  *policy.Watcher
-	loader   *policy.Loader
-	sources  []policy.Source
-	node     *testudo.Node
-	blocked  *addrset.Table
-	host     *respond.Host
-	people   *people.People
-	edge     *edge.Edge // nil where none runs
-	console  *console.Server
-	serve    bool // the console has something to answer on
-	listens  map[string]console.Listener
-	notes    []Note
-	ready    atomic.Bool
-	stopping atomic.Bool
-	scans    scanJobs
-	tested   atomic.Pointer[testedSet] // how the tests of the rules in force ended
+	storage    *Storage
+	engine     *policy.Engine
+	watcher    *policy.Watcher
+	loader     *policy.Loader
+	sources    []policy.Source
+	node       *testudo.Node
+	blocked    *addrset.Table
+	host       *respond.Host
+	people     *people.People
+	edge       *edge.Edge // nil where none runs
+	console    *console.Server
+	serve      bool // the console has something to answer on
+	listens    map[string]console.Listener
+	notes      []Note
+	ready      atomic.Bool
+	stopping   atomic.Bool
+	scans      scanJobs
+	stateFault atomic.Pointer[error]     // why the state could not be written, as last tried
+	tested     atomic.Pointer[testedSet] // how the tests of the rules in force ended
 }
 
 // maxBlocked bounds the addresses that are blocked at once.
@@ -355,6 +356,7 @@ func (m *Machine) Run(ctx context.Context) error {
 
 	run(memory, "store", m.storage.Store.Run)
 	run(memory, "state", m.storage.State.Run)
+	run(memory, "state watch", m.watchState)
 	run(hands, "node", m.node.Run)
 	run(hands, "respond", m.host.Run)
 	run(hands, "rules", m.watcher.Run)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -49,6 +50,9 @@ func (m *Machine) Health() console.Health {
 	add("bus", m.storage.Bus.Health())
 	add("findings", m.node.Health())
 	add("ledger", m.storage.LedgerFault)
+	if fault := m.stateFault.Load(); fault != nil {
+		add("state", *fault)
+	}
 	h.Reasons = append(h.Reasons, m.host.Health().Degraded...)
 	if st := m.watcher.Status(); !st.OK() {
 		h.Reasons = append(h.Reasons, fmt.Sprintf("rules: the last reload found %d problems, the rules before it judge", len(st.Problems)))
@@ -77,6 +81,35 @@ func (m *Machine) Health() console.Health {
 	}
 	return h
 }
+
+// watchState tries the state now and then, so that Health need not: a try writes a row.
+func (m *Machine) watchState(ctx context.Context) error {
+	timer := time.NewTicker(stateTry)
+	defer timer.Stop()
+	for {
+		limited, cancel := context.WithTimeout(ctx, stateTry)
+		err := m.storage.State.Health(limited).Err
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			m.stateFault.Store(nil)
+		default:
+			if m.stateFault.Swap(&err) == nil {
+				m.log.Error("the state cannot be read and written", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// stateTry is how often the state is tried.
+const stateTry = 5 * time.Second
 
 // unjoin returns the texts of what errors.Join joined.
 func unjoin(err error) []string {
