@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -126,6 +127,16 @@ func (p *People) link(ctx context.Context, secret string) (link, string, error) 
 	}
 	if !p.opts.Now().Before(l.Expires) {
 		return link{}, "", fmt.Errorf("this link: %w", ErrExpired)
+	}
+	// Links of somebody who lost the role are withdrawn with it; one that could not be is no good.
+	if by, ok := strings.CutPrefix(l.By, string(KindPerson)+":"); ok {
+		r, _, err := p.readRoster(ctx)
+		if err != nil {
+			return link{}, "", err
+		}
+		if r.People[by].Role != Admin {
+			return link{}, "", ErrDenied
+		}
 	}
 	return l, key, nil
 }

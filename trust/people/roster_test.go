@@ -191,3 +191,44 @@ func TestRoles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLinkThatOutlivesItsMaker demotes an admin while the store keeps the links that they made:
+// such a link is no good.
+func TestLinkThatOutlivesItsMaker(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.create("ann", Admin)
+	w.create("bob", Admin)
+	secret, _, err := w.Link(ctx, "person:bob", "eve", Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string][]byte{}
+	if err := w.store.Each(ctx, linksCollection, func(key string, value []byte) error {
+		kept[key] = value
+		return nil
+	}); err != nil || len(kept) != 1 {
+		t.Fatalf("%d links, %v", len(kept), err)
+	}
+	if err := w.SetRole(ctx, "person:ann", "bob", Viewer); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range kept {
+		if ok, err := w.store.Put(ctx, linksCollection, key, value, 0); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if _, err := w.Invitation(ctx, secret); !errors.Is(err, ErrDenied) {
+		t.Error(err)
+	}
+	if _, _, err := w.Redeem(ctx, secret, good, home); !errors.Is(err, ErrDenied) {
+		t.Error(err)
+	}
+}
+
+func TestDamagedTokenRole(t *testing.T) {
+	r := &roster{People: map[string]person{"ann": {UID: "1", Role: Admin}}}
+	if role, ok := (token{Owner: "ann", OwnerUID: "1", Role: "adm"}).role(r); ok {
+		t.Errorf("a token with a damaged role may do what %s may", role)
+	}
+}

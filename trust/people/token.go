@@ -61,6 +61,9 @@ func (t token) role(r *roster) (Role, bool) {
 	if !ok || who.UID != t.OwnerUID {
 		return "", false
 	}
+	if t.Role.rank() == 0 {
+		return "", false // damaged in the store: it must not grow into its owner's role
+	}
 	if who.Role.AtLeast(t.Role) {
 		return t.Role, true
 	}
