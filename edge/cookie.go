@@ -51,3 +51,18 @@ func withoutOwnCookies(line string) string {
 	}
 	return strings.Join(kept, "; ")
 }
+
+// dropSetOwnCookies keeps an application from signing a person out of the console, or
+// into somebody else's session, by setting its cookies.
+func dropSetOwnCookies(h http.Header) {
+	lines := h["Set-Cookie"]
+	kept := lines[:0]
+	for _, line := range lines {
+		if !strings.HasPrefix(strings.TrimLeft(line, " \t"), ownCookies) {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) < len(lines) {
+		h["Set-Cookie"] = kept
+	}
+}

@@ -58,3 +58,16 @@ func TestConsoleCookieName(t *testing.T) {
 		t.Errorf("the console's cookie is called %q, the edge takes out %q", name, ownCookies)
 	}
 }
+
+func TestOwnCookiesCannotBeSet(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Set-Cookie", "a=1; Path=/")
+		w.Header().Add("Set-Cookie", " __Host-testudo-7443=fixed; Path=/; Secure")
+		w.Header().Add("Set-Cookie", "b=__Host-testudo")
+	})
+	ed := start(t, []string{up})
+	resp, _ := get(t, client1(t), ed.url+"/")
+	if d := cmp.Diff([]string{"a=1; Path=/", "b=__Host-testudo"}, resp.Header["Set-Cookie"]); d != "" {
+		t.Error(d)
+	}
+}

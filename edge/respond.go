@@ -16,6 +16,7 @@ import (
 func (x *exchange) respond(resp *http.Response) {
 	x.headAt, x.status = x.ed.now(), resp.StatusCode
 	removeHopByHop(resp.Header)
+	dropSetOwnCookies(resp.Header)
 	held, whole, ok := x.inspectResponse(resp)
 	if !ok {
 		return

@@ -1,3 +1,6 @@
+// Package testudo is the design's sentence as code: signals from planes become events, policy judges
+// each one as it happens, responders act, and the store keeps it all. [Node] is where
+// they meet on one machine; the command constructs the parts and hands them in.
 package testudo
 
 import (
