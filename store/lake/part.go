@@ -9,9 +9,6 @@ import (
 	"github.com/testudo-sec/testudo/store"
 )
 
-// stageBytes is how large a stage of large events may grow before it is written.
-const stageBytes = 4 << 20
-
 // part is a file being written. It fits store.Part. One stage is filled while another is
 // written, so that the archiver uses two cores when there is much to do.
 type part struct {
@@ -49,7 +46,7 @@ func makeDir(parent, name string) error {
 
 func (p *part) Append(e *signal.Event) error {
 	p.stage.add(e)
-	if p.stage.rows < stageRows && p.stage.bytes < stageBytes {
+	if !p.stage.full() {
 		return nil
 	}
 	return p.flush()

@@ -291,24 +291,13 @@ func (r *reader) copyTo(st *stage, write func() error) error {
 func (r *reader) copyGroup(st *stage, group parquet.RowGroup, write func() error) error {
 	rows := r.rows(group, &columns{all: true})
 	defer rows.close()
-	var e, kept signal.Event
-	var buf []byte
+	var e signal.Event
 	for left := group.NumRows(); left > 0; {
-		// The stage keeps strings, and the cursors' strings live for a row only: frames own theirs.
-		buf = buf[:0]
-		for n := 0; n < stageRows && left > 0; n++ {
+		for ; left > 0 && !st.full(); left-- {
 			if err := rows.next(&e); err != nil {
 				return err
 			}
-			buf = e.AppendFrame(buf)
-			left--
-		}
-		frames := signal.ReadFrames(buf)
-		for frames.Next(&kept) {
-			st.add(&kept)
-		}
-		if err := frames.Err(); err != nil {
-			return err
+			st.add(&e)
 		}
 		if err := write(); err != nil {
 			return err

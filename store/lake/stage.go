@@ -10,12 +10,15 @@ import (
 	"github.com/testudo-sec/testudo/signal"
 )
 
-// stageRows is how many events are turned into columns at a time: few enough for the
-// values to stay in the processor's cache.
-const stageRows = 1024
-
-// arenaKept is how much room for texts a stage keeps for the next rows.
-const arenaKept = 1 << 20
+// Bounds of how many events are turned into columns at a time: few enough for the values to stay in the
+// processor's cache, and for a part of large events not to take much memory.
+const (
+	stageRows  = 1024
+	stageBytes = 4 << 20
+	arenaKept  = 2 << 20        // room for texts that an empty stage keeps
+	valsKept   = 16 * stageRows // room for values that a column of it keeps
+	listCost   = 8              // of s.bytes for a value of a list, which may be empty
+)
 
 // stage turns events into column values. Its columns are those of the whole layout; the
 // ones that no event has set stay empty and cost nothing.
@@ -25,7 +28,7 @@ type stage struct {
 	rows   int
 	groups groupSet // groups that the staged events set
 	bytes  int64    // about what the values take
-	arena  []byte   // texts made here: ids, addresses
+	arena  []byte   // texts; those of events are copied, for each would hold a whole batch of the bus in memory
 	touch  []int    // lists that the current event sets
 	exact  []byte
 	nulls  []parquet.Value
@@ -51,6 +54,9 @@ func newStage(l *layout) *stage {
 	return s
 }
 
+// full reports whether the stage is to be written before more is added.
+func (s *stage) full() bool { return s.rows >= stageRows || s.bytes >= stageBytes }
+
 // text is a string value without a copy.
 func text(s string) parquet.Value {
 	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(s), len(s)))
@@ -58,14 +64,17 @@ func text(s string) parquet.Value {
 
 // reset empties the stage and keeps its memory.
 func (s *stage) reset() {
+	large := cap(s.arena) > arenaKept
 	for i := range s.cols {
 		if c := &s.cols[i]; c.rows > 0 {
-			clear(c.vals)
 			*c = staged{vals: c.vals[:0]}
+			if large || cap(c.vals) > valsKept {
+				c.vals = nil // they point into the arena
+			}
 		}
 	}
-	s.rows, s.groups, s.bytes = 0, groupSet{}, 0
-	if s.arena = s.arena[:0]; cap(s.arena) > arenaKept {
+	s.rows, s.groups, s.bytes, s.arena = 0, groupSet{}, 0, s.arena[:0]
+	if large {
 		s.arena = nil
 	}
 }
@@ -111,7 +120,8 @@ func (s *stage) text(column int, v string) (ok bool) {
 		if ok = utf8.ValidString(v); !ok {
 			v = valid(v)
 		}
-		c.text, c.last = v, text(v).Level(0, 1, 0)
+		c.last = s.copied(v).Level(0, 1, 0)
+		c.text = asString(&c.last)
 	}
 	s.bytes += int64(len(v))
 	s.scalar(column, c.last)
@@ -125,10 +135,18 @@ func (s *stage) made(column, from int) {
 	if !c.last.IsNull() && c.text == string(b) {
 		s.arena = s.arena[:from]
 	} else {
-		c.text, c.last = unsafe.String(unsafe.SliceData(b), len(b)), s.keep(from).Level(0, 1, 0)
+		c.last = s.keep(from).Level(0, 1, 0)
+		c.text = asString(&c.last)
 	}
 	s.bytes += int64(len(c.text))
 	s.scalar(column, c.last)
+}
+
+// copied is a string value that is a copy in the arena.
+func (s *stage) copied(v string) parquet.Value {
+	from := len(s.arena)
+	s.arena = append(s.arena, v...)
+	return s.keep(from)
 }
 
 // keep returns a string of the arena from that offset to its end.
@@ -253,6 +271,7 @@ func (s *stage) strings(column, maxDef int, values []string, n int) (ok bool) {
 	c.rows++
 	before := c.list
 	c.list = len(c.vals)
+	s.bytes += int64(n * listCost)
 	if before >= 0 && before < c.list && len(values) == n && same(values, c.vals[before:c.list]) {
 		c.vals = append(c.vals, c.vals[before:c.list]...)
 		return true
@@ -266,7 +285,7 @@ func (s *stage) strings(column, maxDef int, values []string, n int) (ok bool) {
 				ok, v = false, valid(v)
 			}
 			s.bytes += int64(len(v))
-			c.vals = append(c.vals, text(v).Level(rep, maxDef, 0))
+			c.vals = append(c.vals, s.copied(v).Level(rep, maxDef, 0))
 		} else {
 			c.vals = append(c.vals, parquet.NullValue().Level(rep, maxDef-1, 0))
 		}
@@ -317,8 +336,8 @@ func (s *stage) extras(e *signal.Event, lossless, masked bool) {
 		for i, a := range attrs {
 			lossless = lossless && utf8.ValidString(a.Name) && utf8.ValidString(a.Value)
 			rep := min(i, 1)
-			key.vals = append(key.vals, text(valid(a.Name)).Level(rep, 2, 0))
-			value.vals = append(value.vals, text(valid(a.Value)).Level(rep, 3, 0))
+			key.vals = append(key.vals, s.copied(valid(a.Name)).Level(rep, 2, 0))
+			value.vals = append(value.vals, s.copied(valid(a.Value)).Level(rep, 3, 0))
 			s.bytes += int64(len(a.Name) + len(a.Value))
 		}
 		key.rows++
