@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/console"
@@ -38,9 +43,14 @@ now and then, and hand it to --against.`,
 			if err != nil {
 				return err
 			}
-			o := ledger.VerifyOptions{PublicKey: key}
-			if against != "" {
-				if o.Against, err = os.ReadFile(against); err != nil {
+			o := ledger.VerifyOptions{}
+			if cmd.Flags().Changed("key") {
+				if o.PublicKey, err = keptKey(key); err != nil {
+					return err
+				}
+			}
+			if cmd.Flags().Changed("against") {
+				if o.Against, err = keptHead(against); err != nil {
 					return err
 				}
 			}
@@ -68,8 +78,50 @@ now and then, and hand it to --against.`,
 		},
 	}
 	cmd.Flags().StringVar(&against, "against", "", "file with a head that was kept elsewhere")
-	cmd.Flags().StringVar(&key, "key", "", "public key that was kept elsewhere")
+	cmd.Flags().StringVar(&key, "key", "", "public key that was kept elsewhere: the line that key.pub holds, or a file with it")
 	return cmd
+}
+
+// maxKept is how much of a file with a head or a key is read; both have a few hundred bytes.
+const maxKept = 64 << 10
+
+// keptHead reads a head that was kept elsewhere. A file without one is the caller's
+// mistake and no damage; an empty one must not pass for "nothing to compare with".
+func keptHead(path string) ([]byte, error) {
+	b, err := readKept(path)
+	if err != nil {
+		return nil, fmt.Errorf("--against: %w", err)
+	}
+	// A signed note: its text, an empty line, and signatures that begin with a dash.
+	if !bytes.Contains(b, []byte("\n\n\u2014 ")) {
+		return nil, fmt.Errorf("--against: %s holds no head: keep what testudo ledger head prints", path)
+	}
+	return b, nil
+}
+
+// keptKey returns the public key that is given as itself or as a file.
+func keptKey(key string) (string, error) {
+	if _, err := note.NewVerifier(strings.TrimSpace(key)); err == nil {
+		return key, nil
+	}
+	b, err := readKept(key)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("--key: %w", err)
+	}
+	key = strings.TrimSpace(string(b))
+	if _, err := note.NewVerifier(key); err != nil {
+		return "", errors.New("--key: neither a public key nor a file with one: give a copy of key.pub in the ledger's folder")
+	}
+	return key, nil
+}
+
+func readKept(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxKept))
 }
 
 func (a *app) ledgerHeadCommand() *cobra.Command {
