@@ -80,6 +80,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if ours {
 		s.metrics.faults.Inc()
 		s.log.Error("request not answered", "method", r.Method, "route", r.Pattern, "error", err)
+		// Who may use the control socket may read the log, and would have to.
+		if who := peerOf(r.Context()); who != nil && who.refused == "" {
+			p.Detail = clip(err.Error())
+		}
 	}
 	if retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retry))

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/consoletest"
 	"github.com/testudo-sec/testudo/internal/require"
+	"github.com/testudo-sec/testudo/signal"
 )
 
 // socketFolder returns a short path: socket addresses are short.
@@ -128,6 +131,46 @@ func TestSocketKnowsWhoAsks(t *testing.T) {
 	}
 	if e := w.Ledger[len(w.Ledger)-1]; e.Actor != want || e.Verb != "block.apply" {
 		t.Errorf("the ledger says %+v", e)
+	}
+}
+
+// brokenFindings is a source with a fault of its own.
+type brokenFindings struct{ console.FindingSource }
+
+func (brokenFindings) Finding(context.Context, string) (signal.Finding, error) {
+	return signal.Finding{}, errors.New("state: no room on the disk")
+}
+
+// TestSocketTellsFaults checks that who commands the node learns what is wrong with it, and who
+// comes over the network does not.
+func TestSocketTellsFaults(t *testing.T) {
+	w := consoletest.New()
+	src := w.Sources()
+	src.Findings = brokenFindings{FindingSource: src.Findings}
+	s, err := console.New(console.Default(), src, console.Deps{Now: w.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(socketFolder(t), "s")
+	if err := s.ListenSocket(path); err != nil {
+		t.Fatal(err)
+	}
+	consoletest.RunBound(t, s)
+	resp, err := unixClient(t, path).Get("http://x/api/v1/findings/f1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(b), "no room on the disk") {
+		t.Errorf("the socket answers %s %s", resp.Status, b)
+	}
+	r := httptest.NewRequest("GET", "https://localhost:7443/api/v1/findings/f1", nil)
+	r.Header.Set("Authorization", "Bearer "+consoletest.ViewerToken)
+	rec := httptest.NewRecorder()
+	s.Handler().ServeHTTP(rec, r)
+	if rec.Code != http.StatusInternalServerError || strings.Contains(rec.Body.String(), "disk") {
+		t.Errorf("the network gets %d %s", rec.Code, rec.Body)
 	}
 }
 
