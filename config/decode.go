@@ -123,6 +123,15 @@ func describe(n ast.Node) string {
 	return strconv.Quote(text)
 }
 
+// shape is describe without the value: what stands where keys or a list belong may be an
+// address with a password.
+func shape(n ast.Node) string {
+	if _, ok := scalarText(n); ok {
+		return "a single value"
+	}
+	return describe(n)
+}
+
 // place returns the token that an error about the node points at: for a mapping its
 // first key, where the parser has the colon.
 func place(n ast.Node) *token.Token {
@@ -173,7 +182,7 @@ func structFields(v reflect.Value) []field {
 func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 	values, ok := entries(n)
 	if !ok {
-		d.fail(place(n), "%s: want keys below it, not %s", orRoot(path), describe(n))
+		d.fail(place(n), "%s: want keys below it, not %s", orRoot(path), shape(n))
 		return
 	}
 	fields := structFields(v)
@@ -253,7 +262,7 @@ func flatten(err error) []error {
 func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 	values, ok := entries(n)
 	if !ok || v.Type().Key().Kind() != reflect.String {
-		d.fail(place(n), "%s: want keys below it, not %s", orRoot(path), describe(n))
+		d.fail(place(n), "%s: want keys below it, not %s", orRoot(path), shape(n))
 		return
 	}
 	fresh := reflect.MakeMap(v.Type())
@@ -273,7 +282,7 @@ func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
 		if _, isMap := entries(n); !isMap && v.Type().Elem().Kind() != reflect.Struct {
-			d.fail(place(n), "%s: want a list: write [%s]", orRoot(path), strings.Trim(describe(n), `"`))
+			d.fail(place(n), "%s: want a list: put the value between [ and ]", orRoot(path))
 			return
 		}
 		d.fail(place(n), "%s: want a list: begin each item with a dash", orRoot(path))
