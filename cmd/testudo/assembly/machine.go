@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,7 +265,19 @@ func (m *Machine) changed(t console.Topic) {
 func (m *Machine) Notes() []Note { return m.notes }
 
 // EdgeURL returns where the edge answers, "" where none runs.
-func (m *Machine) EdgeURL() string { return m.listens["edge"].URL }
+// Where the edge listens on every address of the machine it names one that a program here can ask.
+func (m *Machine) EdgeURL() string { return askable(m.listens["edge"].URL) }
+
+func askable(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.IsUnspecified() {
+		u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // [::] takes IPv4 too
+	}
+	return u.String()
+}
 
 // ConsoleURL returns where the console answers, "" where it does not.
 func (m *Machine) ConsoleURL() string { return m.listens["console"].URL }

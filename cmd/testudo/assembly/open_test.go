@@ -54,3 +54,19 @@ func TestFailedStart(t *testing.T) {
 		})
 	}
 }
+
+// The requests to try that up prints must work where the edge listens on every address.
+func TestAskable(t *testing.T) {
+	for listen, want := range map[string]string{
+		"":                         "",
+		"http://127.0.0.1:8080":    "http://127.0.0.1:8080",
+		"http://0.0.0.0:8080":      "http://127.0.0.1:8080",
+		"https://[::]:8443":        "https://127.0.0.1:8443",
+		"http://[2001:db8::1]:80":  "http://[2001:db8::1]:80",
+		"http://198.51.100.7:8080": "http://198.51.100.7:8080",
+	} {
+		if got := askable(listen); got != want {
+			t.Errorf("askable(%q) = %q, want %q", listen, got, want)
+		}
+	}
+}
