@@ -1,6 +1,7 @@
 package native
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -91,6 +92,9 @@ func (t *sentence) render(e *signal.Event) string {
 	for i, f := range t.fields {
 		b.WriteString(t.texts[i])
 		v := policy.Text(e, f)
+		if f.Kind() == signal.KindStrings {
+			v = strings.Join(distinct(e.Strings(f)), ", ") // said once is enough for people
+		}
 		if v == "" {
 			v = "(none)"
 		}
@@ -99,3 +103,20 @@ func (t *sentence) render(e *signal.Event) string {
 	b.WriteString(t.texts[len(t.texts)-1])
 	return policy.Printable(b.String(), maxSentence)
 }
+
+// distinct returns the first of each of the values that are alike, in their order.
+func distinct(list []string) []string {
+	var out []string
+	for _, v := range list {
+		if len(out) == maxListed {
+			return append(out, "…")
+		}
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// maxListed bounds the elements of a list in a sentence.
+const maxListed = 20
