@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -46,8 +47,19 @@ func (d *Desk) RemovePerson(ctx context.Context, name string) error {
 // EndSession signs a session out by its id. Admins may, and everybody their own.
 func (d *Desk) EndSession(ctx context.Context, id string) error {
 	c := CallerFrom(ctx)
-	if c.Session != "" && c.Session == id && d.sources.PeopleDesk != nil {
-		return d.sources.PeopleDesk.EndSession(ctx, id, c.Identity)
+	if d.sources.PeopleDesk != nil && !c.May(RoleAdmin) {
+		// A browser that was left signed in elsewhere is its owner's to end.
+		own, err := d.Sessions(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(own, func(s SessionView) bool { return s.ID == id }) {
+			if err := d.sources.PeopleDesk.EndSession(ctx, id, c.Identity); err != nil {
+				return err
+			}
+			d.changed(TopicPeople)
+			return nil
+		}
 	}
 	return d.people(ctx, func(by Identity) error { return d.sources.PeopleDesk.EndSession(ctx, id, by) })
 }

@@ -201,6 +201,34 @@ func sessionID(b *bench, person string) string {
 	return decode[struct{ Session string }](b.t, w).Session
 }
 
+// TestOwnSessions checks that somebody without a role over others ends what they left open
+// elsewhere, and nobody else's.
+func TestOwnSessions(t *testing.T) {
+	b := newBench(t, nil)
+	b.world.Session(consoletest.ViewerName) // on another machine
+	var elsewhere string
+	for _, s := range decode[console.Page[console.SessionView]](t, b.send(b.request("GET", "/api/v1/sessions", "", consoletest.ViewerName))).Items {
+		if s.Name != consoletest.ViewerName {
+			t.Errorf("a viewer sees a session of %s", s.Name)
+		}
+		if !s.Current {
+			elsewhere = s.ID
+		}
+	}
+	end := func(person, id string) int {
+		return b.send(b.request("DELETE", "/api/v1/sessions/"+id, "", person)).Code
+	}
+	if got := end(consoletest.OperatorName, elsewhere); got != http.StatusForbidden {
+		t.Errorf("an operator ends a viewer's session: %d", got)
+	}
+	if got := end(consoletest.ViewerName, elsewhere); got != http.StatusNoContent {
+		t.Errorf("a viewer ends their own session elsewhere: %d", got)
+	}
+	if e := b.world.Ledger[len(b.world.Ledger)-1]; e.Verb != "session.revoke" || e.Actor != "person:"+consoletest.ViewerName {
+		t.Errorf("the ledger says %+v", e)
+	}
+}
+
 // TestPagesAreHeld checks that rows of the UI are under the same guard.
 func TestPagesAreHeld(t *testing.T) {
 	b := newBench(t, pages{})
