@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -20,13 +21,23 @@ func (a *app) ruleCommand() *cobra.Command {
 	return cmd
 }
 
+// checkRules looks at the rules of these paths. None at all is an error: a pipeline that names the
+// wrong folder must not be green.
+func (a *app) checkRules(ctx context.Context, paths []string) (*policy.CheckReport, error) {
+	report, err := assembly.CheckRules(ctx, &a.settings.Policy, paths...)
+	if err == nil && report.Files == 0 && report.OK() {
+		return nil, fmt.Errorf("no rule file in %s: rule files end in .yaml or .yml", strings.Join(paths, ", "))
+	}
+	return report, err
+}
+
 func (a *app) ruleCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check PATH...",
 		Short: "Say whether rule files load, and what is wrong with those that do not",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := assembly.CheckRules(cmd.Context(), &a.settings.Policy, args...)
+			report, err := a.checkRules(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -47,7 +58,7 @@ func (a *app) ruleTestCommand() *cobra.Command {
 		Short: "Run the tests that stand in rule files",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			check, err := assembly.CheckRules(cmd.Context(), &a.settings.Policy, args...)
+			check, err := a.checkRules(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
