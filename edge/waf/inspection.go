@@ -34,7 +34,8 @@ type inspection struct {
 	body  []byte // of the request, while it is inspected
 	err   error
 	part  bool // a body was truncated
-	bad   bool // the request's body could not be parsed although it was whole
+	bad   bool // the request's body could not be parsed, or not in one way, although it was whole
+	blind bool // there are more arguments than rules looked at
 }
 
 // guard runs one step. A panic in a parser that hostile input reaches must not end the process.
@@ -84,6 +85,7 @@ func (i *inspection) Headers() (edge.Result, int64) {
 		}
 		if limit == 0 {
 			_, i.err = i.tx.ProcessRequestBody()
+			i.blind = i.number(variables.ArgumentsLimitReached) != 0
 		}
 	})
 	return i.result(), limit
@@ -100,7 +102,8 @@ func (i *inspection) Body(body []byte, truncated bool) edge.Result {
 		}
 		_, i.err = i.tx.ProcessRequestBody()
 		// A body that was cut short does not parse, which says nothing about its sender.
-		i.bad = !truncated && i.number(variables.ReqbodyError) != 0
+		i.bad = !truncated && (i.number(variables.ReqbodyError) != 0 || i.number(variables.MultipartStrictError) != 0)
+		i.blind = i.number(variables.ArgumentsLimitReached) != 0
 	})
 	return i.result()
 }
@@ -173,6 +176,9 @@ func (i *inspection) result() edge.Result {
 			// Coraza's own rules refuse such a body outright: it hides what it holds.
 			res.Score += criticalScore
 		}
+		if i.blind {
+			res.Score += criticalScore // what no rule saw does not count as clean
+		}
 		i.gather(&res)
 	})
 	if res.Err == nil {
@@ -215,7 +221,7 @@ func (i *inspection) gather(res *edge.Result) {
 		if !ok || !l.Log() || m.Message() == "" || seen[id] || bookkeeping(id) {
 			continue
 		}
-		if id == bodyErrorRule && !i.bad {
+		if (id == bodyErrorRule || id == multipartRule) && !i.bad {
 			continue
 		}
 		if len(res.Rules) >= maxMatches {
@@ -244,8 +250,13 @@ func weight(m types.MatchedRule) int {
 	return math.MaxInt
 }
 
-// bodyErrorRule of Coraza's recommended settings matches a body that does not parse.
-const bodyErrorRule = 200002
+// Rules of Coraza's recommended settings, and one of ours, about what the other rules could
+// not see whole.
+const (
+	bodyErrorRule = 200002 // the body does not parse
+	multipartRule = 200003 // a multipart body that parsers read in different ways
+	argumentsRule = 200901 // more arguments than SecArgumentsLimit
+)
 
 // bookkeeping rules of the Core Rule Set set up, sum up or report; what they say is in the
 // score.

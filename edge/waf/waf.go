@@ -70,6 +70,10 @@ func directives(cfg Config, dir string) string {
 	for _, id := range attributeBlind() {
 		line(`SecRuleUpdateTargetById %s "XML://@*"`, id)
 	}
+	// Coraza's recommended settings know a rule for this only in later versions. What it costs is
+	// counted by the inspection, which knows whether the body was cut short.
+	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:%d,phase:2,pass,log,t:none,severity:'CRITICAL',tag:'attack-protocol',`+
+		`msg:'More arguments than are inspected'"`, argumentsRule)
 	line("%s", cfg.After)
 	return b.String()
 }
