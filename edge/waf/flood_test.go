@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/testudo-sec/testudo/edge/waf"
 )
 
 // Arguments beyond Coraza's limit are seen by no rule: a request that has them is not clean.
@@ -35,6 +37,14 @@ func TestLargeUploadIsNoFlood(t *testing.T) {
 		strings.Repeat("some text ", 40_000) + "\r\n--b--\r\n"
 	got := inspect(w, request("POST", "/upload", "multipart/form-data; boundary=b", body), body, 0)
 	if got.Score >= 5 || !slices.Contains(got.Categories, "truncated-body") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestArgumentLimitCanBeRaised(t *testing.T) {
+	w := newWAF(t, func(c *waf.Config) { c.Before = "SecArgumentsLimit 5000" })
+	target := "/search?" + strings.Repeat("a=1&", 1500) + "b=2"
+	if got := inspect(w, request("GET", target, "", ""), "", 0); got.Score != 0 {
 		t.Errorf("%+v", got)
 	}
 }
