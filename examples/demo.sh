@@ -9,6 +9,17 @@ at=${SHOP:-127.0.0.1:8081}
 
 "$bin/shop" --listen "$at" &
 shop=$!
-trap 'kill $shop 2>/dev/null || true; wait $shop 2>/dev/null || true' EXIT INT TERM
+"$bin/testudo" up --demo --config "$here/demo.yaml" --protect "http://$at" --scan "${here%/*}" "$@" &
+testudo=$!
 
-"$bin/testudo" up --demo --config "$here/demo.yaml" --protect "http://$at" --scan "${here%/*}" "$@"
+# Ctrl-C reaches testudo from the terminal, kill by this; it drains, and the shop goes after it.
+trap ':' INT
+trap 'kill -TERM $testudo 2>/dev/null || true' TERM
+trap 'kill $shop 2>/dev/null || true; wait $shop 2>/dev/null || true' EXIT
+
+status=0
+while :; do
+	wait $testudo && status=0 || status=$?
+	kill -0 $testudo 2>/dev/null || break # a signal ends the wait, not testudo
+done
+exit $status
