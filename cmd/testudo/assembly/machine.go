@@ -392,10 +392,12 @@ func (m *Machine) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	m.stopping.Store(true)
+	m.log.Info("stopping: requests in flight end first, the store last")
 	for _, s := range stages {
 		s.cancel()
 		s.wg.Wait()
 	}
 	m.storage.Close()
+	m.log.Info("stopped")
 	return err
 }
