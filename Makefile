@@ -31,7 +31,9 @@ up: build ## the demo shop with testudo in front of it
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
 	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
+# What the race detector makes too slow, or allocates for itself.
 	$(GO) test ./edge/waf -run CoreRuleSetRegression
+	$(GO) test ./policy/native -run DoNotAllocate
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing

@@ -177,6 +177,23 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
+// TestLeavesAreDescribed holds docs/architecture.md to the folders of internal.
+func TestLeavesAreDescribed(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves, err := os.ReadDir("internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range leaves {
+		if !strings.Contains(string(text), "| `"+leaf.Name()+"` |") {
+			t.Errorf("docs/architecture.md says nothing of internal/%s", leaf.Name())
+		}
+	}
+}
+
 // TestNoInit forbids init functions and names that say nothing.
 func TestNoInit(t *testing.T) {
 	vague := []string{"util", "utils", "common", "helper", "helpers", "base", "manager", "data", "info", "misc"}

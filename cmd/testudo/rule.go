@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 
@@ -41,13 +42,7 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := report.Print(a.stdout); err != nil {
-				return err
-			}
-			if !report.OK() {
-				return errAnswered
-			}
-			return nil
+			return a.answer(report)
 		},
 	}
 }
@@ -63,24 +58,32 @@ func (a *app) ruleTestCommand() *cobra.Command {
 				return err
 			}
 			if !check.OK() {
-				if err := check.Print(a.stdout); err != nil {
-					return err
-				}
-				return errAnswered
+				return a.answer(check)
 			}
 			report, err := policy.RunTests(cmd.Context(), check.Set)
 			if err != nil {
 				return err
 			}
-			if err := report.Print(a.stdout); err != nil {
-				return err
-			}
-			if !report.OK() {
-				return errAnswered
-			}
-			return nil
+			return a.answer(report)
 		},
 	}
+}
+
+// outcome is what rule check and rule test say.
+type outcome interface {
+	Print(w io.Writer) error
+	OK() bool
+}
+
+// answer prints a report; one that is not in order makes the exit code 1.
+func (a *app) answer(r outcome) error {
+	if err := r.Print(a.stdout); err != nil {
+		return err
+	}
+	if !r.OK() {
+		return errAnswered
+	}
+	return nil
 }
 
 func (a *app) ruleListCommand() *cobra.Command {
