@@ -182,6 +182,19 @@ func (e *Event) SetUnmapped(name, value string) bool {
 	return true
 }
 
+// AddUnmapped adds an attribute as [Event.SetUnmapped] does, in a time that does not depend on
+// how many there are. The caller knows that the event has none of that name.
+func (e *Event) AddUnmapped(name, value string) bool {
+	if name == exactTimes {
+		return true
+	}
+	if len(e.unmapped) >= MaxUnmapped {
+		return false
+	}
+	e.unmapped = append(e.unmapped, Attr{name, value})
+	return true
+}
+
 // Unmapped returns an attribute that the field table has no field for.
 func (e *Event) Unmapped(name string) (string, bool) {
 	for i := range e.unmapped {

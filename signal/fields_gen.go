@@ -317,7 +317,12 @@ const (
 	// web application firewall, continued.
 	FieldWAFOutboundThreshold Field = 286 // waf.outbound_threshold: outbound threshold of the route
 
-	fieldCount = 286
+	// logs of others.
+	FieldMetadataLogProduct      Field = 287 // metadata.log_product: product that wrote the record, in Sigma's words: windows, linux, aws, kubernetes, ...
+	FieldMetadataLogCategory     Field = 288 // metadata.log_category: kind of record, in Sigma's words: process_creation, registry_set, webserver, ...
+	FieldProcessFileInternalName Field = 289 // process.file.internal_name: original file name of the executable, from its version resource
+
+	fieldCount = 289
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -607,4 +612,7 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldCodeLocationSnippet:                           {path: "code_location.snippet", kind: KindString, doc: "text around it, secrets redacted"},
 	FieldPolicyUID:                                     {path: "policy.uid", kind: KindString, doc: "digest of the rule set that judged"},
 	FieldWAFOutboundThreshold:                          {path: "waf.outbound_threshold", kind: KindInt, doc: "outbound threshold of the route"},
+	FieldMetadataLogProduct:                            {path: "metadata.log_product", kind: KindString, doc: "product that wrote the record, in Sigma's words: windows, linux, aws, kubernetes, ..."},
+	FieldMetadataLogCategory:                           {path: "metadata.log_category", kind: KindString, doc: "kind of record, in Sigma's words: process_creation, registry_set, webserver, ..."},
+	FieldProcessFileInternalName:                       {path: "process.file.internal_name", kind: KindString, doc: "original file name of the executable, from its version resource"},
 }
