@@ -1,0 +1,43 @@
+package logs
+
+import "strings"
+
+// Masked stands where a secret stood.
+const Masked = "*"
+
+// IsSecretName reports whether an attribute of that name holds a secret: a password, a key, a token that lets its
+// bearer in. Only the last part of a flattened name counts, without case, "-" and "_", and it must be the whole of it:
+// "TokenElevationType" is none.
+func IsSecretName(name string) bool {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		name = name[i+1:]
+	}
+	if i := strings.IndexByte(name, '['); i > 0 {
+		name = name[:i]
+	}
+	if len(name) < 3 || len(name) > 32 {
+		return false
+	}
+	var b [32]byte
+	n := 0
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		switch {
+		case c == '-' || c == '_':
+			continue
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		b[n] = c
+		n++
+	}
+	switch string(b[:n]) {
+	case "password", "passwd", "pwd", "passphrase", "newpassword", "oldpassword", "masteruserpassword", "userpassword",
+		"adminpassword", "secret", "secretkey", "secretaccesskey", "clientsecret", "appsecret", "secretstring", "secretbinary",
+		"sharedsecret", "token", "sessiontoken", "accesstoken", "refreshtoken", "idtoken", "authtoken", "bearertoken", "apitoken",
+		"csrftoken", "securitytoken", "xamzsecuritytoken", "authorizationtoken", "apikey", "xapikey", "privatekey", "privatekeypem",
+		"authorization", "proxyauthorization", "xauthtoken", "cookie", "setcookie", "cscookie", "keymaterial", "plaintext":
+		return true
+	}
+	return false
+}
