@@ -1,10 +1,3 @@
-// Package window counts events over spans of event time, for each key apart: "three
-// matches from the same address within ten minutes".
-//
-// A window is a fold over the events in the order they are added, and reads no
-// clock: the same events in the same order give the same answers, on every machine
-// and in every replay. Memory is bounded by [Config.Keys]; what is pushed out before its
-// time is counted, and so is what came too late.
 package window
 
 import (
