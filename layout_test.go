@@ -31,9 +31,12 @@ var rooms = map[string][]string{
 	// The console declares what it reads; it imports no engine.
 	"console": {},
 	"replay":  {"policy", "store"},
+	// A plane as scan and edge are.
+	"logs":    {"trust", "detect"},
 	"respond": {"trust", "detect"},
 	"scan":    {"trust", "detect"},
 	"edge":    {"trust", "detect"},
+	"logs":    {"trust", "detect"},
 	// The demo shop is a program of its own and knows nothing of testudo.
 	"examples": {},
 	// The command and the root package: see importsOfRoot and the comment at cmd.
@@ -48,6 +51,7 @@ var standardOnly = []string{"signal", "internal"}
 
 // ground folders may be imported by their siblings in the room.
 var ground = []string{
+	"policy/match",  // the one form that every dialect compiles to
 	"policy/window", // counting by event time: every dialect's rules use it
 }
 

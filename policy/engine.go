@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/policy/window"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -125,7 +126,10 @@ func (j *Engine) JudgeNumbered(e *signal.Event) signal.Verdict { return j.judge(
 func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
 	for {
 		b := j.current.Load()
-		fired, faulted, counts := b.eval(e)
+		m := matches.Get().(*match.Matches)
+		b.set.index.Match(e, m)
+		fired, faulted, counts := b.sort(m)
+		matches.Put(m)
 		var orders [][]signal.Order
 		if len(fired) > 0 {
 			orders = make([][]signal.Order, len(fired))
@@ -151,18 +155,18 @@ func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
 	}
 }
 
-// eval returns the rules that fire on the event and those whose condition could not be
-// worked out, by index, and whether one that fires has a window.
-func (b *bound) eval(e *signal.Event) (fired, faulted []int, counts bool) {
-	for _, c := range b.set.index.of(e.Class) {
-		ok, err := c.condition.Eval(e)
-		switch {
-		case ok:
-			fired = append(fired, c.rule)
-			counts = counts || b.state[c.rule].counts
-		case err != nil:
-			faulted = append(faulted, c.rule)
-		}
+// matches is memory for the answers of an index.
+var matches = sync.Pool{New: func() any { return new(match.Matches) }}
+
+// sort returns the rules that fire and those whose condition could not be worked out,
+// by index, and whether one that fires has a window.
+func (b *bound) sort(m *match.Matches) (fired, faulted []int, counts bool) {
+	for _, at := range m.Fired {
+		fired = append(fired, int(at))
+		counts = counts || b.state[at].counts
+	}
+	for _, at := range m.Faulted {
+		faulted = append(faulted, int(at))
 	}
 	return fired, faulted, counts
 }

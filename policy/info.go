@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/policy/window"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -65,7 +66,7 @@ func (b *bound) info(i int) Info {
 		in.On[k] = c.String()
 	}
 	if r.Condition != nil {
-		for _, f := range r.Condition.Fields() {
+		for _, f := range match.Fields(r.Condition) {
 			in.Fields = append(in.Fields, f.Name())
 		}
 	}

@@ -13,22 +13,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // condition matches a path that holds a text; "fault" is the text that cannot be worked out.
-type condition string
-
-func (c condition) Eval(e *signal.Event) (bool, error) {
-	if c == "fault" {
-		return false, fmt.Errorf("cannot be worked out")
+func condition(text string) match.Expr {
+	if text == "fault" {
+		return &match.Func{Text: text, Call: func(*signal.Event) match.Answer { return match.Fault }}
 	}
-	return strings.Contains(e.Str(signal.FieldHTTPRequestURLPath), string(c)), nil
+	return match.Text(match.Operand{Field: signal.FieldHTTPRequestURLPath}, match.OpContains, false, text)
 }
-
-func (c condition) Fields() []signal.Field { return []signal.Field{signal.FieldHTTPRequestURLPath} }
 
 // lines is a dialect for tests: a rule a line, "id decision text [count]".
 type lines struct{}

@@ -7,26 +7,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/policy/window"
 	"github.com/testudo-sec/testudo/signal"
 )
-
-// A Condition says whether an event is what a rule looks for. It is immutable, safe
-// for concurrent use, and a function of the event alone: no clock, no disk, no
-// network, no state.
-type Condition interface {
-	// Eval reports whether the event matches. A fault, such as a division by zero, is
-	// no match; the error says only what kind it was, never a value of the event.
-	// Eval does not keep e.
-	Eval(e *signal.Event) (bool, error)
-	// Fields returns the fields that Eval reads, in rising order, each once.
-	Fields() []signal.Field
-}
 
 // Rule is what a dialect makes of one rule of a file. The host does not change it,
 // and nor may others once it is in a set.
 type Rule struct {
 	ID         string
+	Name       string // by which correlations may refer to it beside its id; "" for none
 	Title      string
 	Severity   signal.Severity
 	On         []signal.Class // classes it reads; nil for all
@@ -38,14 +28,18 @@ type Rule struct {
 	References []string
 	Tags       []string
 	Disabled   bool // it is checked and listed, and never fires
+	Silent     bool // it only feeds correlations: it makes no hit and asks for no action
 	Dialect    string
 	File       string // as the loader named it
 	Line       int    // where the rule begins, from 1
 	Column     int
 	Tests      []Test
 
-	// Condition is what When compiles to.
-	Condition Condition
+	// Condition is what When compiles to. It is a function of the event alone: no clock, no
+	// disk, no network, no state.
+	Condition match.Expr
+	// Correlation stands in the place of a condition: the rule fires on what others match over time.
+	Correlation *Correlation
 	// Sentence renders Why for an event that fired, from recorded forms only. Nil
 	// stands for Title.
 	Sentence func(e *signal.Event) string

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/testudo-sec/testudo/signal"
+	"github.com/testudo-sec/testudo/policy/match"
 )
 
 // Set is a compiled set of rules. It is immutable and safe for concurrent use; several
@@ -14,7 +14,7 @@ import (
 type Set struct {
 	rules  []*Rule // by id
 	digest string
-	index  classIndex
+	index  *match.Index
 }
 
 // NewSet returns the set of these rules, in the order of their ids, or [Problems] that
@@ -43,9 +43,7 @@ func NewSet(rules []*Rule) (*Set, error) {
 	if len(problems) > 0 {
 		return nil, problems.sorted()
 	}
-	s := &Set{rules: sorted, digest: digest(digests)}
-	s.index.build(sorted)
-	return s, nil
+	return &Set{rules: sorted, digest: digest(digests), index: indexOf(sorted)}, nil
 }
 
 // Digest names what the set decides: two sets of the same digest judge alike. It is
@@ -70,53 +68,15 @@ func (s *Set) find(id string) (int, bool) {
 	return slices.BinarySearchFunc(s.rules, id, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })
 }
 
-// candidate is a rule that reads events of a class.
-type candidate struct {
-	condition Condition
-	rule      int // index in Set.rules
-}
-
-// classIndex finds the rules of a class in two loads. This is what an index over
-// the conditions' atoms will stand behind.
-type classIndex struct {
-	list  [8192]uint8 // by class: index in lists; classes are below 8,000
-	lists [][]candidate
-}
-
-func (x *classIndex) build(rules []*Rule) {
-	x.lists = [][]candidate{nil} // 0: classes that no rule names
-	for _, r := range rules {
-		for _, c := range r.On {
-			if int(c) < len(x.list) && x.list[c] == 0 && len(x.lists) < 256 {
-				x.list[c] = uint8(len(x.lists))
-				x.lists = append(x.lists, nil)
-			}
-		}
-	}
+// indexOf returns the index over the conditions of the rules that are enabled. Its numbers are
+// those of Set.rules.
+func indexOf(rules []*Rule) *match.Index {
+	all := make([]match.Rule, len(rules))
 	for i, r := range rules {
+		all[i] = match.Rule{Expr: r.Condition, Classes: r.On}
 		if r.Disabled {
-			continue
-		}
-		c := candidate{r.Condition, i}
-		if r.On == nil {
-			for l := range x.lists {
-				x.lists[l] = append(x.lists[l], c)
-			}
-			continue
-		}
-		added := make(map[uint8]bool, len(r.On))
-		for _, class := range r.On {
-			if l := x.list[int(class)%len(x.list)]; int(class) < len(x.list) && l != 0 && !added[l] {
-				added[l] = true
-				x.lists[l] = append(x.lists[l], c)
-			}
+			all[i].Expr = match.Const(false)
 		}
 	}
-}
-
-func (x *classIndex) of(c signal.Class) []candidate {
-	if int(c) >= len(x.list) {
-		return x.lists[0]
-	}
-	return x.lists[x.list[c]]
+	return match.NewIndex(all)
 }

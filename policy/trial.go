@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -117,7 +118,7 @@ func list(items []string) string {
 // values returns what the rule's condition read of the event.
 func values(r *Rule, e *signal.Event) []string {
 	var out []string
-	for _, f := range r.Condition.Fields() {
+	for _, f := range match.Fields(r.Condition) {
 		if f.IsHeader() && Text(e, f) == "" {
 			continue // every event has it, and a test seldom sets it
 		}

@@ -16,7 +16,7 @@ type History interface {
 	Scan(ctx context.Context, q store.Query, yield func(*signal.Event) bool) (store.ScanStats, error)
 }
 
-// A Condition chooses events; policy.Condition is one.
+// A Condition chooses events; match.Condition is one.
 type Condition interface {
 	// Eval reports whether the event is chosen. A fault is no match. It sees recorded forms and,
 	// of the event's fields, at least the header's, those of Fields and the ones outside of the

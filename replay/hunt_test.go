@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
@@ -29,7 +29,7 @@ type condition struct {
 func (c *condition) Eval(e *signal.Event) (bool, error) { return c.match(e), c.fault }
 func (c *condition) Fields() []signal.Field             { return c.fields }
 
-var _ replay.Condition = policy.Condition(nil) // what rules are compiled to can be hunted with
+var _ replay.Condition = (*match.Condition)(nil) // what rules are compiled to can be hunted with
 
 // TestHunt searches a real store: part of the events is in the lake, part on the bus.
 func TestHunt(t *testing.T) {

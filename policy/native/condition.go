@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -50,6 +51,13 @@ func (c *Condition) Match(e *signal.Event) bool {
 
 // Faults returns how many events Match could not work the condition out for.
 func (c *Condition) Faults() uint64 { return c.faults.Load() }
+
+// Expr returns the condition in the form that sets of rules are made of.
+func (c *Condition) Expr() match.Expr {
+	return &match.Func{Text: c.text, Fields: c.fields, Cost: 10 * c.root.cost(), Call: func(e *signal.Event) match.Answer {
+		return match.Answer(c.root.eval(e, "")) // the answers have the same order
+	}}
+}
 
 // Fields returns the fields that the condition reads, in rising order, each once.
 func (c *Condition) Fields() []signal.Field { return c.fields }

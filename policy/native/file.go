@@ -216,7 +216,7 @@ func (s *source) when(d *Dialect, r *policy.Rule, n ast.Node) {
 		}
 		return
 	}
-	r.Condition = c
+	r.Condition = c.Expr()
 }
 
 func (s *source) truth(n ast.Node, what string) (bool, bool) {
