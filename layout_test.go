@@ -31,8 +31,6 @@ var rooms = map[string][]string{
 	// The console declares what it reads; it imports no engine.
 	"console": {},
 	"replay":  {"policy", "store"},
-	// A plane as scan and edge are.
-	"logs":    {"trust", "detect"},
 	"respond": {"trust", "detect"},
 	"scan":    {"trust", "detect"},
 	"edge":    {"trust", "detect"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -119,12 +120,6 @@ func (p *parts) recorded(c signal.Class) (all []*signal.Event) {
 	return all
 }
 
-// condition fires where the function says so.
-type condition func(*signal.Event) bool
-
-func (c condition) Eval(e *signal.Event) (bool, error) { return c(e), nil }
-func (c condition) Fields() []signal.Field             { return []signal.Field{signal.FieldHTTPRequestURLPath} }
-
 // engine judges by two rules: one that denies /attack and orders a block, and one that alerts on
 // every finding.
 func engine(t testing.TB) *policy.Engine {
@@ -133,9 +128,9 @@ func engine(t testing.TB) *policy.Engine {
 		{ID: "deny-attack", Title: "An attack", Severity: signal.SeverityHigh, Then: signal.Deny, On: []signal.Class{signal.ClassHTTPActivity},
 			Actions: []policy.Action{{Kind: "block", Target: signal.FieldSrcEndpointIP, For: 10 * time.Minute}},
 			Fix:     "mend it", References: []string{"https://example.com/"}, Tags: []string{"edge"},
-			Condition: condition(func(e *signal.Event) bool { return e.Str(signal.FieldHTTPRequestURLPath) == "/attack" })},
+			Condition: match.Text(match.Operand{Field: signal.FieldHTTPRequestURLPath}, match.OpEqual, false, "/attack")},
 		{ID: "about-findings", Title: "A finding", Severity: signal.SeverityLow, Then: signal.Alert, On: []signal.Class{signal.ClassDetectionFinding},
-			Condition: condition(func(*signal.Event) bool { return true })},
+			Condition: match.Const(true)},
 	})
 	if err != nil {
 		t.Fatal(err)
