@@ -2,7 +2,6 @@ package native
 
 import (
 	"fmt"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -38,10 +38,8 @@ func (d *Dialect) compile(text string) (*Condition, []mistake) {
 		return nil, mistakes
 	}
 	p := planner{env: env, tree: tree}
-	c := &Condition{
-		text: text, root: p.plan(tree.Expr()),
-		fields: fieldsOf(tree.Expr()), classes: classesOf(tree.Expr()), celOnly: p.leaves,
-	}
+	expr := p.plan(tree.Expr())
+	c := &Condition{Condition: *match.NewCondition(expr), text: text, classes: classesOf(tree.Expr()), fields: fieldsOf(tree.Expr()), celOnly: p.leaves}
 	if p.err != nil {
 		return nil, []mistake{{message: p.err.Error()}}
 	}
@@ -355,5 +353,3 @@ func checkRegex(pattern string) error {
 	}
 	return nil
 }
-
-func mustRegex(pattern string) *regexp.Regexp { return regexp.MustCompile(pattern) }

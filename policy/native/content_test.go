@@ -59,7 +59,7 @@ func TestShippedRules(t *testing.T) {
 		if !strings.Contains(r.When, "request()") && !strings.Contains(r.When, "response()") {
 			t.Errorf("%s: its condition says neither request() nor response()", r.ID)
 		}
-		if c, err := native.New(native.Actions()...).Condition(r.When); err != nil || native.CELParts(c) != 0 {
+		if c, err := native.New(native.Actions()...).Condition(r.When); err != nil || c.CELParts() != 0 {
 			t.Errorf("%s: some parts of its condition run on CEL's evaluator (%v)", r.ID, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package native
 
 import (
+	"sync"
+
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common"
 	celast "github.com/google/cel-go/common/ast"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -31,7 +34,8 @@ func newEnv() (*cel.Env, error) {
 		cel.StdLib(),
 		cel.ClearMacros(),
 		cel.Macros(cel.ExistsMacro, cel.AllMacro, cel.ExistsOneMacro, cel.FilterMacro, cel.GlobalMacro("has", 1, expandHas),
-			cel.GlobalMacro("request", 0, expandRequest), cel.GlobalMacro("response", 0, expandResponse)),
+			cel.GlobalMacro("request", 0, expandRequest), cel.GlobalMacro("response", 0, expandResponse), cel.GlobalMacro("attr", 1, expandAttr)),
+		cel.Variable(attrs, cel.MapType(cel.StringType, cel.StringType)),
 		cel.CrossTypeNumericComparisons(true),
 		cel.HomogeneousAggregateLiterals(),
 		cel.DefaultUTCTimeZone(true),
@@ -181,6 +185,76 @@ func trimDot(name string) string {
 	return name
 }
 
+// attrs is the variable that attr(name) looks into.
+const attrs = "@attrs"
+
+// expandAttr turns attr("Image") into a look into the attributes that have no field.
+func expandAttr(eh cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (celast.Expr, *common.Error) {
+	if name, ok := stringLiteral(args[0]); !ok || name == "" {
+		return nil, eh.NewError(args[0].ID(), `attr() takes the name of an attribute in quotes, as in attr("EventID")`)
+	}
+	return eh.NewCall(operators.Index, eh.NewIdent(attrs), args[0]), nil
+}
+
+// attrOf returns the name of an attr(name).
+func attrOf(e celast.Expr) (string, bool) {
+	if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != operators.Index {
+		return "", false
+	}
+	args := e.AsCall().Args()
+	if args[0].Kind() != celast.IdentKind || args[0].AsIdent() != attrs {
+		return "", false
+	}
+	return stringLiteral(args[1])
+}
+
+// readsAttrs reports whether an expression has an attr(name).
+func readsAttrs(e celast.Expr) bool {
+	reads := false
+	celast.PreOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) {
+		_, ok := attrOf(e)
+		reads = reads || ok
+	}))
+	return reads
+}
+
+// attributes are an event's attributes outside of the field table, as a map in which every
+// name is: "" stands for those that the event does not have.
+type attributes struct {
+	traits.Mapper // an empty map, for what attr() never asks
+	e             *signal.Event
+}
+
+// Get returns an attribute.
+func (a attributes) Get(name ref.Val) ref.Val {
+	n, ok := name.(types.String)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(name)
+	}
+	v, _ := a.e.Unmapped(string(n))
+	return types.String(v)
+}
+
+// Find returns an attribute; there always is one.
+func (a attributes) Find(name ref.Val) (ref.Val, bool) { return a.Get(name), true }
+
+// evaluator returns a function that runs a program over an event. It is safe for concurrent use.
+func evaluator(program cel.Program) func(*signal.Event) match.Answer {
+	return func(e *signal.Event) match.Answer {
+		a := activations.Get().(*activation)
+		a.e = e
+		v, _, err := program.Eval(a) // it recovers from panics
+		a.e = nil
+		activations.Put(a)
+		if b, ok := v.(types.Bool); ok && err == nil {
+			return match.Of(bool(b))
+		}
+		return match.Fault
+	}
+}
+
+var activations = sync.Pool{New: func() any { return new(activation) }}
+
 // activation hands an event's fields to CEL's evaluator.
 type activation struct{ e *signal.Event }
 
@@ -189,12 +263,18 @@ func (a *activation) ResolveName(name string) (any, bool) {
 	if f, ok := signal.Lookup(name); ok {
 		return a.value(f), true
 	}
+	if name == attrs {
+		return attributes{noAttributes, a.e}, true
+	}
 	if len(name) > len(hasPrefix) && name[:len(hasPrefix)] == hasPrefix {
 		f, ok := signal.Lookup(name[len(hasPrefix):])
 		return types.Bool(a.e.Has(f)), ok
 	}
 	return nil, false
 }
+
+// noAttributes is an empty map.
+var noAttributes = types.NewStringStringMap(types.DefaultTypeAdapter, map[string]string{})
 
 // Parent returns nil: an event has nothing around it.
 func (a *activation) Parent() cel.Activation { return nil }

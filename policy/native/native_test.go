@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/policy/native"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -126,10 +127,10 @@ func TestAbsentFieldsAreZero(t *testing.T) {
 			t.Errorf("%s: %v", tt.when, err)
 			continue
 		}
-		if got := c.Match(empty); got != tt.empty {
+		if got := matches(c, empty); got != tt.empty {
 			t.Errorf("%s: %v on an empty event", tt.when, got)
 		}
-		if got := c.Match(full); got != tt.full {
+		if got := matches(c, full); got != tt.full {
 			t.Errorf("%s: %v on a full event", tt.when, got)
 		}
 	}
@@ -192,7 +193,7 @@ func TestMappedPrefix(t *testing.T) {
 		}
 		e := new(signal.Event)
 		e.SetIP(signal.FieldSrcEndpointIP, netip.MustParseAddr("::ffff:10.1.2.3"))
-		if c.Match(e) != want {
+		if matches(c, e) != want {
 			t.Errorf("%s: %v", text, !want)
 		}
 	}
@@ -201,22 +202,24 @@ func TestMappedPrefix(t *testing.T) {
 	}
 }
 
-func TestFaultsAreCounted(t *testing.T) {
+func matches(c *native.Condition, e *signal.Event) bool {
+	ok, _ := c.Eval(e)
+	return ok
+}
+
+func TestFaults(t *testing.T) {
 	c, err := native.New().Condition(`waf.score / waf.threshold > 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := new(signal.Event)
 	e.SetInt(signal.FieldWAFScore, 9)
-	if c.Match(e) || c.Faults() != 1 {
-		t.Errorf("a division by zero: faults %d", c.Faults())
-	}
-	if _, err := c.Eval(e); !errors.Is(err, native.ErrFault) {
-		t.Errorf("Eval: %v", err)
+	if ok, err := c.Eval(e); ok || !errors.Is(err, match.ErrFault) {
+		t.Errorf("a division by zero: %v, %v", ok, err)
 	}
 	e.SetInt(signal.FieldWAFThreshold, 2)
-	if !c.Match(e) || c.Faults() != 1 {
-		t.Errorf("9 / 2: faults %d", c.Faults())
+	if ok, err := c.Eval(e); !ok || err != nil {
+		t.Errorf("9 / 2: %v, %v", ok, err)
 	}
 }
 
@@ -232,8 +235,8 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 	e := new(signal.Event)
 	e.SetStrings(signal.FieldHTTPRequestArgsNames, list)
-	if c.Match(e) || c.Faults() != 1 {
-		t.Errorf("faults %d, want 1", c.Faults())
+	if ok, err := c.Eval(e); ok || !errors.Is(err, match.ErrFault) {
+		t.Errorf("%v, %v", ok, err)
 	}
 }
 
@@ -263,5 +266,43 @@ func TestCheckAndTestReports(t *testing.T) {
 	}
 	if want := "r/a.yaml:18: rule r-full: test \"a\": does not fire, want fires; src_endpoint.ip=10.0.0.1, waf.score=5\n0 of 1 tests passed, 1 rules\n"; b.String() != want {
 		t.Errorf("test:\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// TestAttributes has a rule read what an event has outside of the fields.
+func TestAttributes(t *testing.T) {
+	l := &policy.Loader{Dialects: []policy.Dialect{native.New(native.Actions()...)}}
+	text := `id: attribute-rule
+title: A rule
+severity: low
+on: api_activity
+when: attr("requestParameters.policyArn").endsWith("AdministratorAccess") || attr("none") == "x" && [attr("a")].exists(x, x in ["b"])
+then: alert
+tests:
+  - name: admin
+    event: {unmapped: {requestParameters.policyArn: "arn:aws:iam::aws:policy/AdministratorAccess", n: 7}}
+    fires: true
+  - name: reader
+    event: {unmapped: {requestParameters.policyArn: "arn:aws:iam::aws:policy/ReadOnlyAccess"}}
+    fires: false
+`
+	set, err := l.Load(context.Background(), policy.Embedded("r", oneFile("a.yaml", text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := policy.RunTests(context.Background(), set)
+	if err != nil || !report.OK() || report.Tests != 2 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	for text, want := range map[string]string{
+		`attr() == "x"`:          "attr",
+		`attr("") == "x"`:        "takes the name",
+		`attr(edge.mode) == "x"`: "takes the name",
+		`attr("a", "b") == "x"`:  "attr",
+		`attr("a") > 5`:          "",
+	} {
+		if _, err := native.New().Condition(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

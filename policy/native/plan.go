@@ -1,19 +1,29 @@
 package native
 
 import (
+	"cmp"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/cel-go/cel"
 	celast "github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/interpreter"
+	"github.com/google/cel-go/parser"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
-// planner turns a checked expression into nodes.
+// planner turns a checked expression into the form of package match. What has no place in it
+// becomes a match.Func that runs on CEL's evaluator.
+//
+// The two differ in what a field is that an event does not have: to CEL it is the zero of
+// its kind, to match it has no value. Where the zero would match, the planner adds that case.
 type planner struct {
 	env    *cel.Env
 	tree   *celast.AST
@@ -21,23 +31,26 @@ type planner struct {
 	err    error
 }
 
-// scope is the loop around an expression. Inside of one no leaf can be made: CEL's
-// evaluator would not know the loop's variable.
+// scope is the loop around an expression: its variable's name, and what it stands for. Inside of
+// one no leaf can be made: CEL's evaluator would not know the variable.
 type scope struct {
 	name  string
-	items []text // of a list that is written out; nil for a field's
+	value text
 }
 
-// plan returns the nodes of an expression, with leaves where need be.
-func (p *planner) plan(e celast.Expr) node {
-	if n := p.node(e, nil); n != nil {
-		return n
+// plan returns an expression's form, with leaves where need be.
+func (p *planner) plan(e celast.Expr) match.Expr {
+	if x := p.expr(e, nil); x != nil {
+		return x
 	}
 	return p.leaf(e)
 }
 
+// leafCost is what a part on CEL's evaluator takes, in nanoseconds, roughly.
+const leafCost = 1000
+
 // leaf makes a program of its own of a part of the expression.
-func (p *planner) leaf(e celast.Expr) node {
+func (p *planner) leaf(e celast.Expr) match.Expr {
 	part := celast.NewCheckedAST(celast.NewAST(e, p.tree.SourceInfo()), p.tree.TypeMap(), p.tree.ReferenceMap())
 	program, err := p.env.PlanProgram(part,
 		cel.EvalOptions(cel.OptOptimize),
@@ -48,25 +61,37 @@ func (p *planner) leaf(e celast.Expr) node {
 		if p.err == nil {
 			p.err = err
 		}
-		return constant(false)
+		return match.Const(false)
 	}
 	p.leaves++
-	return &leaf{program}
+	return &match.Func{Text: sourceOf(p.tree, e), Fields: fieldsOf(e), Attrs: readsAttrs(e), Cost: leafCost, Call: evaluator(program)}
 }
 
-// node returns the node of an expression that gives true or false, or nil where it has none.
-func (p *planner) node(e celast.Expr, sc *scope) node {
+// sourceOf returns an expression as people would write it.
+func sourceOf(tree *celast.AST, e celast.Expr) string {
+	s, err := parser.Unparse(e, tree.SourceInfo())
+	if err != nil {
+		return "a part on CEL's evaluator"
+	}
+	return asWritten.ReplaceAllString(strings.ReplaceAll(s, attrs, "unmapped"), "has($1)")
+}
+
+// asWritten finds what has() became.
+var asWritten = regexp.MustCompile(`@has:([a-z0-9_.]+)`)
+
+// expr returns the form of an expression that gives true or false, or nil where it has none.
+func (p *planner) expr(e celast.Expr, sc *scope) match.Expr {
 	switch e.Kind() {
 	case celast.LiteralKind:
 		if b, ok := e.AsLiteral().(types.Bool); ok {
-			return constant(b)
+			return match.Const(b)
 		}
 	case celast.IdentKind, celast.SelectKind:
 		if f, ok := presenceOf(e); ok {
-			return present(f)
+			return exists(f)
 		}
 		if f, ok := p.field(e, sc); ok && f.Kind() == signal.KindBool {
-			return boolField(f)
+			return match.Int(match.Operand{Field: f}, match.IntIs(1))
 		}
 	case celast.ComprehensionKind:
 		if sc == nil {
@@ -78,12 +103,17 @@ func (p *planner) node(e celast.Expr, sc *scope) node {
 	return nil
 }
 
+// exists asks whether a field is set; those of the header always are.
+func exists(f signal.Field) match.Expr {
+	if f.IsHeader() {
+		return match.Const(true)
+	}
+	return match.Exists(f)
+}
+
 // field returns the field that an expression stands for; a loop's variable hides one of
 // the same name.
 func (p *planner) field(e celast.Expr, sc *scope) (signal.Field, bool) {
-	if sc != nil && e.Kind() == celast.IdentKind && e.AsIdent() == sc.name {
-		return 0, false
-	}
 	if sc != nil {
 		// "x.y" where x is the loop's variable is no field either.
 		if _, root := dotted(e); root != nil && root.AsIdent() == sc.name {
@@ -93,14 +123,14 @@ func (p *planner) field(e celast.Expr, sc *scope) (signal.Field, bool) {
 	return fieldOf(e)
 }
 
-func (p *planner) call(call celast.CallExpr, sc *scope) node {
+func (p *planner) call(call celast.CallExpr, sc *scope) match.Expr {
 	args := call.Args()
 	switch name := call.FunctionName(); name {
 	case operators.LogicalAnd, operators.LogicalOr:
 		return p.join(call, name, sc)
 	case operators.LogicalNot:
-		if n := p.part(args[0], sc); n != nil {
-			return not{n}
+		if x := p.part(args[0], sc); x != nil {
+			return match.Not{Part: x}
 		}
 	case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		return p.compare(orderOf(name), args[0], args[1], sc)
@@ -115,7 +145,7 @@ func (p *planner) call(call celast.CallExpr, sc *scope) node {
 		}
 	case "private":
 		if f, ok := p.field(args[0], sc); ok && f.Kind() == signal.KindIP {
-			return &addressIn{field: f, private: true}
+			return &match.Atom{On: match.Operand{Field: f}, Op: match.OpCIDR, Prefixes: privatePrefixes()}
 		}
 	case "cidr":
 		return p.cidr(args[0], args[1], sc)
@@ -123,18 +153,18 @@ func (p *planner) call(call celast.CallExpr, sc *scope) node {
 	return nil
 }
 
-// part returns the node of an operand of && || or !, as a leaf where need and scope be.
-func (p *planner) part(e celast.Expr, sc *scope) node {
-	if n := p.node(e, sc); n != nil || sc != nil {
-		return n
+// part returns the form of an operand of && || or !, a leaf where need and scope be.
+func (p *planner) part(e celast.Expr, sc *scope) match.Expr {
+	if x := p.expr(e, sc); x != nil || sc != nil {
+		return x
 	}
 	return p.leaf(e)
 }
 
 // join plans a chain of && or of ||. Its parts have no effects and CEL's operators do not
-// care for their order, so that the cheap ones come first.
-func (p *planner) join(call celast.CallExpr, name string, sc *scope) node {
-	var parts []node
+// care for their order.
+func (p *planner) join(call celast.CallExpr, name string, sc *scope) match.Expr {
+	var parts []match.Expr
 	var collect func(e celast.Expr) bool
 	collect = func(e celast.Expr) bool {
 		if e.Kind() == celast.CallKind && e.AsCall().FunctionName() == name {
@@ -145,92 +175,109 @@ func (p *planner) join(call celast.CallExpr, name string, sc *scope) node {
 			}
 			return true
 		}
-		n := p.part(e, sc)
-		if n != nil {
-			parts = append(parts, n)
+		x := p.part(e, sc)
+		if x != nil {
+			parts = append(parts, x)
 		}
-		return n != nil
+		return x != nil
 	}
 	for _, arg := range call.Args() {
 		if !collect(arg) {
 			return nil
 		}
 	}
-	slices.SortStableFunc(parts, func(a, b node) int { return a.cost() - b.cost() })
 	if name == operators.LogicalAnd {
-		return and(parts)
+		return match.And(parts)
 	}
-	return or(parts)
+	return match.Or(parts)
 }
 
-func orderOf(name string) order {
+func orderOf(name string) match.Order {
 	switch name {
 	case operators.Equals:
-		return equal
+		return match.Equal
 	case operators.NotEquals:
-		return unequal
+		return match.Unequal
 	case operators.Less:
-		return less
+		return match.Less
 	case operators.LessEquals:
-		return lessEqual
+		return match.LessEqual
 	case operators.Greater:
-		return greater
+		return match.Greater
 	}
-	return greaterEqual
+	return match.GreaterEqual
 }
 
-// mirrored is the operator for swapped operands.
-func (o order) mirrored() order {
-	return [...]order{equal, unequal, greater, greaterEqual, less, lessEqual}[o]
+// mirrored is the order for swapped operands.
+func mirrored(o match.Order) match.Order {
+	switch o {
+	case match.Less:
+		return match.Greater
+	case match.LessEqual:
+		return match.GreaterEqual
+	case match.Greater:
+		return match.Less
+	case match.GreaterEqual:
+		return match.LessEqual
+	}
+	return o
 }
 
-func (p *planner) compare(op order, a, b celast.Expr, sc *scope) node {
+func (p *planner) compare(op match.Order, a, b celast.Expr, sc *scope) match.Expr {
 	if x, ok := p.number(a, sc); ok {
 		if y, ok := p.number(b, sc); ok {
-			return &compareNumbers{x, y, op}
+			return compareNumbers(x, op, y)
 		}
 		return nil
 	}
-	if op == equal || op == unequal {
-		if n := p.compareTruth(op, a, b, sc); n != nil {
-			return n
+	if op == match.Equal || op == match.Unequal {
+		if x := p.compareTruth(op, a, b, sc); x != nil {
+			return x
 		}
-		if n := p.compareAddress(op, a, b, sc); n != nil {
-			return n
+		if x := p.compareAddress(op, a, b, sc); x != nil {
+			return x
 		}
 	}
 	x, okX := p.text(a, sc)
 	y, okY := p.text(b, sc)
-	switch {
-	case !okX || !okY || len(x.steps) > 0 && len(y.steps) > 0:
+	if !okX || !okY {
 		return nil
-	case len(y.steps) > 0:
-		x, y, op = y, x, op.mirrored()
 	}
-	if x.field == signal.FieldMetadataCorrelationUID && len(x.steps) == 0 && y.field == 0 && !y.elem && y.literal == "" {
-		switch op {
-		case equal:
-			return first{}
-		case unequal:
-			return not{first{}}
-		}
+	if x.constant() && y.constant() {
+		return match.Const(op.Holds(strings.Compare(x.literal, y.literal)))
 	}
-	return &testText{val: x, op: textOp(op), arg: y}
+	if x.constant() {
+		x, y, op = y, x, mirrored(op)
+	}
+	switch op {
+	case match.Equal:
+		return testText(x, match.OpEqual, y)
+	case match.Unequal:
+		return negate(testText(x, match.OpEqual, y))
+	}
+	return nil
+}
+
+func negate(x match.Expr) match.Expr {
+	if x == nil {
+		return nil
+	}
+	return match.Not{Part: x}
 }
 
 // compareTruth plans a comparison with true or false.
-func (p *planner) compareTruth(op order, a, b celast.Expr, sc *scope) node {
+func (p *planner) compareTruth(op match.Order, a, b celast.Expr, sc *scope) match.Expr {
 	for range 2 {
 		if b.Kind() == celast.LiteralKind {
 			if want, ok := b.AsLiteral().(types.Bool); ok {
 				if t := p.tree.GetType(a.ID()); !t.IsExactType(types.BoolType) {
 					return nil
 				}
-				n := p.part(a, sc)
-				if n == nil || bool(want) == (op == equal) {
-					return n
+				x := p.part(a, sc)
+				if bool(want) == (op == match.Equal) {
+					return x
 				}
-				return not{n}
+				return negate(x)
 			}
 		}
 		a, b = b, a
@@ -238,15 +285,15 @@ func (p *planner) compareTruth(op order, a, b celast.Expr, sc *scope) node {
 	return nil
 }
 
-func (p *planner) compareAddress(op order, a, b celast.Expr, sc *scope) node {
+func (p *planner) compareAddress(op match.Order, a, b celast.Expr, sc *scope) match.Expr {
 	for range 2 {
 		if f, ok := p.field(a, sc); ok && f.Kind() == signal.KindIP {
 			if text, ok := stringLiteral(b); ok {
-				n := p.addresses(f, []string{text})
-				if n != nil && op == unequal {
-					return not{n}
+				x := addresses(f, []string{text})
+				if op == match.Unequal {
+					return negate(x)
 				}
-				return n
+				return x
 			}
 		}
 		a, b = b, a
@@ -254,62 +301,66 @@ func (p *planner) compareAddress(op order, a, b celast.Expr, sc *scope) node {
 	return nil
 }
 
-// addresses is nil where one is not written as address fields write it: CEL compares texts.
-func (p *planner) addresses(f signal.Field, texts []string) node {
-	n := &addressIn{field: f}
+// addresses is nil where one is not written as address fields write it: CEL compares texts. An
+// empty text is what an address that is not there is to CEL.
+func addresses(f signal.Field, texts []string) match.Expr {
+	a := &match.Atom{On: match.Operand{Field: f}, Op: match.OpCIDR}
+	missing := false
 	for _, text := range texts {
-		a := parseAddr(text)
-		if !a.IsValid() || a.String() != text {
+		if text == "" {
+			missing = true
+			continue
+		}
+		addr := parseAddr(text)
+		if !addr.IsValid() || addr.String() != text {
 			return nil
 		}
-		n.set = append(n.set, a)
+		a.Prefixes = append(a.Prefixes, netip.PrefixFrom(addr, addr.BitLen()))
 	}
-	return n
+	if missing {
+		return match.Or{match.Not{Part: exists(f)}, a}
+	}
+	return a
 }
 
-func (p *planner) in(item, list celast.Expr, sc *scope) node {
+func (p *planner) in(item, list celast.Expr, sc *scope) match.Expr {
 	if f, ok := p.field(list, sc); ok && f.Kind() == signal.KindStrings {
-		if v, ok := p.text(item, sc); ok && len(v.steps) == 0 {
-			return &listHas{f, v}
+		v, ok := p.text(item, sc)
+		if !ok {
+			return nil
 		}
-		return nil
+		return testText(text{field: f, list: true}, match.OpEqual, v)
 	}
 	if list.Kind() != celast.ListKind {
 		return nil
 	}
 	elements := list.AsList().Elements()
 	if v, ok := p.number(item, sc); ok {
-		n := &numberIn{a: v}
+		var ranges []match.IntRange
 		for _, el := range elements {
-			lit, ok := el, el.Kind() == celast.LiteralKind
+			if el.Kind() != celast.LiteralKind {
+				return nil
+			}
+			i, ok := el.AsLiteral().(types.Int)
 			if !ok {
 				return nil
 			}
-			i, ok := lit.AsLiteral().(types.Int)
-			if !ok {
-				return nil
-			}
-			n.set = append(n.set, int64(i))
+			ranges = append(ranges, match.IntIs(int64(i)))
 		}
-		slices.Sort(n.set)
-		return n
+		return v.in(ranges)
 	}
 	texts, ok := stringLiterals(elements)
 	if !ok {
 		return nil
 	}
 	if f, ok := p.field(item, sc); ok && f.Kind() == signal.KindIP {
-		return p.addresses(f, texts)
+		return addresses(f, texts)
 	}
 	v, ok := p.text(item, sc)
 	if !ok {
 		return nil
 	}
-	n := &testText{val: v, op: opIn, set: make(map[string]struct{}, len(texts))}
-	for _, text := range texts {
-		n.set[text] = struct{}{}
-	}
-	return n
+	return testLiterals(v, match.OpEqual, texts)
 }
 
 func stringLiterals(elements []celast.Expr) ([]string, bool) {
@@ -324,7 +375,7 @@ func stringLiterals(elements []celast.Expr) ([]string, bool) {
 	return texts, true
 }
 
-func (p *planner) textCall(name string, target, arg celast.Expr, sc *scope) node {
+func (p *planner) textCall(name string, target, arg celast.Expr, sc *scope) match.Expr {
 	v, ok := p.text(target, sc)
 	if !ok {
 		return nil
@@ -334,39 +385,24 @@ func (p *planner) textCall(name string, target, arg celast.Expr, sc *scope) node
 		if !ok {
 			return nil
 		}
-		return &testText{val: v, op: opMatches, re: mustRegex(pattern)}
+		return testRegex(v, pattern)
 	}
 	a, ok := p.text(arg, sc)
-	if !ok || len(a.steps) > 0 {
+	if !ok {
 		return nil
 	}
-	n := &testText{val: v, arg: a}
 	switch name {
 	case "startsWith":
-		n.op = opPrefix
+		return testText(v, match.OpPrefix, a)
 	case "endsWith":
-		n.op = opSuffix
-	case "contains":
-		n.op = opContains
+		return testText(v, match.OpSuffix, a)
 	case "icontains":
-		// lower(v).contains(lower(arg)): the argument is folded here.
-		switch {
-		case a.elem && sc.items != nil && !slices.ContainsFunc(sc.items, func(t text) bool { return t.field != 0 || hasUpper(t.literal) }):
-		case a.elem || a.field != 0:
-			return nil
-		default:
-			n.arg.literal = lower(a.literal)
-		}
-		n.op = opContains
-		if n.val.field == 0 && !n.val.elem {
-			return nil
-		}
-		n.val.steps = append(slices.Clone(v.steps), stepLower)
+		v, a = v.with(match.StepLower), a.with(match.StepLower)
 	}
-	return n
+	return testText(v, match.OpContains, a)
 }
 
-func (p *planner) cidr(item, prefixes celast.Expr, sc *scope) node {
+func (p *planner) cidr(item, prefixes celast.Expr, sc *scope) match.Expr {
 	f, ok := p.field(item, sc)
 	if !ok || f.Kind() != signal.KindIP {
 		return nil
@@ -379,15 +415,23 @@ func (p *planner) cidr(item, prefixes celast.Expr, sc *scope) node {
 	if !ok {
 		return nil
 	}
-	n := &addressIn{field: f, prefixes: make([]netip.Prefix, 0, len(texts))}
+	a := &match.Atom{On: match.Operand{Field: f}, Op: match.OpCIDR}
 	for _, text := range texts {
 		prefix, ok := parsePrefix(text)
 		if !ok {
 			return nil
 		}
-		n.prefixes = append(n.prefixes, prefix)
+		a.Prefixes = append(a.Prefixes, prefix)
 	}
-	return n
+	return a
+}
+
+// number is an integer operand: a literal, a field, or the size of a list or text.
+type number struct {
+	literal int64
+	on      match.Operand
+	missing bool // the operand may have no value, which stands for 0
+	fixed   bool // a literal
 }
 
 // number returns an integer operand.
@@ -395,10 +439,10 @@ func (p *planner) number(e celast.Expr, sc *scope) (number, bool) {
 	switch e.Kind() {
 	case celast.LiteralKind:
 		i, ok := e.AsLiteral().(types.Int)
-		return number{literal: int64(i)}, ok
+		return number{literal: int64(i), fixed: true}, ok
 	case celast.IdentKind, celast.SelectKind:
 		f, ok := p.field(e, sc)
-		return number{field: f}, ok && f.Kind() == signal.KindInt
+		return number{on: match.Operand{Field: f}, missing: !f.IsHeader()}, ok && f.Kind() == signal.KindInt
 	case celast.CallKind:
 		call := e.AsCall()
 		if call.FunctionName() != "size" {
@@ -409,120 +453,147 @@ func (p *planner) number(e celast.Expr, sc *scope) (number, bool) {
 			of = call.Args()[0]
 		}
 		if f, ok := p.field(of, sc); ok && f.Kind() == signal.KindStrings {
-			return number{field: f, list: true}, true
+			return number{on: match.Operand{Field: f, Measure: match.MeasureCount}}, true
 		}
-		if v, ok := p.text(of, sc); ok && len(v.steps) == 0 {
-			return number{text: &v}, true
+		v, ok := p.text(of, sc)
+		if !ok || v.attr != "" {
+			return number{}, false
 		}
+		if v.constant() {
+			return number{literal: int64(utf8.RuneCountInString(v.literal)), fixed: true}, true
+		}
+		on := v.operand()
+		on.Measure = match.MeasureRunes
+		return number{on: on, missing: v.missing()}, true
 	}
 	return number{}, false
 }
 
-// text returns a string operand. An address field is none: its text would have to be made.
-func (p *planner) text(e celast.Expr, sc *scope) (text, bool) {
-	switch e.Kind() {
-	case celast.LiteralKind:
-		s, ok := stringLiteral(e)
-		return text{literal: s}, ok
-	case celast.IdentKind, celast.SelectKind:
-		if sc != nil && e.Kind() == celast.IdentKind && e.AsIdent() == sc.name {
-			return text{elem: true}, true
-		}
-		f, ok := p.field(e, sc)
-		return text{field: f}, ok && f.Kind() == signal.KindString
-	case celast.CallKind:
-		call := e.AsCall()
-		var st step
-		switch call.FunctionName() {
-		case "lower":
-			st = stepLower
-		case "urldecode":
-			st = stepDecode
-		default:
-			return text{}, false
-		}
-		v, ok := p.text(call.Args()[0], sc)
-		if !ok || v.field == 0 && !v.elem {
-			return text{}, false
-		}
-		v.steps = append(slices.Clone(v.steps), st)
-		return v, true
+// in asks whether the number is in one of the ranges.
+func (n number) in(ranges []match.IntRange) match.Expr {
+	holds := func(v int64) bool {
+		return slices.ContainsFunc(ranges, func(r match.IntRange) bool { return r.Min <= v && v <= r.Max })
 	}
-	return text{}, false
+	if n.fixed {
+		return match.Const(holds(n.literal))
+	}
+	a := match.Int(n.on, ranges...)
+	if n.missing && holds(0) {
+		return match.Or{match.Not{Part: exists(n.on.Field)}, a}
+	}
+	return a
 }
 
-// loop plans exists and all over a list field or a list of literals. The macros expand to
-// a fold whose step is @result || body, or @result && body.
-func (p *planner) loop(c celast.ComprehensionExpr) node {
+func compareNumbers(x number, op match.Order, y number) match.Expr {
+	switch {
+	case y.fixed:
+		return x.in(match.IntOrder(op, y.literal))
+	case x.fixed:
+		return y.in(match.IntOrder(mirrored(op), x.literal))
+	case x.on.Measure != match.MeasureNone || y.on.Measure != match.MeasureNone:
+		return nil
+	}
+	// Fields are compared here and not by match.OpCompare, which compares floating-point numbers.
+	a, b := x.on.Field, y.on.Field
+	return &match.Func{Text: a.Name() + " " + op.String() + " " + b.Name(), Fields: []signal.Field{a, b}, Cost: 5,
+		Call: func(e *signal.Event) match.Answer { return match.Of(op.Holds(cmp.Compare(e.Int(a), e.Int(b)))) }}
+}
+
+// loop plans exists and all over a list field or a list that is written out. The macros expand
+// to a fold whose step is @result || body, or @result && body.
+func (p *planner) loop(c celast.ComprehensionExpr) match.Expr {
 	if c.HasIterVar2() || c.AccuInit().Kind() != celast.LiteralKind || c.LoopStep().Kind() != celast.CallKind ||
 		c.Result().Kind() != celast.IdentKind || c.Result().AsIdent() != c.AccuVar() {
 		return nil
 	}
 	begin, ok := c.AccuInit().AsLiteral().(types.Bool)
-	step := c.LoopStep().AsCall()
+	every, step := bool(begin), c.LoopStep().AsCall()
 	want := operators.LogicalOr
-	if begin {
+	if every {
 		want = operators.LogicalAnd
 	}
 	if !ok || step.FunctionName() != want || len(step.Args()) != 2 ||
 		step.Args()[0].Kind() != celast.IdentKind || step.Args()[0].AsIdent() != c.AccuVar() {
 		return nil
 	}
-	n := &loop{every: bool(begin)}
-	sc := &scope{name: c.IterVar()}
+	body := step.Args()[1]
 	if f, ok := p.field(c.IterRange(), nil); ok && f.Kind() == signal.KindStrings {
-		n.field = f
-	} else if c.IterRange().Kind() == celast.ListKind {
-		for _, el := range c.IterRange().AsList().Elements() {
-			item, ok := p.text(el, nil)
-			if !ok || len(item.steps) > 0 {
-				return nil
-			}
-			n.items = append(n.items, item)
+		x := p.expr(body, &scope{name: c.IterVar(), value: text{elem: true}})
+		if x == nil {
+			return nil
 		}
-		sc.items = n.items
-	} else {
+		return overList(f, every, x)
+	}
+	if c.IterRange().Kind() != celast.ListKind {
 		return nil
 	}
-	if n.body = p.node(step.Args()[1], sc); n.body == nil {
-		return nil
+	var parts []match.Expr
+	for _, el := range c.IterRange().AsList().Elements() {
+		item, ok := p.text(el, nil)
+		if !ok {
+			return nil
+		}
+		x := p.expr(body, &scope{name: c.IterVar(), value: item})
+		if x == nil {
+			return nil
+		}
+		parts = append(parts, x)
 	}
-	return n.split()
+	if every {
+		return match.And(parts)
+	}
+	return match.Or(merged(parts))
 }
 
-// split takes a loop apart where that is the same: exists over a choice is a choice of
-// exists, and all over a conjunction is a conjunction of all. What is left of most loops
-// asks one text about many literals.
-func (n *loop) split() node {
-	with := func(parts []node) []node {
-		each := make([]node, len(parts))
+// overList returns a loop over a list field, taken apart where that is the same: exists over a
+// choice is a choice of exists, all over a conjunction one of all, and exists over a question about
+// the value a question about the list.
+func overList(f signal.Field, every bool, body match.Expr) match.Expr {
+	split := func(parts []match.Expr) []match.Expr {
+		each := make([]match.Expr, len(parts))
 		for i, part := range parts {
-			l := *n
-			l.body = part
-			each[i] = l.split()
+			each[i] = overList(f, every, part)
 		}
-		slices.SortStableFunc(each, func(a, b node) int { return a.cost() - b.cost() })
 		return each
 	}
-	switch body := n.body.(type) {
-	case or:
-		if !n.every {
-			return or(with(body))
+	switch body := body.(type) {
+	case match.Or:
+		if !every {
+			return match.Or(split(body))
 		}
-	case and:
-		if n.every {
-			return and(with(body))
+	case match.And:
+		if every {
+			return match.And(split(body))
 		}
-	case *testText:
-		if n.field != 0 || body.val.elem || !body.arg.elem || !slices.Contains([]textOp{opEqual, opContains, opPrefix, opSuffix}, body.op) ||
-			slices.ContainsFunc(n.items, func(t text) bool { return t.field != 0 }) {
-			return n
+	case *match.Atom:
+		if !every && body.On.Elem && (body.Other == nil || !body.Other.Elem) {
+			a := *body
+			a.On.Elem, a.On.Field = false, f
+			return &a
 		}
-		any := &textAny{val: body.val, op: body.op, every: n.every}
-		for _, item := range n.items {
-			any.items = append(any.items, item.literal)
-		}
-		return any
 	}
-	return n
+	return &match.Loop{List: match.Operand{Field: f}, Every: every, Body: body}
+}
+
+// merged joins the atoms of a choice that ask the same about the same.
+func merged(parts []match.Expr) []match.Expr {
+	var out []match.Expr
+	for _, part := range parts {
+		a, ok := part.(*match.Atom)
+		if ok && len(out) > 0 && len(a.Texts) > 0 {
+			if last, ok := out[len(out)-1].(*match.Atom); ok && last.Op == a.Op && last.Fold == a.Fold && len(last.Texts) > 0 && sameOperand(last.On, a.On) {
+				both := *last
+				both.Texts = slices.Concat(last.Texts, a.Texts)
+				out[len(out)-1] = &both
+				continue
+			}
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+func sameOperand(a, b match.Operand) bool {
+	return a.Field == b.Field && a.Attr == b.Attr && a.Any == b.Any && a.Elem == b.Elem && a.At == b.At &&
+		a.Measure == b.Measure && slices.Equal(a.Steps, b.Steps)
 }

@@ -177,6 +177,9 @@ func (s *source) step(at ast.Node, by map[string]pair, class signal.Class, when 
 
 // set sets a field of a test's event as its kind asks for.
 func (s *source) set(e *signal.Event, p pair) bool {
+	if p.key == "unmapped" {
+		return s.setUnmapped(e, p)
+	}
 	name := scalar{text: p.key, at: p.at}
 	f := s.field(name, p.key)
 	if f == 0 {
@@ -236,6 +239,22 @@ func (s *source) set(e *signal.Event, p pair) bool {
 		s.problem(v.at, kindHint(f.Kind()), "%s is of kind %v, and %q is none", p.key, f.Kind(), policy.Printable(v.text, 60))
 	}
 	return err == nil
+}
+
+// setUnmapped sets the attributes of a test's event that have no field.
+func (s *source) setUnmapped(e *signal.Event, p pair) bool {
+	attrs, ok := s.pairs(p.value, "unmapped")
+	for _, a := range attrs {
+		v, has := s.scalar(a.value, a.key)
+		if !has {
+			return false
+		}
+		if !e.SetUnmapped(a.key, v.text) {
+			s.problem(a.at, "", "more than %d attributes", signal.MaxUnmapped)
+			return false
+		}
+	}
+	return ok
 }
 
 func kindHint(k signal.Kind) string {

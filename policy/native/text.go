@@ -3,7 +3,6 @@ package native
 import (
 	"net/netip"
 	"strings"
-	"unsafe"
 )
 
 // lower folds the ASCII letters, as CEL's strings extension does in lowerAscii: what HTTP
@@ -72,9 +71,6 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// view is b as a string for as long as b does not change.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
 // parseAddr reads an address as event fields hold them: without zone, IPv4-mapped ones as
 // IPv4. What is no address is the zero Addr, which is in no prefix.
 func parseAddr(s string) netip.Addr {
@@ -109,6 +105,16 @@ func inPrefix(a netip.Addr, prefix string) bool {
 
 // sharedSpace is for carriers' address translation (RFC 6598), not reachable from outside.
 var sharedSpace = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10)
+
+// privatePrefixes returns the prefixes of what private reports.
+func privatePrefixes() []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range [...]string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8", "::1/128",
+		"169.254.0.0/16", "fe80::/10", "0.0.0.0/32", "::/128"} {
+		all = append(all, netip.MustParsePrefix(p))
+	}
+	return append(all, sharedSpace)
+}
 
 // private reports whether the address is one that the Internet does not route: private
 // (RFC 1918, RFC 4193), loopback, link-local, unspecified or shared (RFC 6598).

@@ -155,7 +155,10 @@ func (s events) Condition(text string) (func(*signal.Event) bool, error) {
 	if err != nil {
 		return nil, &console.InputError{Field: "condition", Reason: err.Error()}
 	}
-	return c.Match, nil
+	return func(e *signal.Event) bool {
+		ok, _ := c.Eval(e) // what cannot be worked out is no match
+		return ok
+	}, nil
 }
 
 // Watch hands events on as they are recorded, in batches.
