@@ -2,9 +2,7 @@ package window
 
 import (
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -20,8 +18,11 @@ const (
 // and still be counted at its place.
 const DefaultTolerance = time.Minute
 
-// DefaultKeys is how many keys a counter holds where nothing else is said.
+// DefaultKeys is how many keys a counter or window holds where nothing else is said.
 const DefaultKeys = 1 << 16
+
+// maxTimes bounds the times that a counter holds in all.
+const maxTimes = 1 << 21
 
 // Config says what completes a count.
 type Config struct {
@@ -46,8 +47,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Counter counts events by key. It is safe for concurrent use; who needs the same answers
-// in a replay adds events in the same order there.
+// Counter counts events by key. It is a Window of kind Count that starts over, and keeps nothing but
+// times. It is safe for concurrent use.
 type Counter struct {
 	count     int
 	within    int64
@@ -55,20 +56,11 @@ type Counter struct {
 	capacity  int // keys
 
 	mu      sync.Mutex
-	keys    map[string]*entry
-	oldest  *entry // least recently added to; the list runs by entry.newer
-	newest  *entry
+	keys    table[[]int64] // times of a key, ascending
+	times   int            // held of all keys
 	evicted uint64
 	late    uint64
-}
-
-// entry holds the times of one key, ascending. There are fewer than 2 * count of them:
-// they span no more than within + tolerance, which is at most 2 * within, and no count of
-// them lies within the span, since that would have completed and been cleared.
-type entry struct {
-	key          string
-	times        []int64
-	older, newer *entry
+	changes uint64
 }
 
 // New returns an empty counter, or what is wrong with the configuration.
@@ -87,7 +79,7 @@ func New(c Config) (*Counter, error) {
 		within:    int64(c.Within),
 		tolerance: int64(min(c.Tolerance, c.Within)),
 		capacity:  c.Keys,
-		keys:      make(map[string]*entry),
+		keys:      newTable[[]int64](),
 	}, nil
 }
 
@@ -98,45 +90,45 @@ func New(c Config) (*Counter, error) {
 // An event older than the key's newest by more than Tolerance is not counted but for
 // [Stats.Late].
 func (w *Counter) Add(key string, t int64) bool {
+	if w.count == 1 {
+		return true // nothing to keep
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	en := w.keys[key]
-	if en == nil {
-		if w.count == 1 {
-			return true
-		}
+	w.changes++
+	key = bounded(key)
+	g := w.keys.use(key)
+	if g == nil {
 		w.makeRoom(t)
-		// The key may be a slice of a large request: keep its bytes alone.
-		en = &entry{key: strings.Clone(key), times: make([]int64, 0, 4)}
-		w.keys[en.key] = en
-	} else {
-		w.unlink(en)
+		g = w.keys.add(key)
+		g.held = make([]int64, 0, 4)
 	}
-	w.append(en)
-
-	if n := len(en.times); n > 0 {
-		last := en.times[n-1]
+	times := g.held
+	if n := len(times); n > 0 {
+		last := times[n-1]
 		if t < minus(last, w.tolerance) {
 			w.late++
 			return false
 		}
 		// Times before this can meet no event that is still to come.
 		horizon := minus(minus(max(last, t), w.tolerance), w.within)
-		keep, _ := slices.BinarySearch(en.times, horizon)
-		en.times = append(en.times[:0], en.times[keep:]...)
+		keep, _ := slices.BinarySearch(times, horizon)
+		times = append(times[:0], times[keep:]...)
+		w.times -= keep
 	}
-	at, _ := slices.BinarySearch(en.times, t)
-	en.times = slices.Insert(en.times, at, t)
-	if !w.complete(en.times, at) {
+	at, _ := slices.BinarySearch(times, t)
+	g.held = slices.Insert(times, at, t)
+	w.times++
+	if !w.complete(g.held, at) {
 		return false
 	}
-	w.unlink(en)
-	delete(w.keys, en.key)
+	w.remove(g)
 	return true
 }
 
 // complete reports whether count consecutive times, the one at index at among them, lie
-// within the span.
+// within the span. Because none did before, fewer than 2 * count are ever held: they
+// span no more than within + tolerance, which is at most 2 * within.
 func (w *Counter) complete(times []int64, at int) bool {
 	for first := max(0, at-w.count+1); first <= at; first++ {
 		last := first + w.count - 1
@@ -150,63 +142,48 @@ func (w *Counter) complete(times []int64, at int) bool {
 	return false
 }
 
-// makeRoom pushes out the key that was not added to for longest where the table is full.
+// makeRoom pushes out the keys that were not added to for longest where the table is full.
 // Only then: a key that is over by the time of another key's event may still meet
 // late events of its own.
 func (w *Counter) makeRoom(t int64) {
-	if len(w.keys) < w.capacity {
-		return
-	}
-	en := w.oldest
 	horizon := minus(minus(t, w.within), w.tolerance)
-	if n := len(en.times); n > 0 && en.times[n-1] >= horizon {
-		w.evicted++
-	}
-	w.unlink(en)
-	delete(w.keys, en.key)
-}
-
-func (w *Counter) append(en *entry) {
-	en.older, en.newer = w.newest, nil
-	if w.newest != nil {
-		w.newest.newer = en
-	} else {
-		w.oldest = en
-	}
-	w.newest = en
-}
-
-func (w *Counter) unlink(en *entry) {
-	if en.older != nil {
-		en.older.newer = en.newer
-	} else {
-		w.oldest = en.newer
-	}
-	if en.newer != nil {
-		en.newer.older = en.older
-	} else {
-		w.newest = en.older
+	for len(w.keys.byKey) >= w.capacity || w.times >= maxTimes {
+		g := w.keys.oldest
+		if n := len(g.held); n > 0 && g.held[n-1] >= horizon {
+			w.evicted++
+		}
+		w.remove(g)
 	}
 }
 
-// Stats is what a counter holds and what it had to give up.
+func (w *Counter) remove(g *group[[]int64]) {
+	w.times -= len(g.held)
+	w.keys.remove(g)
+}
+
+// Stats is what a counter or window holds and what it had to give up.
 type Stats struct {
-	Keys    int    `json:"keys"`    // keys held now
-	Evicted uint64 `json:"evicted"` // keys pushed out by others before their time
-	Late    uint64 `json:"late"`    // events too old to count
+	Keys    int    `json:"keys"`              // groups held now
+	Events  int    `json:"events,omitempty"`  // events held now, of all groups
+	Evicted uint64 `json:"evicted"`           // groups pushed out by others before their time
+	Dropped uint64 `json:"dropped,omitempty"` // events pushed out of groups that had too many
+	Late    uint64 `json:"late"`              // events too old to count
+	Skipped uint64 `json:"skipped,omitempty"` // events without the value that names their group or is counted
+}
+
+// Add adds the figures of another one.
+func (s *Stats) Add(o Stats) {
+	s.Keys += o.Keys
+	s.Events += o.Events
+	s.Evicted += o.Evicted
+	s.Dropped += o.Dropped
+	s.Late += o.Late
+	s.Skipped += o.Skipped
 }
 
 // Stats returns the counter's figures.
 func (w *Counter) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Stats{Keys: len(w.keys), Evicted: w.evicted, Late: w.late}
-}
-
-// minus is a - b for b >= 0, which stops at the smallest number.
-func minus(a, b int64) int64 {
-	if a < math.MinInt64+b {
-		return math.MinInt64
-	}
-	return a - b
+	return Stats{Keys: len(w.keys.byKey), Events: w.times, Evicted: w.evicted, Late: w.late}
 }

@@ -94,7 +94,7 @@ func TestKeepsKeyAlone(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	w := counter(t, Config{Count: 2, Within: time.Minute})
 	w.Add(big[:5], 0)
-	if en := w.keys["xxxxx"]; en == nil || len(en.key) != 5 {
+	if en := w.keys.byKey["xxxxx"]; en == nil || len(en.key) != 5 {
 		t.Fatalf("entry %+v", en)
 	}
 }
@@ -154,8 +154,8 @@ func TestAgreesWithModel(t *testing.T) {
 			if got := w.Add(key, at); got != want {
 				t.Fatalf("%+v: %s at %d completes %v, want %v; times %v", conf, key, at, got, want, times)
 			}
-			if en := w.keys[key]; en != nil && len(en.times) >= 2*conf.Count {
-				t.Fatalf("%d times held for a count of %d", len(en.times), conf.Count)
+			if en := w.keys.byKey[key]; en != nil && len(en.held) >= 2*conf.Count {
+				t.Fatalf("%d times held for a count of %d", len(en.held), conf.Count)
 			}
 		}
 	})
