@@ -10,6 +10,7 @@ type Class uint16
 
 // The classes that testudo records.
 const (
+	ClassBaseEvent            Class = 0 // what no other class fits: a record of a log
 	ClassFileActivity         Class = 1001
 	ClassProcessActivity      Class = 1007
 	ClassVulnerabilityFinding Class = 2002
@@ -33,6 +34,7 @@ type classSpec struct {
 // classTable lists the classes; activities are indexed by activity_id, the
 // empty string where the schema has no such number.
 var classTable = [...]classSpec{
+	{ClassBaseEvent, "base_event", "Base Event", []string{"Unknown"}},
 	{ClassFileActivity, "file_activity", "File System Activity", []string{"Unknown", "Create", "Read", "Update", "Delete", "Rename", "Set Attributes", "Set Security", "Get Attributes", "Get Security", "Encrypt", "Decrypt", "Mount", "Unmount", "Open"}},
 	{ClassProcessActivity, "process_activity", "Process Activity", []string{"Unknown", "Launch", "Terminate", "Open", "Inject", "Set User ID"}},
 	{ClassVulnerabilityFinding, "vulnerability_finding", "Vulnerability Finding", []string{"Unknown", "Create", "Update", "Close"}},

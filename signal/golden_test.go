@@ -58,6 +58,12 @@ func goldenEvents() map[string]*Event {
 			e.SetString(FieldActorProcessName, "cat")
 			e.SetStrings(FieldOpenFlags, []string{"O_RDONLY"})
 		}),
+		"base_event": event(ClassBaseEvent, 0, PlaneLogs, func(e *Event) {
+			e.SetString(FieldMetadataLogProduct, "windows")
+			e.SetString(FieldMetadataLogCategory, "registry_set")
+			e.SetString(FieldRegKeyPath, `HKLM\Software\Run`)
+			e.SetUnmapped("EventType", "SetValue")
+		}),
 		"network_activity": event(ClassNetworkActivity, 1, PlaneKernel, func(e *Event) {
 			e.SetIP(FieldDstEndpointIP, netip.MustParseAddr("198.51.100.7"))
 			e.SetInt(FieldDstEndpointPort, 443)
