@@ -269,6 +269,9 @@ func (n *Node) detection(e *signal.Event, h *signal.Hit) *signal.Finding {
 		}
 	}
 	evidence("verdict", h.Decision.String())
+	for _, p := range h.Proof {
+		evidence(clip(p.Name), p.Value)
+	}
 	if a := e.IP(signal.FieldSrcEndpointIP); a.IsValid() {
 		evidence("client", a.String())
 	}

@@ -211,7 +211,7 @@ func (b *bound) hit(at int, e *signal.Event) signal.Hit {
 	if r.Sentence != nil {
 		why = r.Sentence(e)
 	}
-	return signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: why}
+	return signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: why, Proof: proof(r.Condition, e)}
 }
 
 // orders returns what the rule asks for on this event. An action without a target

@@ -79,7 +79,10 @@ type Hit struct {
 	Severity Severity
 	Decision Decision
 	Why      string // a sentence for people; values in it are recorded forms
-	Orders   []Order
+	// Proof holds what made the rule's condition hold: what was asked of which field, and the value for
+	// which it held, in recorded form. It is bounded.
+	Proof  []Evidence
+	Orders []Order
 }
 
 // Order is an action that a rule asks for.

@@ -137,25 +137,45 @@ func (a *Atom) holdsFor(s *scope, v string) (bool, string) {
 	return true, ""
 }
 
-// Held returns the atoms and functions that made the condition hold, at most max of them, in the order
-// in which they stand; those under a not, which held because something is not so, are left out.
-func (p *Proof) Held(max int) []Proof {
-	var held []Proof
-	var visit func(p *Proof)
-	visit = func(p *Proof) {
-		if p.Answer != Yes || len(held) >= max || p.Kind == "not" {
-			return
-		}
-		if len(p.Parts) == 0 && p.Kind != "constant" {
-			held = append(held, *p)
-			return
-		}
-		for i := range p.Parts {
-			visit(&p.Parts[i])
-		}
+// Held returns the atoms and functions that make a condition hold for the event, at most limit of them, in
+// the order in which they stand: of a choice the first part that holds. What holds because something
+// is not so is left out. It is nil where the condition does not hold.
+func Held(x Expr, e *signal.Event, limit int) []Proof {
+	h := holder{s: scope{e: e}, limit: limit}
+	if eval(x, &h.s) != Yes {
+		return nil
 	}
-	visit(p)
-	return held
+	h.visit(x)
+	return h.held
+}
+
+type holder struct {
+	s     scope
+	limit int
+	held  []Proof
+}
+
+// visit looks at a part that holds.
+func (h *holder) visit(x Expr) {
+	if len(h.held) >= h.limit {
+		return
+	}
+	switch x := x.(type) {
+	case And:
+		for _, part := range x {
+			h.visit(part)
+		}
+	case Or:
+		for _, part := range x {
+			if eval(part, &h.s) == Yes {
+				h.visit(part)
+				return
+			}
+		}
+	case *Atom, *Loop, *Func:
+		ex := explainer{left: 1}
+		h.held = append(h.held, ex.prove(x, &h.s))
+	}
 }
 
 // MarshalText writes the lower-case name.
