@@ -64,8 +64,9 @@ type Follower struct {
 	known    map[identity]position // of all files, as of when they were last not being read
 	tails    map[identity]*tail
 	byPath   map[string]*tail
-	patterns map[string]bool // that were looked through before
-	remnants []position      // of what files held before they were truncated
+	patterns map[string]bool      // that were looked through before
+	remnants []position           // of what files held before they were truncated
+	gone     map[string]time.Time // when the file that was rotated away from a path was last written to
 	refused  map[string]string
 	wait     sync.WaitGroup
 
@@ -98,7 +99,8 @@ func New(cfg Config, inputs []Input, deps Deps) (*Follower, error) {
 		return nil, err
 	}
 	f := &Follower{cfg: cfg, inputs: inputs, deps: deps, log: deps.Logger, known: map[identity]position{}, tails: map[identity]*tail{},
-		byPath: map[string]*tail{}, patterns: map[string]bool{}, refused: map[string]string{}}
+		byPath: map[string]*tail{}, patterns: map[string]bool{}, refused: map[string]string{},
+		gone: map[string]time.Time{}}
 	for _, p := range k.Paths {
 		f.patterns[p] = true
 	}
@@ -196,7 +198,12 @@ func (f *Follower) scan(ctx context.Context, starting bool) {
 			f.stats.rotated.Add(1)
 			f.log.Debug("a file was rotated away and is read to its end", "path", t.path)
 			t.nudge()
-			f.between(ctx, t)
+			if info, err := t.f.Stat(); err == nil {
+				if len(f.gone) >= maxRemnants {
+					clear(f.gone)
+				}
+				f.gone[t.path] = info.ModTime()
+			}
 		}
 	}
 	if starting {
@@ -331,6 +338,10 @@ func (f *Follower) follow(ctx context.Context, m *match, starting bool) {
 		} else if starting && m.input.Files.From == End && !f.seenBefore(m.input) {
 			at, from = lineBefore(o.f, o.size), "its end"
 		}
+	}
+	if since, ok := f.gone[m.path]; ok {
+		delete(f.gone, m.path)
+		f.between(ctx, m.path, since, m.input)
 	}
 	f.log.Info("following a file", "path", m.path, "from", from, "offset", at)
 	t := f.newTail(m.path, o, m.input, at, lines)

@@ -93,16 +93,11 @@ func (f *Follower) readAfter(ctx context.Context, path string, after []*beside, 
 	}
 }
 
-// between reads what came to the path after this file and was rotated away before anybody looked. Callers hold
-// mu.
-func (f *Follower) between(ctx context.Context, t *tail) {
-	in := f.inputOf(t.path)
-	info, err := t.f.Stat()
-	if in == nil || err != nil {
-		return
-	}
-	_, after := f.beside(position{Path: t.path, identity: t.id, head: head{Len: -1}, changed: info.ModTime()})
-	f.readAfter(ctx, t.path, after, in)
+// between reads what came to the path after a file that was last written to then, and was rotated away before
+// anybody looked. Callers hold mu.
+func (f *Follower) between(ctx context.Context, path string, since time.Time, in *Input) {
+	_, after := f.beside(position{Path: path, head: head{Len: -1}, changed: since})
+	f.readAfter(ctx, path, after, in)
 }
 
 // beside is a file beside the one that was followed.
