@@ -49,8 +49,9 @@ var standardOnly = []string{"signal", "internal"}
 
 // ground folders may be imported by their siblings in the room.
 var ground = []string{
-	"policy/match",  // the one form that every dialect compiles to
-	"policy/window", // counting by event time: every dialect's rules use it
+	"policy/match",    // the one form that every dialect compiles to
+	"policy/window",   // counting by event time: every dialect's rules use it
+	"policy/rulefile", // the YAML of rule files, with places
 }
 
 type file struct {

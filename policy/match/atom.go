@@ -39,6 +39,9 @@ const (
 	StepURLDecode                 // percent-encoding undone once (RFC 3986, section 2.1); what is no valid escape stays
 	StepBase64                    // base64 undone (RFC 4648, section 4, padding optional); other texts have no value
 	StepBasename                  // what follows the last slash
+	StepFolder                    // what stands before the last slash, "/" where that is nothing
+	StepArgs                      // of a command line, what follows its first word
+	StepCommand                   // of a command line, with the first word's folder left out: "/bin/sh -c x" is "sh -c x"
 )
 
 // Measure makes a number of an operand's texts.

@@ -60,6 +60,8 @@ func (s Step) needed(v string) bool {
 		return strings.IndexByte(v, '%') >= 0
 	case StepBasename:
 		return strings.IndexByte(v, '/') >= 0
+	case StepCommand:
+		return strings.IndexByte(firstWord(v), '/') >= 0
 	}
 	return true
 }
@@ -89,8 +91,26 @@ func (s Step) append(b []byte, v string) ([]byte, bool) {
 		return appendBase64Decoded(b, v)
 	case StepBasename:
 		b = append(b, v[strings.LastIndexByte(v, '/')+1:]...)
+	case StepFolder:
+		if cut := strings.LastIndexByte(v, '/'); cut > 0 {
+			b = append(b, v[:cut]...)
+		} else {
+			b = append(b, '/')
+		}
+	case StepArgs:
+		b = append(b, strings.TrimPrefix(v[len(firstWord(v)):], " ")...)
+	case StepCommand:
+		b = append(b, v[strings.LastIndexByte(firstWord(v), '/')+1:]...)
 	}
 	return b, true
+}
+
+// firstWord returns the text up to the first space.
+func firstWord(v string) string {
+	if cut := strings.IndexByte(v, ' '); cut >= 0 {
+		return v[:cut]
+	}
+	return v
 }
 
 func hasByteIn(s string, low, high byte) bool {

@@ -2,7 +2,6 @@ package native
 
 import (
 	"fmt"
-	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -15,13 +14,6 @@ import (
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
-)
-
-// The bounds of a regular expression. Go's matcher (RE2 semantics) runs in time
-// linear in the text, with the program's size as the factor.
-const (
-	maxRegexSize    = 4 << 10
-	maxRegexProgram = 4000 // instructions
 )
 
 // mistake is what is wrong with a condition.
@@ -269,7 +261,7 @@ func (c *checker) restrictCall(e celast.Expr, call celast.CallExpr) {
 		pattern := args[len(args)-1]
 		if text, ok := stringLiteral(pattern); !ok {
 			c.report(pattern, "write it out in quotes", "the pattern of matches() must be a literal")
-		} else if err := checkRegex(text); err != nil {
+		} else if _, err := match.CompileRegex(text); err != nil {
 			c.report(pattern, "", "%v", err)
 		}
 	case "cidr":
@@ -333,23 +325,4 @@ func stringLiteral(e celast.Expr) (string, bool) {
 	}
 	s, ok := e.AsLiteral().(types.String)
 	return string(s), ok
-}
-
-// checkRegex refuses patterns that are not RE2 or whose program is too large.
-func checkRegex(pattern string) error {
-	if len(pattern) > maxRegexSize {
-		return fmt.Errorf("the pattern is longer than %d bytes", maxRegexSize)
-	}
-	tree, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil {
-		return fmt.Errorf("the pattern is no regular expression (RE2): %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	prog, err := syntax.Compile(tree.Simplify())
-	if err != nil {
-		return fmt.Errorf("the pattern is no regular expression (RE2): %w", err)
-	}
-	if len(prog.Inst) > maxRegexProgram {
-		return fmt.Errorf("the pattern is too large: it makes %d instructions, and %d are allowed", len(prog.Inst), maxRegexProgram)
-	}
-	return nil
 }

@@ -11,96 +11,100 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/rulefile"
 	"github.com/testudo-sec/testudo/signal"
 )
 
 // The keys of a rule, in the order people write them.
 var ruleKeys = []string{"id", "title", "severity", "on", "when", "then", "why", "fix", "references", "tags", "enabled", "tests"}
 
+// source is a rule file that is being read.
+type source struct{ rulefile.File }
+
 // compileFile returns the rules of a file, a document each, and what is wrong with it.
 func (d *Dialect) compileFile(f policy.File) ([]*policy.Rule, policy.Problems) {
-	text := strings.ReplaceAll(strings.TrimPrefix(string(f.Text), "\ufeff"), "\r\n", "\n")
-	s := &source{name: f.Name, lines: splitLines(text)}
-	bodies := s.parse(text)
-	if len(bodies) == 0 && len(s.problems) == 0 {
-		s.problem(nil, "write a rule, or remove the file", "the file holds no rule")
+	open, text := rulefile.Open(f)
+	s := &source{open}
+	bodies := s.Parse(text)
+	if len(bodies) == 0 && len(s.Problems) == 0 {
+		s.Problem(nil, "write a rule, or remove the file", "the file holds no rule")
 	}
 	var rules []*policy.Rule
 	for _, body := range bodies {
-		before := len(s.problems)
-		s.rule = ""
-		if r := d.compileRule(s, body); r != nil && len(s.problems) == before {
+		before := len(s.Problems)
+		s.Rule = ""
+		if r := d.compileRule(s, body); r != nil && len(s.Problems) == before {
 			rules = append(rules, r)
 		}
 	}
-	return rules, s.problems
+	return rules, s.Problems
 }
 
 // compileRule reads one rule. It goes on behind a problem to find them all.
 func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
-	pairs, ok := s.pairs(body, "a rule")
+	pairs, ok := s.Pairs(body, "a rule")
 	if !ok {
 		return nil
 	}
-	begin := tokenOf(body)
-	r := &policy.Rule{Dialect: d.Name(), File: s.name, Line: begin.Position.Line, Column: begin.Position.Column}
-	by := make(map[string]pair, len(pairs))
+	begin := rulefile.TokenOf(body)
+	r := &policy.Rule{Dialect: d.Name(), File: s.Name, Line: begin.Position.Line, Column: begin.Position.Column}
+	by := make(map[string]rulefile.Pair, len(pairs))
 	for _, p := range pairs {
-		by[p.key] = p
+		by[p.Key] = p
 	}
 	if p, ok := by["id"]; ok {
-		s.id(r, p.value)
+		s.id(r, p.Value)
 	}
-	s.known(pairs, "a rule", ruleKeys...)
+	s.Known(pairs, "a rule", ruleKeys...)
 	misspelt := make(map[string]bool) // one problem, not two
 	for _, p := range pairs {
-		misspelt[spell.Nearest(p.key, ruleKeys)] = true
+		misspelt[spell.Nearest(p.Key, ruleKeys)] = true
 	}
 	for _, key := range []string{"id", "title", "severity", "on", "when", "then"} {
 		if _, ok := by[key]; !ok && !misspelt[key] {
-			s.problem(begin, requiredHint(key), "the rule has no %q", key)
+			s.Problem(begin, requiredHint(key), "the rule has no %q", key)
 		}
 	}
 	if p, ok := by["title"]; ok {
 		r.Title = s.oneLine(p, 200)
 	}
 	if p, ok := by["severity"]; ok {
-		s.severity(r, p.value)
+		s.severity(r, p.Value)
 	}
 	if p, ok := by["on"]; ok {
-		r.On = s.classes(p.value)
+		r.On = s.classes(p.Value)
 	}
 	if p, ok := by["when"]; ok {
-		s.when(d, r, p.value)
+		s.when(d, r, p.Value)
 	}
 	if p, ok := by["then"]; ok {
-		d.then(s, r, p.value)
+		d.then(s, r, p.Value)
 	}
 	r.Why = r.Title
 	if p, ok := by["why"]; ok {
-		s.why(r, p.value)
+		s.why(r, p.Value)
 	}
 	if p, ok := by["fix"]; ok {
-		if v, ok := s.scalar(p.value, "fix"); ok {
-			r.Fix = strings.TrimSpace(v.text)
+		if v, ok := s.Scalar(p.Value, "fix"); ok {
+			r.Fix = strings.TrimSpace(v.Text)
 			if len(r.Fix) > 4000 {
-				s.problem(v.at, "", "fix is longer than 4000 bytes")
+				s.Problem(v.At, "", "fix is longer than 4000 bytes")
 			}
 		}
 	}
 	if p, ok := by["references"]; ok {
-		r.References = s.references(p.value)
+		r.References = s.references(p.Value)
 	}
 	if p, ok := by["tags"]; ok {
-		r.Tags = s.tags(p.value)
+		r.Tags = s.tags(p.Value)
 	}
 	if p, ok := by["enabled"]; ok {
-		if v, ok := s.truth(p.value, "enabled"); ok {
+		if v, ok := s.truth(p.Value, "enabled"); ok {
 			r.Disabled = !v
 		}
 	}
 	if p, ok := by["tests"]; ok {
-		r.Tests = s.tests(r, p.value)
+		r.Tests = s.tests(r, p.Value)
 	}
 	return r
 }
@@ -120,44 +124,44 @@ func requiredHint(key string) string {
 var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,99}$`)
 
 func (s *source) id(r *policy.Rule, n ast.Node) {
-	v, ok := s.scalar(n, "id")
+	v, ok := s.Scalar(n, "id")
 	if !ok {
 		return
 	}
-	if !idForm.MatchString(v.text) {
-		s.problem(v.at, "2 to 100 of a-z 0-9 . _ - beginning with a letter or digit, as in edge-admin-outside", "%q is no id", policy.Printable(v.text, 100))
+	if !idForm.MatchString(v.Text) {
+		s.Problem(v.At, "2 to 100 of a-z 0-9 . _ - beginning with a letter or digit, as in edge-admin-outside", "%q is no id", policy.Printable(v.Text, 100))
 		return
 	}
-	r.ID, s.rule = v.text, v.text
+	r.ID, s.Rule = v.Text, v.Text
 }
 
 // oneLine reads a text of one line.
-func (s *source) oneLine(p pair, limit int) string {
-	v, ok := s.scalar(p.value, p.key)
+func (s *source) oneLine(p rulefile.Pair, limit int) string {
+	v, ok := s.Scalar(p.Value, p.Key)
 	if !ok {
 		return ""
 	}
-	text := strings.TrimSpace(v.text)
+	text := strings.TrimSpace(v.Text)
 	switch {
 	case text == "":
-		s.problem(v.at, "", "%s is empty", p.key)
+		s.Problem(v.At, "", "%s is empty", p.Key)
 	case len(text) > limit:
-		s.problem(v.at, "", "%s is longer than %d bytes", p.key, limit)
+		s.Problem(v.At, "", "%s is longer than %d bytes", p.Key, limit)
 	case strings.ContainsFunc(text, unicode.IsControl):
-		s.problem(v.at, "write one line", "%s holds a line end or control character", p.key)
+		s.Problem(v.At, "write one line", "%s holds a line end or control character", p.Key)
 	}
 	return text
 }
 
 func (s *source) severity(r *policy.Rule, n ast.Node) {
-	v, ok := s.scalar(n, "severity")
+	v, ok := s.Scalar(n, "severity")
 	if !ok {
 		return
 	}
-	severity, err := signal.ParseSeverity(v.text)
+	severity, err := signal.ParseSeverity(v.Text)
 	if err != nil || severity == signal.SeverityUnknown {
 		names := []string{"info", "low", "medium", "high", "critical", "fatal"}
-		s.problem(v.at, oneOf(v.text, names), "unknown severity %q", policy.Printable(v.text, 60))
+		s.Problem(v.At, oneOf(v.Text, names), "unknown severity %q", policy.Printable(v.Text, 60))
 		return
 	}
 	r.Severity = severity
@@ -172,12 +176,12 @@ func oneOf(got string, names []string) string {
 }
 
 func (s *source) classes(n ast.Node) []signal.Class {
-	items, ok := s.scalars(n, "on")
+	items, ok := s.Scalars(n, "on")
 	if !ok {
 		return nil
 	}
 	if len(items) == 0 {
-		s.problem(tokenOf(n), "", "on is an empty list")
+		s.Problem(rulefile.TokenOf(n), "", "on is an empty list")
 	}
 	var all []signal.Class
 	for _, v := range items {
@@ -188,31 +192,31 @@ func (s *source) classes(n ast.Node) []signal.Class {
 	return all
 }
 
-func (s *source) class(v scalar) (signal.Class, bool) {
-	c, err := signal.ParseClass(v.text)
+func (s *source) class(v rulefile.Scalar) (signal.Class, bool) {
+	c, err := signal.ParseClass(v.Text)
 	if err != nil {
 		var names []string
 		for _, c := range signal.Classes() {
 			names = append(names, c.String())
 		}
-		s.problem(v.at, oneOf(v.text, names), "unknown event class %q", policy.Printable(v.text, 60))
+		s.Problem(v.At, oneOf(v.Text, names), "unknown event class %q", policy.Printable(v.Text, 60))
 		return 0, false
 	}
 	return c, true
 }
 
 func (s *source) when(d *Dialect, r *policy.Rule, n ast.Node) {
-	v, ok := s.scalar(n, "when")
+	v, ok := s.Scalar(n, "when")
 	if !ok {
 		return
 	}
-	r.When = strings.TrimSpace(v.text)
-	c, mistakes := d.compile(v.text)
+	r.When = strings.TrimSpace(v.Text)
+	c, mistakes := d.compile(v.Text)
 	if len(mistakes) > 0 {
-		where := s.align(v)
+		where := s.Align(v)
 		for _, m := range mistakes {
-			at := where.at(m.offset)
-			s.problem(&token.Token{Position: &token.Position{Line: at.line, Column: at.column}}, m.hint, "when: %s", m.message)
+			at := where.At(m.offset)
+			s.Problem(&token.Token{Position: &token.Position{Line: at.Line, Column: at.Column}}, m.hint, "when: %s", m.message)
 		}
 		return
 	}
@@ -223,21 +227,21 @@ func (s *source) truth(n ast.Node, what string) (bool, bool) {
 	if b, ok := n.(*ast.BoolNode); ok {
 		return b.Value, true
 	}
-	s.problem(tokenOf(n), "", "%s must be true or false, not %s", what, kindOf(n))
+	s.Problem(rulefile.TokenOf(n), "", "%s must be true or false, not %s", what, rulefile.KindOf(n))
 	return false, false
 }
 
 // references reads addresses that people follow: nothing but the web's.
 func (s *source) references(n ast.Node) []string {
-	items, _ := s.scalars(n, "references")
+	items, _ := s.Scalars(n, "references")
 	var all []string
 	for _, v := range items {
-		if !strings.HasPrefix(v.text, "https://") && !strings.HasPrefix(v.text, "http://") || len(v.text) > 1000 ||
-			strings.ContainsFunc(v.text, func(c rune) bool { return c <= ' ' || !unicode.IsPrint(c) }) {
-			s.problem(v.at, "as in https://attack.mitre.org/techniques/T1190/", "%q is no web address", policy.Printable(v.text, 100))
+		if !strings.HasPrefix(v.Text, "https://") && !strings.HasPrefix(v.Text, "http://") || len(v.Text) > 1000 ||
+			strings.ContainsFunc(v.Text, func(c rune) bool { return c <= ' ' || !unicode.IsPrint(c) }) {
+			s.Problem(v.At, "as in https://attack.mitre.org/techniques/T1190/", "%q is no web address", policy.Printable(v.Text, 100))
 			continue
 		}
-		all = append(all, v.text)
+		all = append(all, v.Text)
 	}
 	return all
 }
@@ -245,14 +249,14 @@ func (s *source) references(n ast.Node) []string {
 var tagForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,99}$`)
 
 func (s *source) tags(n ast.Node) []string {
-	items, _ := s.scalars(n, "tags")
+	items, _ := s.Scalars(n, "tags")
 	var all []string
 	for _, v := range items {
-		if !tagForm.MatchString(v.text) {
-			s.problem(v.at, "up to 100 of a-z 0-9 . _ : / - as in attack.t1190", "%q is no tag", policy.Printable(v.text, 100))
+		if !tagForm.MatchString(v.Text) {
+			s.Problem(v.At, "up to 100 of a-z 0-9 . _ : / - as in attack.t1190", "%q is no tag", policy.Printable(v.Text, 100))
 			continue
 		}
-		all = append(all, v.text)
+		all = append(all, v.Text)
 	}
 	return all
 }

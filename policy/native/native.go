@@ -30,6 +30,7 @@ import (
 	"github.com/google/cel-go/cel"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/rulefile"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -85,11 +86,11 @@ func (d *Dialect) Condition(text string) (*Condition, error) {
 	if len(faults) == 0 {
 		return c, nil
 	}
-	where := alignText(text)
+	where := rulefile.AlignText(text)
 	problems := make(policy.Problems, len(faults))
 	for i, f := range faults {
-		at := where.at(f.offset)
-		problems[i] = policy.Problem{File: "condition", Line: at.line, Column: at.column, Message: f.message, Hint: f.hint}
+		at := where.At(f.offset)
+		problems[i] = policy.Problem{File: "condition", Line: at.Line, Column: at.Column, Message: f.message, Hint: f.hint}
 	}
 	return nil, problems
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/rulefile"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -24,40 +25,40 @@ const testBegin = "2026-01-01T00:00:00Z"
 func (s *source) tests(r *policy.Rule, n ast.Node) []policy.Test {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		s.problem(tokenOf(n), "begin each test with a dash", "tests must be a list, not %s", kindOf(n))
+		s.Problem(rulefile.TokenOf(n), "begin each test with a dash", "tests must be a list, not %s", rulefile.KindOf(n))
 		return nil
 	}
 	if len(seq.Values) > maxTests {
-		s.problem(tokenOf(n), "", "more than %d tests", maxTests)
+		s.Problem(rulefile.TokenOf(n), "", "more than %d tests", maxTests)
 		return nil
 	}
 	var all []policy.Test
 	names := make(map[string]bool)
 	for _, item := range seq.Values {
-		pairs, ok := s.pairs(item, "a test")
-		if !ok || !s.known(pairs, "a test", "name", "class", "event", "events", "fires", "verdict", "orders") {
+		pairs, ok := s.Pairs(item, "a test")
+		if !ok || !s.Known(pairs, "a test", "name", "class", "event", "events", "fires", "verdict", "orders") {
 			continue
 		}
-		by := make(map[string]pair, len(pairs))
+		by := make(map[string]rulefile.Pair, len(pairs))
 		for _, p := range pairs {
-			by[p.key] = p
+			by[p.Key] = p
 		}
-		t := policy.Test{Line: tokenOf(item).Position.Line}
+		t := policy.Test{Line: rulefile.TokenOf(item).Position.Line}
 		if p, ok := by["name"]; ok {
 			t.Name = s.oneLine(p, 200)
 			if names[t.Name] {
-				s.problem(p.at, "", "two tests of the rule are called %q", policy.Printable(t.Name, 60))
+				s.Problem(p.At, "", "two tests of the rule are called %q", policy.Printable(t.Name, 60))
 			}
 			names[t.Name] = true
 		} else {
-			s.problem(tokenOf(item), "say in a few words what it shows", "a test has no name")
+			s.Problem(rulefile.TokenOf(item), "say in a few words what it shows", "a test has no name")
 		}
 		class := signal.Class(0)
 		if len(r.On) > 0 {
 			class = r.On[0]
 		}
 		if p, ok := by["class"]; ok {
-			if v, ok := s.scalar(p.value, "class"); ok {
+			if v, ok := s.Scalar(p.Value, "class"); ok {
 				class, _ = s.class(v)
 			}
 		}
@@ -70,10 +71,10 @@ func (s *source) tests(r *policy.Rule, n ast.Node) []policy.Test {
 
 // steps reads a test's one event, or its list of events; then event holds what they have
 // in common.
-func (s *source) steps(item ast.Node, by map[string]pair, class signal.Class) []policy.Step {
-	var common []pair
+func (s *source) steps(item ast.Node, by map[string]rulefile.Pair, class signal.Class) []policy.Step {
+	var common []rulefile.Pair
 	if p, ok := by["event"]; ok {
-		if common, ok = s.pairs(p.value, "event"); !ok {
+		if common, ok = s.Pairs(p.Value, "event"); !ok {
 			return nil
 		}
 	}
@@ -81,7 +82,7 @@ func (s *source) steps(item ast.Node, by map[string]pair, class signal.Class) []
 	list, several := by["events"]
 	if !several {
 		if _, ok := by["event"]; !ok {
-			s.problem(tokenOf(item), "add event: with fields and values", "a test has no event")
+			s.Problem(rulefile.TokenOf(item), "add event: with fields and values", "a test has no event")
 			return nil
 		}
 		step, ok := s.step(item, by, class, begin, common, nil)
@@ -92,41 +93,41 @@ func (s *source) steps(item ast.Node, by map[string]pair, class signal.Class) []
 	}
 	for _, key := range []string{"fires", "verdict", "orders"} {
 		if p, ok := by[key]; ok {
-			s.problem(p.at, "move it into the entries of events", "%s beside events is ambiguous", key)
+			s.Problem(p.At, "move it into the entries of events", "%s beside events is ambiguous", key)
 			return nil
 		}
 	}
-	seq, ok := list.value.(*ast.SequenceNode)
+	seq, ok := list.Value.(*ast.SequenceNode)
 	if !ok || len(seq.Values) == 0 || len(seq.Values) > maxSteps {
-		s.problem(list.at, "", "events must be a list of 1 to %d entries", maxSteps)
+		s.Problem(list.At, "", "events must be a list of 1 to %d entries", maxSteps)
 		return nil
 	}
 	var steps []policy.Step
 	for _, entry := range seq.Values {
-		pairs, ok := s.pairs(entry, "an entry of events")
-		if !ok || !s.known(pairs, "an entry of events", "at", "event", "fires", "verdict", "orders") {
+		pairs, ok := s.Pairs(entry, "an entry of events")
+		if !ok || !s.Known(pairs, "an entry of events", "at", "event", "fires", "verdict", "orders") {
 			return nil
 		}
-		own := make(map[string]pair, len(pairs))
+		own := make(map[string]rulefile.Pair, len(pairs))
 		for _, p := range pairs {
-			own[p.key] = p
+			own[p.Key] = p
 		}
 		at := begin
 		if p, ok := own["at"]; ok {
-			v, ok := s.scalar(p.value, "at")
+			v, ok := s.Scalar(p.Value, "at")
 			if !ok {
 				return nil
 			}
-			after, err := time.ParseDuration(v.text)
-			if err != nil && v.text != "0" {
-				s.problem(v.at, "as in 0s, 90s or 10m", "at must be a duration since the first event, not %q", policy.Printable(v.text, 60))
+			after, err := time.ParseDuration(v.Text)
+			if err != nil && v.Text != "0" {
+				s.Problem(v.At, "as in 0s, 90s or 10m", "at must be a duration since the first event, not %q", policy.Printable(v.Text, 60))
 				return nil
 			}
 			at = begin.Add(after)
 		}
-		var extra []pair
+		var extra []rulefile.Pair
 		if p, ok := own["event"]; ok {
-			if extra, ok = s.pairs(p.value, "event"); !ok {
+			if extra, ok = s.Pairs(p.Value, "event"); !ok {
 				return nil
 			}
 		}
@@ -139,8 +140,8 @@ func (s *source) steps(item ast.Node, by map[string]pair, class signal.Class) []
 	return steps
 }
 
-func (s *source) step(at ast.Node, by map[string]pair, class signal.Class, when time.Time, fields ...[]pair) (policy.Step, bool) {
-	step := policy.Step{Line: tokenOf(at).Position.Line, Event: new(signal.Event)}
+func (s *source) step(at ast.Node, by map[string]rulefile.Pair, class signal.Class, when time.Time, fields ...[]rulefile.Pair) (policy.Step, bool) {
+	step := policy.Step{Line: rulefile.TokenOf(at).Position.Line, Event: new(signal.Event)}
 	step.Event.Class, step.Event.Time = class, when.UnixNano()
 	ok := true
 	for _, list := range fields {
@@ -150,13 +151,13 @@ func (s *source) step(at ast.Node, by map[string]pair, class signal.Class, when 
 	}
 	fires, has := by["fires"]
 	if !has {
-		s.problem(tokenOf(at), "add fires: true or fires: false", "it is not said whether the rule fires")
+		s.Problem(rulefile.TokenOf(at), "add fires: true or fires: false", "it is not said whether the rule fires")
 		return step, false
 	}
-	step.Fires, has = s.truth(fires.value, "fires")
+	step.Fires, has = s.truth(fires.Value, "fires")
 	ok = ok && has
 	if p, has := by["verdict"]; has {
-		v, has := s.scalar(p.value, "verdict")
+		v, has := s.Scalar(p.Value, "verdict")
 		decision := signal.Allow
 		if !has || !s.verdict(v, &decision) {
 			return step, false
@@ -164,11 +165,11 @@ func (s *source) step(at ast.Node, by map[string]pair, class signal.Class, when 
 		step.Decision = &decision
 	}
 	if p, has := by["orders"]; has {
-		items, has := s.scalars(p.value, "orders")
+		items, has := s.Scalars(p.Value, "orders")
 		ok = ok && has
 		step.Orders = []string{}
 		for _, v := range items {
-			step.Orders = append(step.Orders, v.text)
+			step.Orders = append(step.Orders, v.Text)
 		}
 		slices.Sort(step.Orders)
 	}
@@ -176,28 +177,28 @@ func (s *source) step(at ast.Node, by map[string]pair, class signal.Class, when 
 }
 
 // set sets a field of a test's event as its kind asks for.
-func (s *source) set(e *signal.Event, p pair) bool {
-	if p.key == "unmapped" {
+func (s *source) set(e *signal.Event, p rulefile.Pair) bool {
+	if p.Key == "unmapped" {
 		return s.setUnmapped(e, p)
 	}
-	name := scalar{text: p.key, at: p.at}
-	f := s.field(name, p.key)
+	name := rulefile.Scalar{Text: p.Key, At: p.At}
+	f := s.field(name, p.Key)
 	if f == 0 {
 		return false
 	}
 	if f.Kind() == signal.KindStrings {
-		items, ok := s.scalars(p.value, p.key)
+		items, ok := s.Scalars(p.Value, p.Key)
 		if !ok {
 			return false
 		}
 		list := make([]string, len(items))
 		for i, v := range items {
-			list[i] = v.text
+			list[i] = v.Text
 		}
 		e.SetStrings(f, list)
 		return true
 	}
-	v, ok := s.scalar(p.value, p.key)
+	v, ok := s.Scalar(p.Value, p.Key)
 	if !ok {
 		return false
 	}
@@ -207,50 +208,50 @@ func (s *source) set(e *signal.Event, p pair) bool {
 	var err error
 	switch f.Kind() {
 	case signal.KindString:
-		e.SetString(f, v.text)
+		e.SetString(f, v.Text)
 	case signal.KindInt:
 		var i int64
-		if i, err = strconv.ParseInt(v.text, 0, 64); err == nil {
+		if i, err = strconv.ParseInt(v.Text, 0, 64); err == nil {
 			e.SetInt(f, i)
 		}
 	case signal.KindBool:
-		b, ok := s.truth(p.value, p.key)
+		b, ok := s.truth(p.Value, p.Key)
 		if !ok {
 			return false
 		}
 		e.SetBool(f, b)
 	case signal.KindFloat:
 		var x float64
-		if x, err = strconv.ParseFloat(v.text, 64); err == nil {
+		if x, err = strconv.ParseFloat(v.Text, 64); err == nil {
 			e.SetFloat(f, x)
 		}
 	case signal.KindIP:
 		var a netip.Addr
-		if a, err = netip.ParseAddr(v.text); err == nil {
+		if a, err = netip.ParseAddr(v.Text); err == nil {
 			e.SetIP(f, a)
 		}
 	case signal.KindTime:
 		var t time.Time
-		if t, err = time.Parse(time.RFC3339Nano, v.text); err == nil {
+		if t, err = time.Parse(time.RFC3339Nano, v.Text); err == nil {
 			e.SetTime(f, t)
 		}
 	}
 	if err != nil {
-		s.problem(v.at, kindHint(f.Kind()), "%s is of kind %v, and %q is none", p.key, f.Kind(), policy.Printable(v.text, 60))
+		s.Problem(v.At, kindHint(f.Kind()), "%s is of kind %v, and %q is none", p.Key, f.Kind(), policy.Printable(v.Text, 60))
 	}
 	return err == nil
 }
 
 // setUnmapped sets the attributes of a test's event that have no field.
-func (s *source) setUnmapped(e *signal.Event, p pair) bool {
-	attrs, ok := s.pairs(p.value, "unmapped")
+func (s *source) setUnmapped(e *signal.Event, p rulefile.Pair) bool {
+	attrs, ok := s.Pairs(p.Value, "unmapped")
 	for _, a := range attrs {
-		v, has := s.scalar(a.value, a.key)
+		v, has := s.Scalar(a.Value, a.Key)
 		if !has {
 			return false
 		}
-		if !e.SetUnmapped(a.key, v.text) {
-			s.problem(a.at, "", "more than %d attributes", signal.MaxUnmapped)
+		if !e.SetUnmapped(a.Key, v.Text) {
+			s.Problem(a.At, "", "more than %d attributes", signal.MaxUnmapped)
 			return false
 		}
 	}
@@ -268,17 +269,17 @@ func kindHint(k signal.Kind) string {
 }
 
 // setHeader sets an attribute that every event has.
-func (s *source) setHeader(e *signal.Event, f signal.Field, v scalar) bool {
+func (s *source) setHeader(e *signal.Event, f signal.Field, v rulefile.Scalar) bool {
 	var err error
 	switch f {
 	case signal.FieldTime:
 		var t time.Time
-		if t, err = time.Parse(time.RFC3339Nano, v.text); err == nil {
+		if t, err = time.Parse(time.RFC3339Nano, v.Text); err == nil {
 			e.Time = t.UnixNano()
 		}
 	case signal.FieldActivityID, signal.FieldSeverityID:
 		var i uint64
-		if i, err = strconv.ParseUint(v.text, 10, 8); err == nil {
+		if i, err = strconv.ParseUint(v.Text, 10, 8); err == nil {
 			if f == signal.FieldActivityID {
 				e.Activity = uint8(i)
 			} else {
@@ -286,17 +287,17 @@ func (s *source) setHeader(e *signal.Event, f signal.Field, v scalar) bool {
 			}
 		}
 	case signal.FieldMetadataLogProvider:
-		e.Plane, err = signal.ParsePlane(v.text)
+		e.Plane, err = signal.ParsePlane(v.Text)
 	case signal.FieldMetadataUID:
-		e.ID, err = signal.ParseID(v.text)
+		e.ID, err = signal.ParseID(v.Text)
 	case signal.FieldMetadataCorrelationUID:
-		e.Parent, err = signal.ParseID(v.text)
+		e.Parent, err = signal.ParseID(v.Text)
 	default:
-		s.problem(v.at, "leave it out; class says which class the event is of", "%s cannot be set in a test", f)
+		s.Problem(v.At, "leave it out; class says which class the event is of", "%s cannot be set in a test", f)
 		return false
 	}
 	if err != nil {
-		s.problem(v.at, kindHint(f.Kind()), "%q is no value for %s", policy.Printable(v.text, 60), f)
+		s.Problem(v.At, kindHint(f.Kind()), "%q is no value for %s", policy.Printable(v.Text, 60), f)
 	}
 	return err == nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/rulefile"
 	"github.com/testudo-sec/testudo/policy/window"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -29,7 +30,7 @@ const maxActions = 8
 func (d *Dialect) then(s *source, r *policy.Rule, n ast.Node) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		if v, ok := s.scalar(n, "then"); ok {
+		if v, ok := s.Scalar(n, "then"); ok {
 			s.verdict(v, &r.Then)
 		}
 		return
@@ -40,29 +41,29 @@ func (d *Dialect) then(s *source, r *policy.Rule, n ast.Node) {
 		case *ast.MappingNode, *ast.MappingValueNode:
 			d.action(s, r, item)
 		default:
-			v, ok := s.scalar(item, "an entry of then")
+			v, ok := s.Scalar(item, "an entry of then")
 			if !ok {
 				continue
 			}
 			if found {
-				s.problem(v.at, "keep one", "then names two verdicts")
+				s.Problem(v.At, "keep one", "then names two verdicts")
 			}
 			found = true
 			s.verdict(v, &r.Then)
 		}
 	}
 	if !found {
-		s.problem(tokenOf(n), "add one of "+strings.Join(verdictNames, ", "), "then names no verdict")
+		s.Problem(rulefile.TokenOf(n), "add one of "+strings.Join(verdictNames, ", "), "then names no verdict")
 	}
 	if len(r.Actions) > maxActions {
-		s.problem(tokenOf(n), "", "then names more than %d actions", maxActions)
+		s.Problem(rulefile.TokenOf(n), "", "then names more than %d actions", maxActions)
 	}
 }
 
-func (s *source) verdict(v scalar, into *signal.Decision) bool {
-	decision, err := signal.ParseDecision(v.text)
+func (s *source) verdict(v rulefile.Scalar, into *signal.Decision) bool {
+	decision, err := signal.ParseDecision(v.Text)
 	if err != nil {
-		s.problem(v.at, oneOf(v.text, verdictNames), "unknown verdict %q", policy.Printable(v.text, 60))
+		s.Problem(v.At, oneOf(v.Text, verdictNames), "unknown verdict %q", policy.Printable(v.Text, 60))
 		return false
 	}
 	*into = decision
@@ -70,54 +71,54 @@ func (s *source) verdict(v scalar, into *signal.Decision) bool {
 }
 
 func (d *Dialect) action(s *source, r *policy.Rule, n ast.Node) {
-	pairs, ok := s.pairs(n, "an action")
+	pairs, ok := s.Pairs(n, "an action")
 	if !ok {
 		return
 	}
 	if len(pairs) != 1 {
-		s.problem(tokenOf(n), "write each action as an entry of its own", "an entry of then names %d actions", len(pairs))
+		s.Problem(rulefile.TokenOf(n), "write each action as an entry of its own", "an entry of then names %d actions", len(pairs))
 		return
 	}
 	var kind *ActionKind
 	var names []string
 	for i := range d.actions {
 		names = append(names, d.actions[i].Name)
-		if d.actions[i].Name == pairs[0].key {
+		if d.actions[i].Name == pairs[0].Key {
 			kind = &d.actions[i]
 		}
 	}
 	if kind == nil {
-		s.problem(pairs[0].at, oneOf(pairs[0].key, names), "unknown action %q", policy.Printable(pairs[0].key, 60))
+		s.Problem(pairs[0].At, oneOf(pairs[0].Key, names), "unknown action %q", policy.Printable(pairs[0].Key, 60))
 		return
 	}
-	settings, ok := s.pairs(pairs[0].value, kind.Name)
-	if !ok || !s.known(settings, kind.Name, "target", "for", "after", "within") {
+	settings, ok := s.Pairs(pairs[0].Value, kind.Name)
+	if !ok || !s.Known(settings, kind.Name, "target", "for", "after", "within") {
 		return
 	}
 	a := policy.Action{Kind: kind.Name, After: 1}
-	by := make(map[string]pair, len(settings))
+	by := make(map[string]rulefile.Pair, len(settings))
 	for _, p := range settings {
-		by[p.key] = p
+		by[p.Key] = p
 	}
 	target, ok := by["target"]
 	if !ok {
-		s.problem(pairs[0].at, "name the field whose value is acted on, as in target: src_endpoint.ip", "%s has no target", kind.Name)
+		s.Problem(pairs[0].At, "name the field whose value is acted on, as in target: src_endpoint.ip", "%s has no target", kind.Name)
 		return
 	}
-	if v, ok := s.scalar(target.value, "target"); ok {
-		a.Target = s.field(v, v.text)
+	if v, ok := s.Scalar(target.Value, "target"); ok {
+		a.Target = s.field(v, v.Text)
 		if a.Target != 0 && a.Target.Kind() != kind.Target {
-			s.problem(v.at, "", "the target of %s must be a field of kind %v, and %s is of kind %v", kind.Name, kind.Target, a.Target, a.Target.Kind())
+			s.Problem(v.At, "", "the target of %s must be a field of kind %v, and %s is of kind %v", kind.Name, kind.Target, a.Target, a.Target.Kind())
 		}
 	}
 	if p, ok := by["for"]; ok {
 		a.For = s.duration(p, maxFor)
 	}
 	if p, ok := by["after"]; ok {
-		if v, ok := s.scalar(p.value, "after"); ok {
-			count, err := strconv.Atoi(v.text)
+		if v, ok := s.Scalar(p.Value, "after"); ok {
+			count, err := strconv.Atoi(v.Text)
 			if err != nil || count < 1 || count > window.MaxCount {
-				s.problem(v.at, "", "after must be a number from 1 to %d, not %q", window.MaxCount, policy.Printable(v.text, 60))
+				s.Problem(v.At, "", "after must be a number from 1 to %d, not %q", window.MaxCount, policy.Printable(v.Text, 60))
 			}
 			a.After = count
 		}
@@ -127,31 +128,31 @@ func (d *Dialect) action(s *source, r *policy.Rule, n ast.Node) {
 	case ok:
 		a.Within = s.duration(within, window.MaxWithin)
 		if a.After <= 1 {
-			s.problem(within.at, "add after, as in after: 3", "within has a meaning only with after")
+			s.Problem(within.At, "add after, as in after: 3", "within has a meaning only with after")
 		}
 	case a.After > 1:
-		s.problem(by["after"].at, "add within, as in within: 10m", "after needs within")
+		s.Problem(by["after"].At, "add within, as in within: 10m", "after needs within")
 	}
 	r.Actions = append(r.Actions, a)
 }
 
 // field looks a field's name up, and notes a problem where there is none.
-func (s *source) field(v scalar, name string) signal.Field {
+func (s *source) field(v rulefile.Scalar, name string) signal.Field {
 	f, ok := signal.Lookup(name)
 	if !ok {
-		s.problem(v.at, "", "%s", unknownField(name))
+		s.Problem(v.At, "", "%s", unknownField(name))
 	}
 	return f
 }
 
-func (s *source) duration(p pair, limit time.Duration) time.Duration {
-	v, ok := s.scalar(p.value, p.key)
+func (s *source) duration(p rulefile.Pair, limit time.Duration) time.Duration {
+	v, ok := s.Scalar(p.Value, p.Key)
 	if !ok {
 		return 0
 	}
-	length, err := time.ParseDuration(v.text)
+	length, err := time.ParseDuration(v.Text)
 	if err != nil || length <= 0 || length > limit {
-		s.problem(v.at, "as in 30s, 10m or 24h", "%s must be a duration up to %s, not %q", p.key, hours(limit), policy.Printable(v.text, 60))
+		s.Problem(v.At, "as in 30s, 10m or 24h", "%s must be a duration up to %s, not %q", p.Key, hours(limit), policy.Printable(v.Text, 60))
 		return 0
 	}
 	return length

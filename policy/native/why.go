@@ -26,24 +26,24 @@ type sentence struct {
 // why reads a sentence with references to fields in braces; a brace that stands for
 // itself is doubled.
 func (s *source) why(r *policy.Rule, n ast.Node) {
-	v, ok := s.scalar(n, "why")
+	v, ok := s.Scalar(n, "why")
 	if !ok {
 		return
 	}
-	if len(v.text) > 1000 {
-		s.problem(v.at, "", "why is longer than 1000 bytes")
+	if len(v.Text) > 1000 {
+		s.Problem(v.At, "", "why is longer than 1000 bytes")
 		return
 	}
-	tpl, mistakes := parseSentence(strings.TrimRight(v.text, "\n"))
+	tpl, mistakes := parseSentence(strings.TrimRight(v.Text, "\n"))
 	if len(mistakes) > 0 {
-		where := s.align(v)
+		where := s.Align(v)
 		for _, m := range mistakes {
-			at := where.at(m.offset)
-			s.problem(&token.Token{Position: &token.Position{Line: at.line, Column: at.column}}, m.hint, "why: %s", m.message)
+			at := where.At(m.offset)
+			s.Problem(&token.Token{Position: &token.Position{Line: at.Line, Column: at.Column}}, m.hint, "why: %s", m.message)
 		}
 		return
 	}
-	r.Why, r.Sentence = strings.TrimSpace(v.text), tpl.render
+	r.Why, r.Sentence = strings.TrimSpace(v.Text), tpl.render
 }
 
 func parseSentence(text string) (*sentence, []mistake) {

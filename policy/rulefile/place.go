@@ -1,32 +1,31 @@
-package native
+package rulefile
 
 import (
-	"strings"
 	"unicode/utf8"
 )
 
-// place is where a character stands in a file, both from 1, the column in characters.
-type place struct{ line, column int }
+// Place is where a character stands in a file, both from 1, the column in characters.
+type Place struct{ Line, Column int }
 
-// alignment says where in the file each character of a scalar's value stands.
-type alignment []place
+// Alignment says where in the file each character of a scalar's value stands.
+type Alignment []Place
 
-// at returns the place of the character at that offset, the last one's behind the end.
-func (a alignment) at(offset int) place {
+// At returns the place of the character at that offset, the last one's behind the end.
+func (a Alignment) At(offset int) Place {
 	if len(a) == 0 {
-		return place{1, 1}
+		return Place{1, 1}
 	}
 	return a[max(0, min(offset, len(a)-1))]
 }
 
-// alignText aligns a text that is a file of its own.
-func alignText(text string) alignment {
-	a := make(alignment, 0, len(text)+1)
-	at := place{1, 1}
+// AlignText aligns a text that is a file of its own.
+func AlignText(text string) Alignment {
+	a := make(Alignment, 0, len(text)+1)
+	at := Place{1, 1}
 	for _, c := range text {
 		a = append(a, at)
-		if at.column++; c == '\n' {
-			at = place{at.line + 1, 1}
+		if at.Column++; c == '\n' {
+			at = Place{at.Line + 1, 1}
 		}
 	}
 	return append(a, at)
@@ -46,17 +45,17 @@ const (
 // indentation and knows escapes, so it walks value and source together: spaces and
 // line ends on either side match any run of them on the other, all else must be the same.
 // Where they do not agree, the rest of the value is said to stand where they parted.
-func align(lines []string, start place, how style, value string) alignment {
-	s := &cursor{lines: lines, line: start.line, rest: ""}
+func align(lines []string, start Place, how style, value string) Alignment {
+	s := &cursor{lines: lines, line: start.Line, rest: ""}
 	switch how {
 	case block:
-		s.seek(place{start.line + 1, 1})
+		s.seek(Place{start.Line + 1, 1})
 	case singleQuoted, doubleQuoted:
-		s.seek(place{start.line, start.column + 1})
+		s.seek(Place{start.Line, start.Column + 1})
 	default:
 		s.seek(start)
 	}
-	a := make(alignment, 0, len(value)+1)
+	a := make(Alignment, 0, len(value)+1)
 	for _, c := range value {
 		if isSpace(c) && !(how == doubleQuoted && s.peek() == '\\') {
 			a = append(a, s.place())
@@ -90,18 +89,18 @@ type cursor struct {
 	rest   string // of the line
 }
 
-func (s *cursor) seek(p place) {
-	s.line, s.column, s.rest = p.line, 1, ""
-	if p.line > len(s.lines) {
+func (s *cursor) seek(p Place) {
+	s.line, s.column, s.rest = p.Line, 1, ""
+	if p.Line > len(s.lines) {
 		return
 	}
-	s.rest = s.lines[p.line-1]
-	for s.column < p.column && s.rest != "" {
+	s.rest = s.lines[p.Line-1]
+	for s.column < p.Column && s.rest != "" {
 		s.next()
 	}
 }
 
-func (s *cursor) place() place { return place{s.line, s.column} }
+func (s *cursor) place() Place { return Place{s.line, s.column} }
 
 func (s *cursor) peek() rune {
 	if s.rest == "" {
@@ -144,5 +143,3 @@ func (s *cursor) escape() {
 		s.next()
 	}
 }
-
-func splitLines(text string) []string { return strings.Split(text, "\n") }

@@ -1,4 +1,4 @@
-package native
+package rulefile
 
 import (
 	"errors"
@@ -23,25 +23,31 @@ const (
 	maxPerLine = 64     // list entries and maps that begin in one line
 )
 
-// source is a rule file that is being read.
-type source struct {
-	name     string
-	lines    []string
-	rule     string // id of the rule that is being read, for its problems
-	problems policy.Problems
+// File is a rule file that is being read.
+type File struct {
+	Name     string // as problems name it
+	Lines    []string
+	Rule     string // id of the rule that is being read, for its problems
+	Problems policy.Problems
 }
 
-// problem notes what is wrong at a token.
-func (s *source) problem(tk *token.Token, hint, format string, args ...any) {
-	p := policy.Problem{File: s.name, Line: 1, Column: 1, Rule: s.rule, Message: fmt.Sprintf(format, args...), Hint: hint}
+// Open returns the file ready to be read, and its text without byte order mark and carriage returns.
+func Open(f policy.File) (File, string) {
+	text := strings.ReplaceAll(strings.TrimPrefix(string(f.Text), "\ufeff"), "\r\n", "\n")
+	return File{Name: f.Name, Lines: strings.Split(text, "\n")}, text
+}
+
+// Problem notes what is wrong at a token.
+func (s *File) Problem(tk *token.Token, hint, format string, args ...any) {
+	p := policy.Problem{File: s.Name, Line: 1, Column: 1, Rule: s.Rule, Message: fmt.Sprintf(format, args...), Hint: hint}
 	if tk != nil && tk.Position != nil {
 		p.Line, p.Column = tk.Position.Line, max(1, tk.Position.Column)
 	}
-	s.problems = append(s.problems, p)
+	s.Problems = append(s.Problems, p)
 }
 
-// parse returns the bodies of the documents of a file.
-func (s *source) parse(text string) []ast.Node {
+// Parse returns the bodies of the documents of a file.
+func (s *File) Parse(text string) []ast.Node {
 	tokens := lexer.Tokenize(text)
 	if !s.bounded(tokens) {
 		return nil
@@ -50,9 +56,9 @@ func (s *source) parse(text string) []ast.Node {
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) {
-			s.problem(syntax.Token, yamlHint(syntax.Message), "YAML: %s", policy.Printable(syntax.Message, 200))
+			s.Problem(syntax.Token, yamlHint(syntax.Message), "YAML: %s", policy.Printable(syntax.Message, 200))
 		} else {
-			s.problem(nil, "", "YAML: %s", policy.Printable(err.Error(), 200))
+			s.Problem(nil, "", "YAML: %s", policy.Printable(err.Error(), 200))
 		}
 		return nil
 	}
@@ -76,9 +82,9 @@ func yamlHint(message string) string {
 // bounded refuses what rule files have no use for and what would cost too much to
 // parse: anchors and aliases (with them a small file can stand for an endless one), tags,
 // directives, and deep nesting.
-func (s *source) bounded(tokens token.Tokens) bool {
+func (s *File) bounded(tokens token.Tokens) bool {
 	if len(tokens) > maxTokens {
-		s.problem(nil, "split it", "more than %d YAML tokens", maxTokens)
+		s.Problem(nil, "split it", "more than %d YAML tokens", maxTokens)
 		return false
 	}
 	depth, line, onLine := 0, 0, 0
@@ -89,19 +95,19 @@ func (s *source) bounded(tokens token.Tokens) bool {
 		}
 		switch tk.Type {
 		case token.AnchorType, token.AliasType:
-			s.problem(tk, "write the value out", "anchors and aliases are not part of rule files")
+			s.Problem(tk, "write the value out", "anchors and aliases are not part of rule files")
 			return false
 		case token.MergeKeyType:
-			s.problem(tk, "write the keys out", "merge keys are not part of rule files")
+			s.Problem(tk, "write the keys out", "merge keys are not part of rule files")
 			return false
 		case token.TagType:
-			s.problem(tk, "leave the tag out: a value's kind follows from its key", "tags are not part of rule files")
+			s.Problem(tk, "leave the tag out: a value's kind follows from its key", "tags are not part of rule files")
 			return false
 		case token.DirectiveType:
-			s.problem(tk, "leave it out", "directives are not part of rule files")
+			s.Problem(tk, "leave it out", "directives are not part of rule files")
 			return false
 		case token.MappingKeyType:
-			s.problem(tk, "write key: value", "keys written with a question mark are not part of rule files")
+			s.Problem(tk, "write key: value", "keys written with a question mark are not part of rule files")
 			return false
 		case token.MappingStartType, token.SequenceStartType:
 			depth++
@@ -119,27 +125,27 @@ func (s *source) bounded(tokens token.Tokens) bool {
 				indents = append(indents, tk.Position.Column)
 			}
 		case token.InvalidType:
-			s.problem(tk, yamlHint(tk.Error), "YAML: %s", policy.Printable(tk.Error, 200))
+			s.Problem(tk, yamlHint(tk.Error), "YAML: %s", policy.Printable(tk.Error, 200))
 			return false
 		}
 		if depth > maxDepth || onLine > maxPerLine || len(indents) > 4*maxDepth {
-			s.problem(tk, "", "nested too deeply")
+			s.Problem(tk, "", "nested too deeply")
 			return false
 		}
 	}
 	return true
 }
 
-// pair is an entry of a map.
-type pair struct {
-	key   string
-	at    *token.Token
-	value ast.Node
+// Pair is an entry of a map.
+type Pair struct {
+	Key   string
+	At    *token.Token
+	Value ast.Node
 }
 
-// pairs returns the entries of a map in the order they stand; nil and false, with a
+// Pairs returns the entries of a map in the order they stand; nil and false, with a
 // problem noted, where the node is none. What says what the map is, for the problem.
-func (s *source) pairs(n ast.Node, what string) ([]pair, bool) {
+func (s *File) Pairs(n ast.Node, what string) ([]Pair, bool) {
 	var entries []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -147,40 +153,40 @@ func (s *source) pairs(n ast.Node, what string) ([]pair, bool) {
 	case *ast.MappingValueNode:
 		entries = []*ast.MappingValueNode{n}
 	default:
-		s.problem(tokenOf(n), "", "%s must be a map of keys and values, not %s", what, kindOf(n))
+		s.Problem(TokenOf(n), "", "%s must be a map of keys and values, not %s", what, KindOf(n))
 		return nil, false
 	}
-	all := make([]pair, 0, len(entries))
+	all := make([]Pair, 0, len(entries))
 	for _, en := range entries {
 		tk := en.Key.GetToken()
 		if _, ok := en.Key.(*ast.NullNode); ok || tk == nil {
-			s.problem(tk, "", "a key of %s is empty", what)
+			s.Problem(tk, "", "a key of %s is empty", what)
 			return nil, false
 		}
-		all = append(all, pair{tk.Value, tk, en.Value})
+		all = append(all, Pair{tk.Value, tk, en.Value})
 	}
 	return all, true
 }
 
-// known notes a problem for every key that is not among keys.
-func (s *source) known(pairs []pair, what string, keys ...string) bool {
+// Known notes a problem for every key that is not among keys.
+func (s *File) Known(pairs []Pair, what string, keys ...string) bool {
 	ok := true
 	for _, p := range pairs {
-		if slices.Contains(keys, p.key) {
+		if slices.Contains(keys, p.Key) {
 			continue
 		}
 		hint := "known keys: " + strings.Join(keys, ", ")
-		if near := spell.Nearest(p.key, keys); near != "" {
+		if near := spell.Nearest(p.Key, keys); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
-		s.problem(p.at, hint, "unknown key %q in %s", policy.Printable(p.key, 100), what)
+		s.Problem(p.At, hint, "unknown key %q in %s", policy.Printable(p.Key, 100), what)
 		ok = false
 	}
 	return ok
 }
 
-// tokenOf returns the token where a node begins.
-func tokenOf(n ast.Node) *token.Token {
+// TokenOf returns the token where a node begins.
+func TokenOf(n ast.Node) *token.Token {
 	switch n := n.(type) {
 	case nil:
 		return nil
@@ -194,8 +200,8 @@ func tokenOf(n ast.Node) *token.Token {
 	return n.GetToken()
 }
 
-// kindOf names a node as people do.
-func kindOf(n ast.Node) string {
+// KindOf names a node as people do.
+func KindOf(n ast.Node) string {
 	switch n.(type) {
 	case nil, *ast.NullNode:
 		return "empty"
@@ -211,15 +217,15 @@ func kindOf(n ast.Node) string {
 	return "text"
 }
 
-// scalar is a text, a number or a truth value as it is written.
-type scalar struct {
-	text string
-	at   *token.Token
+// Scalar is a text, a number or a truth value as it is written.
+type Scalar struct {
+	Text string
+	At   *token.Token
 	how  style
 }
 
-// scalar returns the node's value as text; false, with a problem noted, where it has none.
-func (s *source) scalar(n ast.Node, what string) (scalar, bool) {
+// Scalar returns the node's value as text; false, with a problem noted, where it has none.
+func (s *File) Scalar(n ast.Node, what string) (Scalar, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		how := plainScalar
@@ -229,32 +235,32 @@ func (s *source) scalar(n ast.Node, what string) (scalar, bool) {
 		case token.DoubleQuoteType:
 			how = doubleQuoted
 		}
-		return scalar{text: n.Value, at: n.Token, how: how}, true
+		return Scalar{Text: n.Value, At: n.Token, how: how}, true
 	case *ast.LiteralNode:
-		return scalar{text: n.Value.Value, at: n.Start, how: block}, true
+		return Scalar{Text: n.Value.Value, At: n.Start, how: block}, true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		tk := n.GetToken()
-		return scalar{text: tk.Value, at: tk}, true
+		return Scalar{Text: tk.Value, At: tk}, true
 	}
-	s.problem(tokenOf(n), "", "%s must be text, not %s", what, kindOf(n))
-	return scalar{}, false
+	s.Problem(TokenOf(n), "", "%s must be text, not %s", what, KindOf(n))
+	return Scalar{}, false
 }
 
-// align returns where the characters of the scalar stand in the file.
-func (s *source) align(v scalar) alignment {
-	return align(s.lines, place{v.at.Position.Line, v.at.Position.Column}, v.how, v.text)
+// Align returns where the characters of the scalar stand in the file.
+func (s *File) Align(v Scalar) Alignment {
+	return align(s.Lines, Place{v.At.Position.Line, v.At.Position.Column}, v.how, v.Text)
 }
 
-// scalars returns a list of texts; a single text is a list of one.
-func (s *source) scalars(n ast.Node, what string) ([]scalar, bool) {
+// Scalars returns a list of texts; a single text is a list of one.
+func (s *File) Scalars(n ast.Node, what string) ([]Scalar, bool) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		v, ok := s.scalar(n, what)
-		return []scalar{v}, ok
+		v, ok := s.Scalar(n, what)
+		return []Scalar{v}, ok
 	}
-	all := make([]scalar, 0, len(seq.Values))
+	all := make([]Scalar, 0, len(seq.Values))
 	for _, item := range seq.Values {
-		v, ok := s.scalar(item, "an entry of "+what)
+		v, ok := s.Scalar(item, "an entry of "+what)
 		if !ok {
 			return nil, false
 		}
