@@ -79,6 +79,9 @@ type Follower struct {
 // maxRemnants bounds how many files are remembered that have been truncated.
 const maxRemnants = 256
 
+// beingCopied is how long a file may not have been written to that is shorter than the one it is a copy of.
+const beingCopied = 10 * time.Second
+
 // maxMatches bounds the files that patterns may find.
 const maxMatches = 20_000
 
@@ -212,8 +215,8 @@ func (f *Follower) scan(ctx context.Context, starting bool) {
 	waiting := 0
 	for i := range matches {
 		m := &matches[i]
-		if t := f.tails[m.id]; t != nil {
-			continue
+		if t := f.tails[m.id]; t != nil || m.size == 0 {
+			continue // an empty file may be about to become a copy: its beginning will tell
 		}
 		if p, ok := f.known[m.id]; ok {
 			p.Seen = now
@@ -327,11 +330,18 @@ func (f *Follower) follow(ctx context.Context, m *match, starting bool) {
 		}
 	case known && p.Len > 0:
 		f.begunAnew(ctx, p, m.input)
+	case o.size == 0:
+		_ = o.f.Close()
+		return
 	default:
 		twin, live := f.twin(o)
 		if live {
 			_ = o.f.Close()
 			return // a copy of what is being followed: perhaps the original is about to be truncated
+		}
+		if twin != nil && twin.Offset > o.size && time.Since(o.changed) < beingCopied {
+			_ = o.f.Close()
+			return
 		}
 		if twin != nil && twin.Offset <= o.size {
 			at, lines, from = twin.Offset, twin.Lines, "where the file was left that it is a copy of"
