@@ -197,16 +197,17 @@ func (f *Follower) scan(ctx context.Context, starting bool) {
 	defer f.mu.Unlock()
 	now := time.Now().UTC().Truncate(time.Hour)
 	for _, t := range f.tails {
-		if at, ok := there[t.path]; !t.remnant && (!ok || at != t.id) && !t.moved.Swap(true) {
+		if at, ok := there[t.path]; !t.remnant && (!ok || at != t.id) && !t.moved.Load() {
 			f.stats.rotated.Add(1)
 			f.log.Debug("a file was rotated away and is read to its end", "path", t.path)
-			t.nudge()
-			if info, err := t.f.Stat(); err == nil {
+			if info, err := t.f.Stat(); err == nil { // before it is told, for it closes the file then
 				if len(f.gone) >= maxRemnants {
 					clear(f.gone)
 				}
 				f.gone[t.path] = info.ModTime()
 			}
+			t.moved.Store(true)
+			t.nudge()
 		}
 	}
 	if starting {
