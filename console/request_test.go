@@ -116,6 +116,7 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "signOut", path: "/session", change: true},
 		{op: "listEvents", path: "/events?plane=edge&class=http_activity&decision=deny&client=203.0.113.0/24&route=shop&text=search&since=2020-01-01T00:00:00Z&limit=5"},
 		{op: "getEvent", path: "/events/" + denied}, {op: "relatedEvents", path: "/events/" + denied + "/related"},
+		{op: "explainEvent", path: "/events/" + denied + "/explain"},
 		{op: "streamEvents", path: "/events/stream?condition=edge.route+%3D%3D+%22shop%22"}, {op: "streamChanges", path: "/changes"},
 		{op: "hunt", path: "/hunt?condition=edge.route+%3D%3D+%22shop%22&limit=7"},
 		{op: "listFindings", path: "/findings?state=open&severity=medium&kind=posture&plane=scan&text=password"}, {op: "getFinding", path: "/findings/" + open},

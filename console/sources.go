@@ -22,6 +22,7 @@ type Sources struct {
 	Live       LiveSource
 	Conditions ConditionSource
 	Hunt       HuntSource
+	Explain    ExplainSource
 	Findings   FindingSource
 	Actions    ActionSource
 	Orders     OrderTaker

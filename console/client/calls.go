@@ -71,6 +71,12 @@ func setTime(q url.Values, name string, t time.Time) {
 	}
 }
 
+// Explain says why rules fire on an event; with a rule's id why that one does or does not.
+func (c *Client) Explain(ctx context.Context, event signal.ID, rule string) ([]console.Explanation, error) {
+	page, err := ask[console.Page[console.Explanation]](ctx, c, http.MethodGet, v1+"/events/"+event.String()+"/explain", values("rule", rule), nil)
+	return page.Items, err
+}
+
 // Preview asks what an order would touch.
 func (c *Client) Preview(ctx context.Context, o console.Order) (console.Preview, error) {
 	return ask[console.Preview](ctx, c, http.MethodPost, v1+"/actions/preview", nil, orderBody(o))

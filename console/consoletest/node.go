@@ -132,6 +132,34 @@ func (n node) Related(ctx context.Context, id signal.ID) ([]*signal.Event, error
 	return all, nil
 }
 
+// Explain explains the first rule that fired, by its condition as if it were one question about the path.
+func (n node) Explain(ctx context.Context, id signal.ID, rule string) ([]console.Explanation, error) {
+	e, err := n.Event(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	fired := e.Strings(signal.FieldVerdictRules)
+	if rule == "" && len(fired) == 0 {
+		return []console.Explanation{}, nil
+	}
+	if rule == "" {
+		rule = fired[0]
+	}
+	r, err := n.Rule(ctx, rule)
+	if err != nil {
+		return nil, err
+	}
+	fires := slices.Contains(fired, rule)
+	answer := map[bool]string{true: "yes", false: "no"}[fires]
+	path := console.ProofValue{Text: e.RecordedStr(signal.FieldHTTPRequestURLPath), Holds: fires, Match: "search"}
+	return []console.Explanation{{Rule: rule, Title: r.Title, Decision: r.Decision, Fires: fires, Recorded: fires,
+		Inexact: []string{"http_request.url.query_string was masked when it was recorded"},
+		Proof: []console.ProofLine{{Kind: "and", Answer: answer},
+			{Depth: 1, Kind: "atom", Text: "http_request.url.path contains 'search'", Answer: answer, Values: []console.ProofValue{path}},
+			{Depth: 1, Kind: "not", Answer: "yes"},
+			{Depth: 2, Kind: "atom", Text: "http_request.user_agent is 'health-check'", Answer: "no"}}}}, nil
+}
+
 func (n node) Watch(ctx context.Context, fn func([]*signal.Event, uint64)) error {
 	ch := make(chan []*signal.Event, 1024)
 	n.w.Lock.Lock()

@@ -53,7 +53,7 @@ func TestPictures(t *testing.T) {
 		name, path string
 		whole      bool
 	}{
-		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true},
+		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true}, {"explain", "/traffic/" + attack.ID.String() + "/explain", false},
 		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
 		{"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
@@ -143,7 +143,7 @@ func TestHostileInBrowser(t *testing.T) {
 	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
 	for _, width := range []int{360, 1440} {
 		p.Size(width, 800)
-		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
+		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + e.ID.String() + "/explain", "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
 			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger"} {
 			p.Go(at)
 			if wide := p.Wide(); wide != "0" {

@@ -16,24 +16,25 @@ import (
 
 // eventView is one event in full.
 type eventView struct {
-	Row      row
-	Title    string
-	Class    string
-	Why      string
-	Rules    []console.Rule // that fired, as far as they are still there
-	Matches  []wafMatch
-	Score    int64
-	Limit    int64 // threshold; 0 where none is known
-	Out      int64 // outbound score
-	Bar      float64
-	Facts    []fact
-	Answer   *signal.Event
-	Reply    []fact
-	Timeline []moments
-	Parent   string // id of the cause
-	JSON     string
-	Block    *blockForm
-	Curl     string
+	Row       row
+	Title     string
+	Class     string
+	Why       string
+	Rules     []console.Rule       // that fired, as far as they are still there
+	Explained map[string]explained // why rules fire, by rule
+	Matches   []wafMatch
+	Score     int64
+	Limit     int64 // threshold; 0 where none is known
+	Out       int64 // outbound score
+	Bar       float64
+	Facts     []fact
+	Answer    *signal.Event
+	Reply     []fact
+	Timeline  []moments
+	Parent    string // id of the cause
+	JSON      string
+	Block     *blockForm
+	Curl      string
 }
 
 type fact struct {
@@ -76,6 +77,9 @@ func (p *Pages) event(w http.ResponseWriter, r *http.Request) error {
 	v := p.view(w, r, "Event", "traffic")
 	m := eventDetail(e, related)
 	m.Rules = p.firedRules(r, e)
+	if len(m.Rules) > 0 {
+		m.Explained = p.explanations(r, id)
+	}
 	m.Why = whyOf(e, m)
 	v.Title = m.Title
 	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() && e.Class == signal.ClassHTTPActivity {

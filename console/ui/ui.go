@@ -105,6 +105,7 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		get(viewer, "/traffic", p.traffic),
 		live("/live/traffic", p.trafficLive),
 		get(viewer, "/traffic/{id}", p.event),
+		get(viewer, "/traffic/{id}/explain", p.explain),
 
 		get(viewer, "/findings", p.findings),
 		get(viewer, "/findings/{id}", p.finding),
