@@ -22,6 +22,7 @@ type group struct {
 	key    []byte
 	lines  []byte
 	offset int64
+	line   int64 // on which it begins
 	closed bool
 }
 
@@ -38,7 +39,8 @@ func (g *groups) settle() { g.all = true }
 func (r *Reader) nextGroup() ([]byte, error) {
 	g := &r.groups
 	for {
-		if record, ok := g.take(&r.stats); ok {
+		if record, line, ok := g.take(&r.stats); ok {
+			r.line = line
 			return record, nil
 		}
 		offset := r.base + int64(r.at)
@@ -52,11 +54,11 @@ func (r *Reader) nextGroup() ([]byte, error) {
 		}
 		r.stats.Records-- // counted when its record is handed out
 		key, part := r.format.Group(line)
-		g.add(key, line, part, offset, &r.stats)
+		g.add(key, line, part, offset, r.line, &r.stats)
 	}
 }
 
-func (g *groups) add(key, line []byte, part Part, offset int64, stats *Stats) {
+func (g *groups) add(key, line []byte, part Part, offset, number int64, stats *Stats) {
 	at := -1
 	for i := len(g.open) - 1; part != Alone && i >= 0; i-- {
 		if !g.open[i].closed && bytes.Equal(g.open[i].key, key) {
@@ -76,7 +78,7 @@ func (g *groups) add(key, line []byte, part Part, offset int64, stats *Stats) {
 		at = -1
 	}
 	if at < 0 {
-		g.open = append(g.open, group{key: bytes.Clone(key), lines: g.memory(), offset: offset})
+		g.open = append(g.open, group{key: bytes.Clone(key), lines: g.memory(), offset: offset, line: number})
 		at = len(g.open) - 1
 	} else {
 		g.open[at].lines = append(g.open[at].lines, '\n')
@@ -89,28 +91,28 @@ func (g *groups) add(key, line []byte, part Part, offset int64, stats *Stats) {
 }
 
 // take returns the oldest record, if it is closed or there are too many.
-func (g *groups) take(stats *Stats) ([]byte, bool) {
+func (g *groups) take(stats *Stats) (record []byte, line int64, ok bool) {
 	if len(g.ready) > 0 { // the one handed out last
 		g.free = append(g.free, g.ready[0][:0])
 		g.ready = g.ready[:0]
 	}
 	if len(g.open) == 0 {
 		g.all = false
-		return nil, false
+		return nil, 0, false
 	}
 	first := &g.open[0]
 	if !first.closed {
 		if !g.all && len(g.open) <= g.limit && g.bytes <= g.max {
-			return nil, false
+			return nil, 0, false
 		}
 		stats.Unclosed++
 	}
-	record := first.lines
+	record, line = first.lines, first.line
 	g.bytes -= len(record)
 	g.ready = append(g.ready, record)
 	g.open = append(g.open[:0], g.open[1:]...)
 	stats.Records++
-	return record, true
+	return record, line, true
 }
 
 // memory returns an empty buffer, a used one where there is one.

@@ -41,6 +41,9 @@ type Reader struct {
 	scanned  int   // up to here buf was searched for the record's end
 	skipping bool  // in a record that is too long
 	finished bool
+	lines    int64 // line feeds before buf[counted]
+	counted  int
+	line     int64 // of the last record
 
 	doc    document
 	groups groups
@@ -69,6 +72,25 @@ func (r *Reader) Offset() int64 {
 		return o
 	}
 	return r.base + int64(r.at)
+}
+
+// Line returns the number of the line of the stream on which the record begins that Next returned last, from 1.
+func (r *Reader) Line() int64 { return r.line }
+
+// Lines returns how many line feeds lie before Offset.
+func (r *Reader) Lines() int64 {
+	if len(r.groups.open) > 0 {
+		return r.groups.open[0].line - 1
+	}
+	return r.lines + int64(bytes.Count(r.buf[r.counted:r.at], []byte{'\n'}))
+}
+
+// mark notes on which line the record begins, which is a part of buf.
+func (r *Reader) mark(record []byte) {
+	at := cap(r.buf) - cap(record)
+	r.lines += int64(bytes.Count(r.buf[r.counted:at], []byte{'\n'}))
+	r.counted = at
+	r.line = r.lines + 1
 }
 
 // Settle closes records of many lines that wait for more lines. Whoever follows a file calls it when the file
@@ -105,6 +127,7 @@ func (r *Reader) next() ([]byte, error) {
 				continue
 			}
 			r.stats.Records++
+			r.mark(record)
 			return record, nil
 		}
 		if r.end-r.at > r.max {
@@ -113,6 +136,7 @@ func (r *Reader) next() ([]byte, error) {
 		if err := r.fill(); err != nil {
 			if rest := r.rest(err); rest != nil {
 				r.stats.Records++
+				r.mark(rest)
 				return rest, nil
 			}
 			return nil, err
@@ -155,6 +179,8 @@ func (r *Reader) skip() {
 func (r *Reader) fill() error {
 	const chunk = 64 << 10
 	if r.at > 0 {
+		r.lines += int64(bytes.Count(r.buf[r.counted:r.at], []byte{'\n'}))
+		r.counted = 0
 		n := copy(r.buf, r.buf[r.at:r.end])
 		r.base += int64(r.at)
 		r.scanned -= r.at
