@@ -3,10 +3,12 @@ package replay
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
 )
@@ -24,6 +26,12 @@ type Condition interface {
 	Eval(e *signal.Event) (bool, error)
 	// Fields returns the fields that Eval reads; none where it is empty.
 	Fields() []signal.Field
+}
+
+// An Expression is a Condition that can be searched for column by column. [match.Condition] is one.
+type Expression interface {
+	Condition
+	Expr() match.Expr // Eval's answer is that of match.Eval
 }
 
 // Query says where to look and how much to return.
@@ -69,34 +77,30 @@ func Hunt(ctx context.Context, h History, c Condition, q Query, yield func(e *si
 	if !q.Until.IsZero() && !q.Since.Before(q.Until) {
 		return Stats{}, fmt.Errorf("since %s is not before until %s", q.Since.Format(time.RFC3339), q.Until.Format(time.RFC3339))
 	}
-	masks := newMasks(c.Fields())
 	var stats Stats
-	chosen := 0
 	scan := store.Query{
 		Since: q.Since, Until: q.Until, Classes: q.Classes,
 		WhereColumns: slices.Concat(headerFields(), c.Fields()), WhereUnmapped: true,
 		Where: func(e *signal.Event) bool {
-			masks.note(e)
 			ok, err := c.Eval(e)
 			if err != nil {
 				stats.Faults++
-				return false
 			}
-			if ok {
-				chosen++
-			}
-			return ok
+			return ok && err == nil
 		},
-		Newest: true, Limit: q.Limit,
+		Masks: maskable(c.Fields()), Newest: true, Limit: q.Limit,
+	}
+	if x, ok := c.(Expression); ok {
+		scan.Filter = filterOf(x.Expr())
 	}
 	got, err := h.Scan(ctx, scan, func(e *signal.Event) bool {
 		stats.Returned++
 		return yield(e)
 	})
 	stats.Files, stats.Skipped, stats.Events, stats.Tail = got.Files, got.Skipped, got.Events, got.Tail
-	stats.More = chosen > q.Limit
+	stats.More = got.Matched > int64(q.Limit)
 	stats.Elapsed = time.Since(began)
-	stats.Inexact = append(masks.reasons(), reasons(&got)...)
+	stats.Inexact = append(maskReasons(got.Masked), reasons(&got)...)
 	return stats, err
 }
 
@@ -108,37 +112,26 @@ func headerFields() []signal.Field {
 	}
 }
 
-// masks notes which fields of the condition were masked in the events it saw.
-type masks struct {
-	fields []signal.Field // string fields that the condition reads
-	seen   []int          // by position in fields
-}
-
-func newMasks(fields []signal.Field) *masks {
-	m := &masks{}
+// maskable returns the fields whose recorded form may be another than what was seen.
+func maskable(fields []signal.Field) []signal.Field {
+	var out []signal.Field
 	for _, f := range fields {
-		if f.Kind() == signal.KindString && !f.IsHeader() && !slices.Contains(m.fields, f) {
-			m.fields = append(m.fields, f)
+		if f.Kind() == signal.KindString && !f.IsHeader() && !slices.Contains(out, f) {
+			out = append(out, f)
 		}
 	}
-	m.seen = make([]int, len(m.fields))
-	return m
+	return out
 }
 
-func (m *masks) note(e *signal.Event) {
-	for i, f := range m.fields {
-		if e.IsMasked(f) {
-			m.seen[i]++
-		}
+// maskReasons says which fields were masked.
+func maskReasons(masked store.Masked) []string {
+	sums := make(map[signal.Field]int64)
+	for f, n := range masked {
+		sums[f.Field] += n
 	}
-}
-
-func (m *masks) reasons() []string {
 	var out []string
-	for i, f := range m.fields {
-		if m.seen[i] > 0 {
-			out = append(out, fmt.Sprintf("%s was masked when it was recorded in %d of the events", f.Name(), m.seen[i]))
-		}
+	for _, f := range slices.Sorted(maps.Keys(sums)) {
+		out = append(out, fmt.Sprintf("%s was masked when it was recorded in %d of the events", f.Name(), sums[f]))
 	}
 	return out
 }

@@ -171,6 +171,9 @@ func (t *tail) batch(seq uint64, payload []byte) bool {
 		}
 		t.stats.Events++
 		t.stats.Tail++
+		if len(t.q.Masks) > 0 && t.q.inRange(e) {
+			t.stats.Masked.add(e, t.q.Masks)
+		}
 		if !t.q.chooses(e) {
 			continue
 		}
@@ -196,12 +199,15 @@ func (t *tail) gap(seq uint64, gaps []Gap) {
 	}
 }
 
+// inRange reports whether the event is of the query's times and classes.
+func (q *Query) inRange(e *signal.Event) bool {
+	from, to := q.Range()
+	return e.Time >= from && e.Time < to && q.Wants(e.Class)
+}
+
 // chooses reports whether the query chooses a complete event.
 func (q *Query) chooses(e *signal.Event) bool {
-	if from, to := q.Range(); e.Time < from || e.Time >= to || !q.Wants(e.Class) {
-		return false
-	}
-	return (q.ID.IsZero() || e.ID == q.ID) && (q.Where == nil || q.Where(e))
+	return q.inRange(e) && (q.ID.IsZero() || e.ID == q.ID) && (q.Where == nil || q.Where(e))
 }
 
 func (h *History) pin() *time.Time {

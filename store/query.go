@@ -27,6 +27,14 @@ type Query struct {
 	WhereColumns  []signal.Field
 	WhereUnmapped bool
 
+	// Filter, where it is not nil, answers for Where as far as columns can tell, so that Where is asked only about
+	// events that it leaves open. It is not looked at where ID is set.
+	Filter *Filter
+
+	// Masks are text fields whose masked forms are counted over all events of the range, chosen
+	// or not: see ScanStats.Masked.
+	Masks []signal.Field
+
 	// Newest asks for the Limit newest events that Where chooses, newest first. Without it
 	// events come in no promised order, roughly as they were recorded.
 	Newest bool
@@ -87,10 +95,11 @@ func clampNano(t time.Time) int64 {
 // ScanStats says what a scan did and how far its answer can be relied on.
 type ScanStats struct {
 	Files    int      // lake files that were opened
-	Skipped  int      // lake files and row groups that time, id or class ruled out unread
+	Skipped  int      // lake files and row groups that time, id, class or statistics ruled out unread
 	Events   int64    // events that were looked at, tail included
 	Tail     int64    // of them, events that were not yet in the lake
-	Matched  int64    // events that Where chose
+	Matched  int64    // events that Where or Filter chose
+	Masked   Masked   // events of the range in which one of the query's Masks was masked
 	Damaged  []string // lake files that could not be read
 	Gaps     []Gap    // records that are missing from the range
 	Unsynced error    // why the latest events may be missing: the bus had not acknowledged them in time

@@ -108,6 +108,9 @@ func (c *cursor) seek(row int64) error {
 		c.row = row
 		return nil
 	}
+	if row > c.row && row-c.row < cursorValues { // reading on is cheaper than finding the page
+		return c.pass(row)
+	}
 	if _, err := c.chunk.OffsetIndex(); err != nil { // SeekToRow uses it where it was read
 		return err
 	}
@@ -115,6 +118,22 @@ func (c *cursor) seek(row int64) error {
 		return err
 	}
 	c.pos, c.n, c.values, c.row = 0, 0, nil, row
+	return nil
+}
+
+// pass reads on up to a row that is not far.
+func (c *cursor) pass(row int64) error {
+	for c.row < row {
+		if c.spec.maxRep > 0 {
+			if _, err := c.strings(); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := c.scalar(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -202,6 +202,14 @@ func (rs *rows) seek(row int64) error {
 	return nil
 }
 
+// to fills e with a row.
+func (rs *rows) to(row int64, e *signal.Event) error {
+	if err := rs.seek(row); err != nil {
+		return err
+	}
+	return rs.next(e)
+}
+
 // next fills e with the next row.
 func (rs *rows) next(e *signal.Event) error {
 	e.Reset()
@@ -310,15 +318,20 @@ func setField(e *signal.Event, c *cursor, masked []string) error {
 		return err
 	}
 	v, err := c.scalar()
-	if err != nil || v.IsNull() {
-		return err
+	if err == nil && !v.IsNull() {
+		setScalar(e, f, v, masked)
 	}
+	return err
+}
+
+// setScalar sets a field that is no list to a value of its column.
+func setScalar(e *signal.Event, f signal.Field, v *parquet.Value, masked []string) {
 	switch f.Kind() {
 	case signal.KindString:
 		for _, name := range masked {
 			if name == f.Name() {
 				e.SetMasked(f, asString(v), asString(v))
-				return nil
+				return
 			}
 		}
 		e.SetString(f, asString(v))
@@ -335,7 +348,6 @@ func setField(e *signal.Event, c *cursor, masked []string) error {
 			e.SetIP(f, a)
 		}
 	}
-	return nil
 }
 
 // attributes sets what stands outside of the field table.

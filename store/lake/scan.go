@@ -144,15 +144,12 @@ func (s *scan) file(f *file) (more bool, err error) {
 	defer r.close()
 	s.stats.Files++
 	groups := r.pq.RowGroups()
-	if s.q.Newest {
-		slices.Reverse(groups)
-	}
-	for _, group := range groups {
-		if r.excludes(group, s.q) {
-			s.stats.Skipped++
-			continue
+	for i := range groups {
+		at := i
+		if s.q.Newest {
+			at = len(groups) - 1 - i
 		}
-		if more, err := s.group(r, group); err != nil || !more {
+		if more, err := s.group(r, at, groups[at]); err != nil || !more {
 			return more, err
 		}
 	}
@@ -183,8 +180,25 @@ func (r *reader) excludes(group parquet.RowGroup, q *store.Query) bool {
 }
 
 // group scans one row group: the columns of Where first where that saves reading the others.
-func (s *scan) group(r *reader, group parquet.RowGroup) (more bool, err error) {
+func (s *scan) group(r *reader, at int, group parquet.RowGroup) (more bool, err error) {
 	q := s.q
+	if r.excludes(group, q) {
+		s.stats.Skipped++
+		return true, nil
+	}
+	if columnar := q.Filter != nil && q.ID.IsZero(); columnar || len(q.Masks) > 0 {
+		v := r.vectors(at, group, &s.inYield)
+		in, err := v.inRange(q)
+		if err != nil || in.empty() {
+			return true, err
+		}
+		if err := s.masks(v, in); err != nil {
+			return true, err
+		}
+		if columnar {
+			return s.filtered(v, in)
+		}
+	}
 	if !q.Newest && q.ID.IsZero() && (q.Where == nil || s.where.covers(&s.want)) {
 		want := &s.want
 		if q.Where != nil {
