@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -42,7 +41,10 @@ type ruleState struct {
 	faults  atomic.Uint64
 	last    atomic.Int64      // event time of the newest hit, 0 for none
 	windows []*window.Counter // by index of Rule.Actions; nil where the action does not count
+	window  *window.Window    // of a correlation, nil for others
 	counts  bool              // whether one of windows is not nil
+	// restored says that what is kept is that of a run before: see Engine.Restore.
+	restored bool
 }
 
 // NewEngine returns an engine that judges by the set, with empty windows.
@@ -55,7 +57,7 @@ func NewEngine(set *Set) *Engine {
 func bind(set *Set, old *bound) *bound {
 	b := &bound{set: set, state: make([]*ruleState, len(set.rules))}
 	for i, r := range set.rules {
-		judging := r.judging()
+		judging := set.judging[i]
 		if old != nil {
 			if at, ok := old.set.find(r.ID); ok && old.state[at].judging == judging {
 				b.state[i] = old.state[at]
@@ -69,6 +71,9 @@ func bind(set *Set, old *bound) *bound {
 				st.windows[k], _ = window.New(window.Config{Count: a.After, Within: a.Within})
 				st.counts = true
 			}
+		}
+		if r.Correlation != nil && !r.Disabled {
+			st.window, _ = window.NewWindow(r.Correlation.spec()) // so it has this
 		}
 		b.state[i] = st
 	}
@@ -130,28 +135,14 @@ func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
 		b.set.index.Match(e, m)
 		fired, faulted, counts := b.sort(m)
 		matches.Put(m)
-		var orders [][]signal.Order
-		if len(fired) > 0 {
-			orders = make([][]signal.Order, len(fired))
-		}
-		if !j.settle(b, e, fired, orders, counts, number) {
+		hits, ok := j.settle(b, e, fired, counts, number)
+		if !ok {
 			continue // another set took over meanwhile
 		}
 		for _, at := range faulted {
 			b.state[at].faults.Add(1)
 		}
-		if len(fired) == 0 {
-			return signal.Verdict{}
-		}
-		hits := make([]signal.Hit, len(fired))
-		for i, at := range fired {
-			hits[i] = b.hit(at, e)
-			hits[i].Orders = orders[i]
-		}
-		slices.SortFunc(hits, func(a, b signal.Hit) int {
-			return cmp.Or(cmp.Compare(b.Decision, a.Decision), strings.Compare(a.Rule, b.Rule))
-		})
-		return signal.Verdict{Decision: hits[0].Decision, Hits: hits}
+		return b.verdict(e, hits)
 	}
 }
 
@@ -159,11 +150,11 @@ func (j *Engine) judge(e *signal.Event, number bool) signal.Verdict {
 var matches = sync.Pool{New: func() any { return new(match.Matches) }}
 
 // sort returns the rules that fire and those whose condition could not be worked out,
-// by index, and whether one that fires has a window.
-func (b *bound) sort(m *match.Matches) (fired, faulted []int, counts bool) {
+// by index, and whether one that fires has a window or feeds one.
+func (b *bound) sort(m *match.Matches) (fired []firing, faulted []int, counts bool) {
 	for _, at := range m.Fired {
-		fired = append(fired, int(at))
-		counts = counts || b.state[at].counts
+		fired = append(fired, firing{rule: int(at)})
+		counts = counts || b.state[at].counts || b.set.links.feeds[int(at)] != nil
 	}
 	for _, at := range m.Faulted {
 		faulted = append(faulted, int(at))
@@ -171,9 +162,15 @@ func (b *bound) sort(m *match.Matches) (fired, faulted []int, counts bool) {
 	return fired, faulted, counts
 }
 
-// settle does what has an order: it counts, and numbers the event. It reports false, with nothing
-// done, where b is not the current set any more.
-func (j *Engine) settle(b *bound, e *signal.Event, fired []int, orders [][]signal.Order, counts, number bool) bool {
+// settled is a rule that fired, with what its windows made of that.
+type settled struct {
+	firing
+	orders []signal.Order
+}
+
+// settle does what has an order: it folds the event into windows, counts, and numbers it. It reports
+// false, with nothing done, where b is not the current set any more.
+func (j *Engine) settle(b *bound, e *signal.Event, fired []firing, counts, number bool) ([]settled, bool) {
 	switch {
 	case counts:
 		j.order.Lock()
@@ -183,40 +180,93 @@ func (j *Engine) settle(b *bound, e *signal.Event, fired []int, orders [][]signa
 		defer j.order.RUnlock()
 	}
 	if (counts || number) && j.current.Load() != b {
-		return false
+		return nil, false
 	}
-	for i, at := range fired {
-		orders[i] = b.orders(at, e)
+	if counts {
+		fired = b.fold(e, fired, nil)
+	}
+	var all []settled
+	if len(fired) > 0 {
+		all = make([]settled, len(fired))
+	}
+	var feeding []string
+	for i, f := range fired {
+		all[i].firing = f
+		if r := b.set.rules[f.rule]; !r.Silent {
+			all[i].orders = b.orders(f.rule, e, nil)
+		} else if number {
+			feeding = append(feeding, r.ID)
+		}
 	}
 	if number {
 		e.Seq = j.seq.Add(1)
 		e.SetString(signal.FieldPolicyUID, b.set.digest)
+		e.SetStrings(signal.FieldVerdictFeeding, feeding)
 	}
-	return true
+	return all, true
+}
+
+// verdict returns the verdict of the rules that fired. Silent ones have no hit.
+func (b *bound) verdict(e *signal.Event, fired []settled) signal.Verdict {
+	var hits []signal.Hit
+	for i := range fired {
+		f := &fired[i]
+		b.note(f.rule, e)
+		if b.set.rules[f.rule].Silent {
+			continue
+		}
+		if hits == nil {
+			hits = make([]signal.Hit, 0, len(fired)-i)
+		}
+		h := b.hit(f, e)
+		h.Orders = f.orders
+		hits = append(hits, h)
+	}
+	if len(hits) == 0 {
+		return signal.Verdict{}
+	}
+	slices.SortFunc(hits, func(a, b signal.Hit) int {
+		return cmp.Or(cmp.Compare(b.Decision, a.Decision), strings.Compare(a.Rule, b.Rule))
+	})
+	return signal.Verdict{Decision: hits[0].Decision, Hits: hits}
 }
 
 // Seq returns how many events the engine has numbered.
 func (j *Engine) Seq() uint64 { return j.seq.Load() }
 
-func (b *bound) hit(at int, e *signal.Event) signal.Hit {
-	r, st := b.set.rules[at], b.state[at]
+// note counts that a rule fired.
+func (b *bound) note(at int, e *signal.Event) {
+	st := b.state[at]
 	st.hits.Add(1)
 	for {
 		last := st.last.Load()
 		if e.Time <= last || st.last.CompareAndSwap(last, e.Time) {
-			break
+			return
 		}
 	}
-	why := r.Title
+}
+
+func (b *bound) hit(f *settled, e *signal.Event) signal.Hit {
+	r := b.set.rules[f.rule]
+	h := signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: r.Title}
 	if r.Sentence != nil {
-		why = r.Sentence(e)
+		h.Why = r.Sentence(e)
 	}
-	return signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: why, Proof: proof(r.Condition, e)}
+	if f.completed == nil {
+		h.Proof = proof(r.Condition, e)
+		return h
+	}
+	h.Related = f.completed.IDs
+	h.Proof = r.Correlation.proof(e, f.completed)
+	if r.Sentence == nil {
+		h.Why = r.Title + ": " + r.Correlation.because(e, f.completed)
+	}
+	return h
 }
 
 // orders returns what the rule asks for on this event. An action without a target
 // in the event is not asked for.
-func (b *bound) orders(at int, e *signal.Event) []signal.Order {
+func (b *bound) orders(at int, e *signal.Event, wants func(rule int) bool) []signal.Order {
 	r, st := b.set.rules[at], b.state[at]
 	var orders []signal.Order
 	for k, a := range r.Actions {
@@ -224,21 +274,14 @@ func (b *bound) orders(at int, e *signal.Event) []signal.Order {
 		if target == "" {
 			continue
 		}
-		if w := st.windows[k]; w != nil && !w.Add(windowKey(target), e.Time) {
-			continue
+		if w := st.windows[k]; w != nil {
+			if wants != nil && !wants(at) || !w.Add(target, e.Time) {
+				continue
+			}
 		}
 		orders = append(orders, signal.Order{Kind: a.Kind, Target: target, For: a.For})
 	}
 	return orders
-}
-
-// windowKey bounds what a window keeps of a target that the sender chose.
-func windowKey(target string) string {
-	if len(target) <= 256 {
-		return target
-	}
-	sum := sha256.Sum256([]byte(target))
-	return string(sum[:])
 }
 
 // Text returns the recorded form of a field as text, "" where it is not set: an address

@@ -31,6 +31,10 @@ func (s *Set) Explain(e *signal.Event, id string) (Explanation, bool) {
 		return Explanation{}, false
 	}
 	x := Explanation{Rule: r.ID, Title: r.Title, Decision: r.Then}
+	if r.Correlation != nil {
+		s.explainCorrelation(e, r, &x)
+		return x, true
+	}
 	if r.Condition != nil {
 		x.Proof = match.Explain(r.Condition, e)
 	}

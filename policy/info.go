@@ -30,7 +30,10 @@ type Info struct {
 	Hits       uint64          `json:"hits"`
 	LastHit    time.Time       `json:"last_hit,omitzero"` // event time
 	Faults     uint64          `json:"faults"`            // events that its condition could not be worked out for
-	Windows    window.Stats    `json:"windows,omitzero"`  // of all its actions together
+	Windows    window.Stats    `json:"windows,omitzero"`  // of its correlation and all its actions together
+	// Correlation is what the rule waits for over time, in words; "" for others.
+	Correlation string `json:"correlation,omitempty"`
+	Silent      bool   `json:"silent,omitempty"` // it only feeds correlations
 }
 
 // Infos returns the rules of the current set by id, with what they did in this
@@ -62,6 +65,10 @@ func (b *bound) info(i int) Info {
 		Tags: r.Tags, Enabled: !r.Disabled, Dialect: r.Dialect, File: r.File, Line: r.Line,
 		Fields: []string{}, Tests: len(r.Tests), Hits: st.hits.Load(), Faults: st.faults.Load(),
 	}
+	in.Silent = r.Silent
+	if r.Correlation != nil {
+		in.Correlation = r.Correlation.String()
+	}
 	for k, c := range r.On {
 		in.On[k] = c.String()
 	}
@@ -73,13 +80,20 @@ func (b *bound) info(i int) Info {
 	if last := st.last.Load(); last != 0 {
 		in.LastHit = time.Unix(0, last).UTC()
 	}
+	in.Windows = st.stats()
+	return in
+}
+
+// stats returns the figures of all windows of a rule together.
+func (st *ruleState) stats() window.Stats {
+	var all window.Stats
 	for _, w := range st.windows {
 		if w != nil {
-			s := w.Stats()
-			in.Windows.Keys += s.Keys
-			in.Windows.Evicted += s.Evicted
-			in.Windows.Late += s.Late
+			all.Add(w.Stats())
 		}
 	}
-	return in
+	if st.window != nil {
+		all.Add(st.window.Stats())
+	}
+	return all
 }

@@ -1,13 +1,17 @@
 package policy
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/testudo-sec/testudo/policy/window"
+)
 
 // collector reads an engine and its watcher when it is asked. Counters begin anew for
 // a rule that judges otherwise than before, as Prometheus expects of a restart.
 type collector struct {
 	engine  *Engine
 	watcher *Watcher
-	rules, hits, faults, keys, evicted, late,
+	rules, hits, faults, keys, events, evicted, dropped, late, skipped,
 	reloads, failures, ok *prometheus.Desc
 }
 
@@ -22,9 +26,12 @@ func Register(reg prometheus.Registerer, engine *Engine, watcher *Watcher) error
 		rules:    desc("rules", "Rules of the current set.", "enabled"),
 		hits:     desc("hits_total", "Events on which the rule fired.", "rule"),
 		faults:   desc("faults_total", "Events that the rule's condition could not be worked out for.", "rule"),
-		keys:     desc("window_keys", "Targets that matches are counted for."),
-		evicted:  desc("window_evicted_total", "Targets given up for others before their time."),
-		late:     desc("window_late_total", "Matches that came too late to count."),
+		keys:     desc("window_keys", "Groups of events that windows hold: targets of actions, groups of correlations."),
+		events:   desc("window_events", "Events that windows hold."),
+		evicted:  desc("window_evicted_total", "Groups given up for others before their time."),
+		dropped:  desc("window_dropped_total", "Events given up by groups that had too many."),
+		late:     desc("window_late_total", "Events that came too late to count."),
+		skipped:  desc("window_skipped_total", "Events without the value that names their group or is counted."),
 		reloads:  desc("reloads_total", "Rule sets taken since the start."),
 		failures: desc("reload_failures_total", "Rule sets refused for an error."),
 		ok:       desc("reload_ok", "1 where the rules in force are the ones on disk."),
@@ -33,7 +40,7 @@ func Register(reg prometheus.Registerer, engine *Engine, watcher *Watcher) error
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.rules, c.hits, c.faults, c.keys, c.evicted, c.late, c.reloads, c.failures, c.ok} {
+	for _, d := range []*prometheus.Desc{c.rules, c.hits, c.faults, c.keys, c.events, c.evicted, c.dropped, c.late, c.skipped, c.reloads, c.failures, c.ok} {
 		ch <- d
 	}
 }
@@ -46,8 +53,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	var on, off, keys int
-	var evicted, late uint64
+	var on, off int
+	var windows window.Stats
 	b := c.engine.current.Load()
 	for i, r := range b.set.rules {
 		st := b.state[i]
@@ -62,18 +69,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if n := st.faults.Load(); n > 0 {
 			count(c.faults, n, r.ID)
 		}
-		for _, w := range st.windows {
-			if w != nil {
-				s := w.Stats()
-				keys, evicted, late = keys+s.Keys, evicted+s.Evicted, late+s.Late
-			}
-		}
+		windows.Add(st.stats())
 	}
 	gauge(c.rules, float64(on), "true")
 	gauge(c.rules, float64(off), "false")
-	gauge(c.keys, float64(keys))
-	count(c.evicted, evicted)
-	count(c.late, late)
+	gauge(c.keys, float64(windows.Keys))
+	gauge(c.events, float64(windows.Events))
+	count(c.evicted, windows.Evicted)
+	count(c.dropped, windows.Dropped)
+	count(c.late, windows.Late)
+	count(c.skipped, windows.Skipped)
 	if c.watcher == nil {
 		return
 	}

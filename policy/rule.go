@@ -109,8 +109,15 @@ func (r *Rule) validate() error {
 	switch {
 	case r.ID == "":
 		return fmt.Errorf("%s:%d: dialect %q made a rule without an id", r.File, r.Line, r.Dialect)
-	case r.Condition == nil && !r.Disabled:
+	case r.Condition == nil && r.Correlation == nil && !r.Disabled:
 		return fmt.Errorf("%s:%d: dialect %q made rule %s without a condition", r.File, r.Line, r.Dialect, r.ID)
+	case r.Condition != nil && r.Correlation != nil:
+		return fmt.Errorf("%s:%d: dialect %q made rule %s with a condition and a correlation", r.File, r.Line, r.Dialect, r.ID)
+	}
+	if r.Correlation != nil {
+		if err := r.Correlation.validate(); err != nil {
+			return fmt.Errorf("%s:%d: dialect %q made rule %s: %w", r.File, r.Line, r.Dialect, r.ID, err)
+		}
 	}
 	for _, a := range r.Actions {
 		if !a.counts() {
@@ -126,17 +133,31 @@ func (r *Rule) validate() error {
 // judging returns a digest over what decides whether and how the rule fires. The state of
 // a rule survives a reload while this is the same.
 func (r *Rule) judging() string {
-	return digest(map[string]any{
+	parts := map[string]any{
 		"id": r.ID, "dialect": r.Dialect, "on": r.On, "when": r.When, "then": r.Then,
 		"actions": r.Actions, "disabled": r.Disabled,
-	})
+	}
+	if r.Silent {
+		parts["silent"] = true
+	}
+	if c := r.Correlation; c != nil {
+		of := make([]string, len(c.Of))
+		for i := range c.Of {
+			of[i] = c.Of[i].Rule
+		}
+		parts["correlation"] = map[string]any{
+			"kind": c.Kind, "of": of, "group_by": c.GroupBy, "value": c.Value, "tests": c.Tests, "percent": c.Percent,
+			"need": c.Need, "within": c.Within, "tolerance": c.Tolerance,
+		}
+	}
+	return digest(parts)
 }
 
 // whole returns a digest over all that reaches a verdict; where the rule stands
 // and how it is tested does not.
 func (r *Rule) whole() string {
 	return digest(map[string]any{
-		"judging": r.judging(), "title": r.Title, "severity": r.Severity, "why": r.Why,
+		"judging": r.judging(), "name": r.Name, "title": r.Title, "severity": r.Severity, "why": r.Why,
 		"fix": r.Fix, "references": r.References, "tags": r.Tags,
 	})
 }

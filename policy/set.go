@@ -12,13 +12,15 @@ import (
 // Set is a compiled set of rules. It is immutable and safe for concurrent use; several
 // engines may judge by one.
 type Set struct {
-	rules  []*Rule // by id
-	digest string
-	index  *match.Index
+	rules   []*Rule // by id
+	digest  string
+	links   links
+	judging []string // of each rule, the digest by which its state survives
+	index   *match.Index
 }
 
 // NewSet returns the set of these rules, in the order of their ids, or [Problems] that
-// name both places of each id that stands twice.
+// name both places of each id that stands twice, and what is wrong with correlations.
 func NewSet(rules []*Rule) (*Set, error) {
 	sorted := slices.Clone(rules)
 	slices.SortStableFunc(sorted, func(a, b *Rule) int {
@@ -40,10 +42,11 @@ func NewSet(rules []*Rule) (*Set, error) {
 		}
 		digests = append(digests, r.whole())
 	}
-	if len(problems) > 0 {
+	links, more := linkRules(sorted)
+	if problems = append(problems, more...); len(problems) > 0 {
 		return nil, problems.sorted()
 	}
-	return &Set{rules: sorted, digest: digest(digests), index: indexOf(sorted)}, nil
+	return &Set{rules: sorted, digest: digest(digests), links: links, judging: links.judgings(sorted), index: indexOf(sorted)}, nil
 }
 
 // Digest names what the set decides: two sets of the same digest judge alike. It is
@@ -74,7 +77,7 @@ func indexOf(rules []*Rule) *match.Index {
 	all := make([]match.Rule, len(rules))
 	for i, r := range rules {
 		all[i] = match.Rule{Expr: r.Condition, Classes: r.On}
-		if r.Disabled {
+		if r.Disabled || r.Correlation != nil {
 			all[i].Expr = match.Const(false)
 		}
 	}

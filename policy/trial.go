@@ -35,8 +35,8 @@ type Failure struct {
 func (r *TestReport) OK() bool { return len(r.Failures) == 0 }
 
 // RunTests runs the tests that stand beside the rules of the set. Each test has an engine
-// of its own that judges by its rule alone, a disabled rule as if it were enabled, so that
-// tests do not see each other's windows. It returns ctx's error where that ends it.
+// of its own that judges by its rule and those that it refers to alone, disabled rules as if they were
+// enabled, so that tests do not see each other's windows. It returns ctx's error where that ends it.
 func RunTests(ctx context.Context, set *Set) (*TestReport, error) {
 	report := &TestReport{Rules: set.Len()}
 	for _, r := range set.Rules() {
@@ -44,11 +44,17 @@ func RunTests(ctx context.Context, set *Set) (*TestReport, error) {
 			report.Untested = append(report.Untested, r.ID)
 			continue
 		}
-		if r.Disabled {
-			on := *r
-			on.Disabled, r = false, &on
+		rules := set.closure(r)
+		for i, o := range rules {
+			if o.Disabled || o.Silent && o == r {
+				on := *o
+				on.Disabled, on.Silent, rules[i] = false, o.Silent && o != r, &on
+			}
+			if o == r {
+				r = rules[i]
+			}
 		}
-		alone, err := NewSet([]*Rule{r})
+		alone, err := NewSet(rules)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +76,10 @@ func runTest(alone *Set, r *Rule, t *Test) *Failure {
 	engine := NewEngine(alone)
 	for i, step := range t.Steps {
 		v := engine.Judge(step.Event)
-		top := v.Top()
+		top, decision := hitOf(&v, r.ID), signal.Allow
+		if top != nil {
+			decision = top.Decision
+		}
 		got, want := "does not fire", "does not fire"
 		if top != nil {
 			got = "fires"
@@ -80,7 +89,7 @@ func runTest(alone *Set, r *Rule, t *Test) *Failure {
 		}
 		if step.Decision != nil {
 			want += ", decides " + step.Decision.String()
-			got += ", decides " + v.Decision.String()
+			got += ", decides " + decision.String()
 		}
 		if step.Orders != nil {
 			want += ", orders " + list(step.Orders)
@@ -108,6 +117,16 @@ func runTest(alone *Set, r *Rule, t *Test) *Failure {
 	return nil
 }
 
+// hitOf returns the hit of that rule, or nil.
+func hitOf(v *signal.Verdict, rule string) *signal.Hit {
+	for i := range v.Hits {
+		if v.Hits[i].Rule == rule {
+			return &v.Hits[i]
+		}
+	}
+	return nil
+}
+
 func list(items []string) string {
 	if len(items) == 0 {
 		return "nothing"
@@ -118,6 +137,16 @@ func list(items []string) string {
 // values returns what the rule's condition read of the event.
 func values(r *Rule, e *signal.Event) []string {
 	var out []string
+	if c := r.Correlation; c != nil {
+		for _, reading := range slices.Concat(c.GroupBy, c.Value) {
+			if text, ok := reading.From.Text(e); ok {
+				out = append(out, reading.Name+"="+Printable(text, 120))
+			} else {
+				out = append(out, reading.Name+" is not set")
+			}
+		}
+		return out
+	}
 	for _, f := range match.Fields(r.Condition) {
 		if f.IsHeader() && Text(e, f) == "" {
 			continue // every event has it, and a test seldom sets it

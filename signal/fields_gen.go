@@ -322,7 +322,10 @@ const (
 	FieldMetadataLogCategory     Field = 288 // metadata.log_category: kind of record, in Sigma's words: process_creation, registry_set, webserver, ...
 	FieldProcessFileInternalName Field = 289 // process.file.internal_name: original file name of the executable, from its version resource
 
-	fieldCount = 289
+	// policy, continued.
+	FieldVerdictFeeding Field = 290 // verdict.feeding: ids of rules that fired without a hit of their own, to feed correlations
+
+	fieldCount = 290
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -615,4 +618,5 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldMetadataLogProduct:                            {path: "metadata.log_product", kind: KindString, doc: "product that wrote the record, in Sigma's words: windows, linux, aws, kubernetes, ..."},
 	FieldMetadataLogCategory:                           {path: "metadata.log_category", kind: KindString, doc: "kind of record, in Sigma's words: process_creation, registry_set, webserver, ..."},
 	FieldProcessFileInternalName:                       {path: "process.file.internal_name", kind: KindString, doc: "original file name of the executable, from its version resource"},
+	FieldVerdictFeeding:                                {path: "verdict.feeding", kind: KindStrings, doc: "ids of rules that fired without a hit of their own, to feed correlations"},
 }

@@ -81,8 +81,11 @@ type Hit struct {
 	Why      string // a sentence for people; values in it are recorded forms
 	// Proof holds what made the rule's condition hold: what was asked of which field, and the value for
 	// which it held, in recorded form. It is bounded.
-	Proof  []Evidence
-	Orders []Order
+	Proof []Evidence
+	// Related holds, of a rule over several events, the ids of those behind it, the oldest first, at
+	// most MaxFindingEvents; nil for others.
+	Related []ID
+	Orders  []Order
 }
 
 // Order is an action that a rule asks for.

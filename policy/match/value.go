@@ -99,7 +99,7 @@ func Added(f signal.Field) bool {
 	switch f {
 	case signal.FieldMetadataReporterUID, signal.FieldMetadataSequence, signal.FieldDispositionID, signal.FieldActionID, signal.FieldIsAlert,
 		signal.FieldFirewallRuleUID, signal.FieldFirewallRuleName, signal.FieldVerdictRules, signal.FieldVerdictReason,
-		signal.FieldPolicyUID:
+		signal.FieldPolicyUID, signal.FieldVerdictFeeding:
 		return true
 	}
 	return false

@@ -99,6 +99,20 @@ func TestKeepsKeyAlone(t *testing.T) {
 	}
 }
 
+// TestCounterLongKeys: a long key is counted under its digest.
+func TestCounterLongKeys(t *testing.T) {
+	w := counter(t, Config{Count: 2, Within: time.Minute})
+	long := strings.Repeat("x", 1000)
+	if w.Add(long, 0) || w.Add(long+"x", 0) || !w.Add(long, 0) {
+		t.Error("long keys are not told apart")
+	}
+	for key := range w.keys.byKey {
+		if len(key) != 32 {
+			t.Errorf("a key of %d bytes is kept", len(key))
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, c := range []Config{
 		{Count: 0, Within: time.Second},

@@ -175,7 +175,6 @@ func (w *Window) Add(e *Event) (Completion, bool) {
 		g = w.groups.add(key)
 	}
 	h := &g.held
-	newest := e.Time
 	if live := h.live(); len(live) > 0 {
 		last := live[len(live)-1].time
 		if e.Time < minus(last, w.tolerance) {
@@ -185,9 +184,8 @@ func (w *Window) Add(e *Event) (Completion, bool) {
 		if last < minus(e.Time, w.within) {
 			h.holding = false // it had become empty
 		}
-		newest = max(last, e.Time)
 		// Events before this can meet none that is still to come.
-		old := firstFrom(live, minus(minus(newest, w.tolerance), w.within))
+		old := firstFrom(live, minus(minus(max(last, e.Time), w.tolerance), w.within))
 		h.shed(old)
 		w.held -= old
 	}
