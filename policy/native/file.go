@@ -3,6 +3,7 @@ package native
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -51,6 +52,12 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	by := make(map[string]rulefile.Pair, len(pairs))
 	for _, p := range pairs {
 		by[p.Key] = p
+	}
+	if !slices.ContainsFunc([]string{"when", "then", "on", "severity"}, func(key string) bool { _, ok := by[key]; return ok }) {
+		// Most likely it is no rule at all: a list of missing keys would only be noise.
+		s.Problem(begin, "a Sigma rule has title and detection, a Falco file is a list of rule, macro and list, a native rule has id and when",
+			"this is no rule of any dialect that is known here")
+		return nil
 	}
 	if p, ok := by["id"]; ok {
 		s.id(r, p.Value)
