@@ -1,0 +1,305 @@
+package textset
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/internal/literal"
+)
+
+const (
+	// gram is how many bytes of a constant of the filter's are looked up at each position.
+	gram = 4
+	// maxEntries bounds the constants that share a gram. What finds no gram with room goes
+	// to the automaton.
+	maxEntries = 8
+	// maxVerified bounds the length of the filter's constants: one that is compared in vain at every
+	// position must not cost more than the automaton does.
+	maxVerified = 64
+	// maxApart is up to how many constants are looked for one by one, each by the processor's vector
+	// instructions.
+	maxApart = 2
+)
+
+// Contains finds all constants that are in a text.
+//
+// Each constant is filed under its rarest gram. The text is looked at one byte after another: a
+// bitmap of the grams' hashes says of nearly every position that nothing can be there, without
+// a look-up that depends on the one before it; the few others are looked up and compared. That is faster than an
+// automaton, whose every step waits for a table in memory, as long as grams are rare, and never slower
+// than the bounds above.
+type Contains struct {
+	apart   []Constant // few constants: no tables
+	bitmap  []uint64   // a power of two of words
+	bits    uint       // 64 minus the logarithm of the bitmap's size in bits
+	slots   []gramSlot // open addressing by gram, a power of two of them
+	shift   uint
+	entries []gramEntry
+	short   *shortSet    // constants of fewer bytes than a gram
+	rest    *literal.Set // what is outside of the bounds
+	restIDs []int32
+}
+
+type gramSlot struct {
+	gram     uint32
+	from, to uint32 // in entries; an empty slot has none
+}
+
+type gramEntry struct {
+	text string
+	id   int32
+	at   int32 // of the gram in text
+}
+
+// NewContains returns the set of these constants.
+func NewContains(constants []Constant) *Contains {
+	c := &Contains{}
+	if len(constants) <= maxApart {
+		c.apart = slices.Clone(constants)
+		return c
+	}
+	var short []Constant
+	var rest []literal.Pattern
+	filed := map[uint32][]gramEntry{}
+	// Those with the fewest places to choose from choose first.
+	sorted := slices.Clone(constants)
+	slices.SortFunc(sorted, func(a, b Constant) int {
+		return cmp.Or(cmp.Compare(len(a.Text), len(b.Text)), strings.Compare(a.Text, b.Text))
+	})
+	for _, k := range sorted {
+		if len(k.Text) < gram {
+			short = append(short, k)
+			continue
+		}
+		at, ok := rarest(k.Text, filed)
+		if !ok {
+			rest = append(rest, literal.Pattern{Text: k.Text})
+			c.restIDs = append(c.restIDs, k.ID)
+			continue
+		}
+		g := load4(k.Text, at)
+		filed[g] = append(filed[g], gramEntry{k.Text, k.ID, int32(at)})
+	}
+	if len(short) > 0 {
+		c.short = newShortSet(short)
+	}
+	if len(rest) > 0 {
+		// It refuses empty texts, which there are none of, and more than 16 MiB of them.
+		set, err := literal.Compile(rest)
+		if err != nil {
+			panic("textset: " + err.Error())
+		}
+		c.rest = set
+	}
+	c.file(filed)
+	return c
+}
+
+// rarest returns where in the text its rarest gram with room stands.
+func rarest(text string, filed map[uint32][]gramEntry) (at int, ok bool) {
+	if len(text) > maxVerified {
+		return 0, false
+	}
+	best := 0.0
+	for i := 0; i+gram <= len(text); i++ {
+		n := len(filed[load4(text, i)])
+		if n >= maxEntries {
+			continue
+		}
+		if cost := Commonness(text[i:i+gram]) * float64(n+1); !ok || cost < best {
+			at, ok, best = i, true, cost
+		}
+	}
+	return at, ok
+}
+
+// file lays the filter's tables out.
+func (c *Contains) file(filed map[uint32][]gramEntry) {
+	if len(filed) == 0 {
+		return
+	}
+	grams := make([]uint32, 0, len(filed))
+	for g := range filed {
+		grams = append(grams, g)
+	}
+	slices.Sort(grams)
+	// One bit in 32 or fewer is set, in at most 64 KiB; more would not stay near the processor.
+	width := min(19, max(9, bits.Len(uint(32*len(grams)-1))))
+	c.bitmap, c.bits = make([]uint64, 1<<(width-6)), uint(32-width)
+	size := 1 << bits.Len(uint(2*len(grams)))
+	c.slots, c.shift = make([]gramSlot, size), uint(32-bits.TrailingZeros(uint(size)))
+	for _, g := range grams {
+		h := gramHash(g)
+		b := h >> c.bits
+		c.bitmap[b>>6] |= 1 << (b & 63)
+		i := h >> c.shift
+		for c.slots[i].to != 0 {
+			i = (i + 1) & uint32(size-1)
+		}
+		from := uint32(len(c.entries))
+		c.entries = append(c.entries, filed[g]...)
+		c.slots[i] = gramSlot{g, from, uint32(len(c.entries))}
+	}
+}
+
+func gramHash(g uint32) uint32 { return g * 0x9E3779B1 }
+
+// Find marks every constant that is in the text.
+func (c *Contains) Find(text string, m *Marks) {
+	for i := range c.apart {
+		k := &c.apart[i]
+		if !m.Has(k.ID) && strings.Contains(text, k.Text) {
+			m.Add(k.ID)
+		}
+	}
+	if len(c.bitmap) > 0 && len(text) >= gram {
+		c.filter(text, m)
+	}
+	if c.short != nil {
+		c.short.find(text, m)
+	}
+	if c.rest != nil {
+		c.rest.FindString(text, func(found literal.Match) bool {
+			m.Add(c.restIDs[found.Pattern])
+			return true
+		})
+	}
+}
+
+// filter looks at five positions at a time: eight bytes hold five grams.
+func (c *Contains) filter(text string, m *Marks) {
+	bitmap, shift, n := c.bitmap, c.bits&31, len(text)
+	p := 0
+	for ; p+8 <= n; p += 5 {
+		w := load8(text, p)
+		h0, h1, h2 := gramHash(uint32(w))>>shift, gramHash(uint32(w>>8))>>shift, gramHash(uint32(w>>16))>>shift
+		h3, h4 := gramHash(uint32(w>>24))>>shift, gramHash(uint32(w>>32))>>shift
+		hit := bitmap[h0>>6]>>(h0&63) | bitmap[h1>>6]>>(h1&63) | bitmap[h2>>6]>>(h2&63) | bitmap[h3>>6]>>(h3&63) | bitmap[h4>>6]>>(h4&63)
+		if hit&1 == 0 {
+			continue
+		}
+		for k := range 5 {
+			c.look(text, p+k, uint32(w>>(8*k)), m)
+		}
+	}
+	for ; p+gram <= n; p++ {
+		c.look(text, p, load4(text, p), m)
+	}
+}
+
+// look compares the text with the constants that have the gram at p.
+func (c *Contains) look(text string, p int, g uint32, m *Marks) {
+	h := gramHash(g)
+	if b := h >> (c.bits & 31); c.bitmap[b>>6]>>(b&63)&1 == 0 {
+		return
+	}
+	for i := h >> c.shift; ; i = (i + 1) & uint32(len(c.slots)-1) {
+		s := &c.slots[i]
+		if s.to == 0 {
+			return
+		}
+		if s.gram != g {
+			continue
+		}
+		for k := s.from; k < s.to; k++ {
+			e := &c.entries[k]
+			if m.Has(e.id) {
+				continue
+			}
+			m.Steps++
+			if from := p - int(e.at); from >= 0 && len(text)-from >= len(e.text) && text[from:from+len(e.text)] == e.text {
+				m.Add(e.id)
+			}
+		}
+		return
+	}
+}
+
+// Size returns the bytes that the tables take.
+func (c *Contains) Size() int {
+	size := 8*len(c.bitmap) + 12*len(c.slots) + 24*len(c.entries)
+	if c.short != nil {
+		size += c.short.size()
+	}
+	if c.rest != nil {
+		size += c.rest.Size()
+	}
+	return size
+}
+
+// shortSet finds constants of one to three bytes.
+type shortSet struct {
+	single [256]int32 // numbers of the constants of one byte, plus one
+	pairs  []uint64   // a bit for each pair of bytes that begins a longer constant
+	slots  []shortSlot
+	shift  uint
+	one    bool // there are constants of one byte
+}
+
+type shortSlot struct {
+	key uint32 // the bytes, the length in the highest; 0 for an empty slot
+	id  int32
+}
+
+func newShortSet(constants []Constant) *shortSet {
+	s := &shortSet{}
+	size := 1 << bits.Len(uint(2*len(constants)))
+	s.slots, s.shift = make([]shortSlot, size), uint(32-bits.TrailingZeros(uint(size)))
+	for _, k := range constants {
+		if len(k.Text) == 1 {
+			s.single[k.Text[0]] = k.ID + 1
+			s.one = true
+			continue
+		}
+		if s.pairs == nil {
+			s.pairs = make([]uint64, 1<<10)
+		}
+		w := uint32(head(k.Text))
+		pair := w & 0xffff
+		s.pairs[pair>>6] |= 1 << (pair & 63)
+		key := w | uint32(len(k.Text))<<24
+		i := gramHash(key) >> s.shift
+		for s.slots[i].key != 0 {
+			i = (i + 1) & uint32(size-1)
+		}
+		s.slots[i] = shortSlot{key, k.ID}
+	}
+	return s
+}
+
+func (s *shortSet) find(text string, m *Marks) {
+	if s.one {
+		for i := 0; i < len(text); i++ {
+			if id := s.single[text[i]]; id != 0 {
+				m.Add(id - 1)
+			}
+		}
+	}
+	if s.pairs == nil {
+		return
+	}
+	for i := 0; i+2 <= len(text); i++ {
+		pair := uint32(text[i]) | uint32(text[i+1])<<8
+		if s.pairs[pair>>6]>>(pair&63)&1 == 0 {
+			continue
+		}
+		s.look(pair|2<<24, m)
+		if i+3 <= len(text) {
+			s.look(pair|uint32(text[i+2])<<16|3<<24, m)
+		}
+	}
+}
+
+func (s *shortSet) look(key uint32, m *Marks) {
+	m.Steps++
+	for i := gramHash(key) >> s.shift; s.slots[i].key != 0; i = (i + 1) & uint32(len(s.slots)-1) {
+		if s.slots[i].key == key {
+			m.Add(s.slots[i].id)
+			return
+		}
+	}
+}
+
+func (s *shortSet) size() int { return 1024 + 8*len(s.pairs) + 8*len(s.slots) }
