@@ -40,6 +40,7 @@ const (
 	StepBase64                    // base64 undone (RFC 4648, section 4, padding optional); other texts have no value
 	StepBasename                  // what follows the last slash
 	StepFolder                    // what stands before the last slash, "/" where that is nothing
+	StepProgram                   // of a command line, its first word
 	StepArgs                      // of a command line, what follows its first word
 	StepCommand                   // of a command line, with the first word's folder left out: "/bin/sh -c x" is "sh -c x"
 )

@@ -155,7 +155,7 @@ func (r NumberRange) String() string {
 	return text(r.Min) + " to " + text(r.Max)
 }
 
-var stepWords = map[Step]string{StepLower: "lower", StepUpper: "upper", StepURLDecode: "urldecode", StepBase64: "base64", StepBasename: "basename", StepFolder: "folder", StepArgs: "args", StepCommand: "command"}
+var stepWords = map[Step]string{StepLower: "lower", StepUpper: "upper", StepURLDecode: "urldecode", StepBase64: "base64", StepBasename: "basename", StepFolder: "folder", StepProgram: "program", StepArgs: "args", StepCommand: "command"}
 
 // String returns the operand as text: "process.cmd_line", "lower(urldecode(http_request.url.path))".
 func (o Operand) String() string {

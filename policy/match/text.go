@@ -97,6 +97,8 @@ func (s Step) append(b []byte, v string) ([]byte, bool) {
 		} else {
 			b = append(b, '/')
 		}
+	case StepProgram:
+		b = append(b, firstWord(v)...)
 	case StepArgs:
 		b = append(b, strings.TrimPrefix(v[len(firstWord(v)):], " ")...)
 	case StepCommand:
@@ -156,6 +158,9 @@ func appendBase64Decoded(b []byte, v string) ([]byte, bool) {
 	}
 	return out, true
 }
+
+// ApplySteps takes v through the steps, innermost first. ok is false where one of them cannot be done to it.
+func ApplySteps(steps []Step, v string) (text string, ok bool) { return applySteps(steps, v) }
 
 // applySteps takes v through the steps, in memory of its own where they change it.
 func applySteps(steps []Step, v string) (string, bool) {
