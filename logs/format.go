@@ -2,6 +2,7 @@ package logs
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -13,6 +14,12 @@ type Source struct {
 	Service  string `yaml:"service"`  // metadata.log_name: security, sysmon, cloudtrail, ...
 	Category string `yaml:"category"` // metadata.log_category: process_creation, webserver, ...
 	Name     string `yaml:"name"`     // the user's own name of the stream, in metadata.labels
+
+	// Zone is that of times that state none; nil is UTC.
+	Zone *time.Location `yaml:"-"`
+	// Now tells the year of times that state none (RFC 3164): a live stream's clock, a file's time of change. nil leaves
+	// such a record without a time.
+	Now func() time.Time `yaml:"-"`
 }
 
 // Or returns the source with its empty parts filled from other.
