@@ -152,6 +152,13 @@ func (e *Event) SetStrings(f Field, v []string) {
 	e.lists = append(e.lists, v)
 }
 
+// Unset makes the field one that was not set. Header fields always are set.
+func (e *Event) Unset(f Field) {
+	if f.valid() && e.index[f] != 0 {
+		e.remove(f)
+	}
+}
+
 // remove unsets a field; the last field that was set takes its place.
 func (e *Event) remove(f Field) {
 	at, last := int(e.index[f])-1, len(e.slots)-1
