@@ -21,6 +21,7 @@ type Info struct {
 	Fix        string          `json:"fix,omitempty"`
 	References []string        `json:"references,omitempty"`
 	Tags       []string        `json:"tags,omitempty"`
+	Notes      []Note          `json:"notes,omitempty"`
 	Enabled    bool            `json:"enabled"`
 	Dialect    string          `json:"dialect"`
 	File       string          `json:"file"`
@@ -62,7 +63,7 @@ func (b *bound) info(i int) Info {
 	in := Info{
 		ID: r.ID, Title: r.Title, Severity: r.Severity, On: make([]string, len(r.On)), When: r.When,
 		Then: r.Then, Actions: r.Actions, Why: r.Why, Fix: r.Fix, References: r.References,
-		Tags: r.Tags, Enabled: !r.Disabled, Dialect: r.Dialect, File: r.File, Line: r.Line,
+		Tags: r.Tags, Notes: r.Notes, Enabled: !r.Disabled, Dialect: r.Dialect, File: r.File, Line: r.Line,
 		Fields: []string{}, Tests: len(r.Tests), Hits: st.hits.Load(), Faults: st.faults.Load(),
 	}
 	in.Silent = r.Silent

@@ -27,8 +27,9 @@ type Rule struct {
 	Fix        string
 	References []string
 	Tags       []string
-	Disabled   bool // it is checked and listed, and never fires
-	Silent     bool // it only feeds correlations: it makes no hit and asks for no action
+	Notes      []Note // what the file says beside that, for people
+	Disabled   bool   // it is checked and listed, and never fires
+	Silent     bool   // it only feeds correlations: it makes no hit and asks for no action
 	Dialect    string
 	File       string // as the loader named it
 	Line       int    // where the rule begins, from 1
@@ -43,6 +44,12 @@ type Rule struct {
 	// Sentence renders Why for an event that fired, from recorded forms only. Nil
 	// stands for Title.
 	Sentence func(e *signal.Event) string
+}
+
+// Note is something that a rule's file says about the rule, by the file's own key: its author, known false positives.
+type Note struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
 }
 
 // Action is something that a rule asks for when it fires.
