@@ -1,0 +1,196 @@
+package sigma
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/testudo-sec/testudo/internal/logfields"
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// compiler compiles the selections of one rule, or those of a filter for one rule.
+type compiler struct {
+	s     *source
+	lines *pipelines
+	fit   *fitted // what the pipelines make of the rule's log source
+
+	missing []string // placeholders without values
+}
+
+// operands returns where a field stands in the events of the rule's log source; that of "" is every text of an event.
+func (c *compiler) operands(name string) []match.Operand {
+	if name == "" {
+		return []match.Operand{{Any: true}}
+	}
+	return c.fit.operands(name)
+}
+
+// operands returns where a field stands in the events of a log source that the pipelines were applied to.
+func (f *fitted) operands(name string) []match.Operand {
+	var all []match.Operand
+	for _, to := range f.names(name) {
+		fields := logfields.Fields(f.source, to)
+		if len(fields) == 0 {
+			if _, ok := signal.Lookup(to); ok {
+				fields = []string{to}
+			}
+		}
+		if len(fields) == 0 {
+			all = append(all, match.Operand{Attr: to})
+		}
+		for i, field := range fields {
+			id, _ := signal.Lookup(field)
+			o := match.Operand{Field: id}
+			if i == 0 {
+				o.Attr = to // a value that did not fit the field stands under its own name
+			}
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// reading returns the one place where correlations read a field.
+func (f *fitted) reading(name string) policy.Operand {
+	o := f.operands(name)[0]
+	return policy.Operand{Field: o.Field, Attr: o.Attr}
+}
+
+// selection compiles a search identifier: a map (all of its entries), a list of maps (one of them), or keywords.
+func (c *compiler) selection(name string, n *yaml.Node) match.Expr {
+	n, ok := c.s.resolved(n)
+	if !ok {
+		return nil
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		return c.entries(name, n)
+	case yaml.SequenceNode:
+		if len(n.Content) == 0 {
+			c.s.problem(n, "write a map of fields, or a list of keywords", "selection %q is an empty list", shown(name))
+			return nil
+		}
+		parts := make(match.Or, 0, len(n.Content))
+		for _, part := range n.Content {
+			part, ok := c.s.resolved(part)
+			if !ok {
+				return nil
+			}
+			var x match.Expr
+			switch part.Kind {
+			case yaml.MappingNode:
+				x = c.entries(name, part)
+			case yaml.ScalarNode:
+				x = c.item(&item{at: part}, part)
+			default:
+				c.s.problem(part, "write maps or keywords", "an entry of selection %q is %s", shown(name), kindOf(part))
+			}
+			if x != nil {
+				parts = append(parts, x)
+			}
+		}
+		return parts
+	}
+	if isNull(n) {
+		c.s.problem(n, "write a map of fields, or a list of keywords", "selection %q is empty", shown(name))
+		return nil
+	}
+	return c.item(&item{at: n}, n)
+}
+
+func (c *compiler) entries(name string, n *yaml.Node) match.Expr {
+	pairs, ok := c.s.pairs(n, fmt.Sprintf("selection %q", shown(name)))
+	if !ok {
+		return nil
+	}
+	if len(pairs) == 0 {
+		c.s.problem(n, "write a field and a value", "selection %q is an empty map", shown(name))
+		return nil
+	}
+	parts := make(match.And, 0, len(pairs))
+	for _, p := range pairs {
+		if x := c.entry(p.at, p.key, p.value); x != nil {
+			parts = append(parts, x)
+		}
+	}
+	return parts
+}
+
+// detection is the selections and the condition of a rule or a filter, compiled for one log source.
+type detection struct {
+	when match.Expr
+	text string    // of the condition, for people
+	ast  condition // of the condition, and the names that it knows
+}
+
+// detection compiles the detection part of a rule, or a filter; skip names the keys that are not selections.
+func (c *compiler) detection(n *yaml.Node, what string, skip ...string) (detection, bool) {
+	pairs, ok := c.s.pairs(n, what)
+	if !ok {
+		return detection{}, false
+	}
+	before := len(c.s.problems)
+	var names []string
+	selections := make(map[string]match.Expr)
+	var when *yaml.Node
+	for _, p := range pairs {
+		switch {
+		case p.key == "condition":
+			when = p.value
+		case p.key == "timeframe":
+			c.s.problem(p.at, "write a correlation rule with a timespan", "timeframe belongs to the aggregations that Sigma no longer has")
+		case slices.Contains(skip, p.key):
+		default:
+			names = append(names, p.key)
+			selections[p.key] = c.selection(p.key, p.value)
+		}
+	}
+	if when == nil {
+		c.s.problem(n, "as in condition: selection", "%s has no condition", what)
+		return detection{}, false
+	}
+	if len(names) == 0 {
+		c.s.problem(n, "", "%s has no selection", what)
+		return detection{}, false
+	}
+	d, ok := c.conditions(when, names, selections)
+	return d, ok && len(c.s.problems) == before
+}
+
+// conditions compiles a condition, or a list of them that are joined by or.
+func (c *compiler) conditions(n *yaml.Node, names []string, selections map[string]match.Expr) (detection, bool) {
+	items, ok := c.s.items(n)
+	if !ok {
+		return detection{}, false
+	}
+	var texts []string
+	all := condition{op: opOr}
+	for _, item := range items {
+		text, at, ok := c.s.scalarText(item, "condition")
+		if !ok {
+			return detection{}, false
+		}
+		ast, fault := parseCondition(text, names)
+		if fault != nil {
+			c.s.problemIn(at, fault.offset, fault.hint, "condition: %s", fault.message)
+			return detection{}, false
+		}
+		all.of, texts = append(all.of, ast), append(texts, strings.TrimSpace(text))
+	}
+	if len(all.of) == 0 {
+		c.s.problem(n, "", "condition is an empty list")
+		return detection{}, false
+	}
+	when := all.expr(func(name string) match.Expr {
+		if x := selections[name]; x != nil {
+			return x
+		}
+		return match.Const(false) // what is wrong with it is noted
+	})
+	return detection{when: when, text: strings.Join(texts, " or "), ast: all}, true
+}
