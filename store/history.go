@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -68,18 +69,34 @@ func (h *History) scan(ctx context.Context, q *Query, stats *ScanStats, yield fu
 		cancel()
 	}
 	stopped := false
+	order := sequencer{yield: yield}
 	view, err := h.tail(ctx, q, stats, func(e *signal.Event) bool {
-		stopped = !yield(e)
+		if q.Sequenced {
+			stopped = !order.hold(e)
+		} else {
+			stopped = !yield(e)
+		}
 		return !stopped
 	})
 	defer view.Release()
 	if ctx.Err() != nil || stopped || errors.Is(err, ErrTooSlow) {
-		return cmp.Or(err, ctx.Err())
+		return cmp.Or(err, order.fault, ctx.Err())
 	}
 	if err != nil { // the lake can be read without the bus
 		stats.Unsynced = err
 	}
-	return view.Scan(ctx, q, stats, yield)
+	if !q.Sequenced {
+		return view.Scan(ctx, q, stats, yield)
+	}
+	order.sort()
+	err = view.Scan(ctx, q, stats, func(e *signal.Event) bool {
+		stopped = !order.next(e)
+		return !stopped
+	})
+	if err == nil && !stopped {
+		order.until(math.MaxUint64)
+	}
+	return cmp.Or(err, order.fault)
 }
 
 // tail visits the events that are on the bus and not in the view of the lake that it returns.
@@ -119,6 +136,16 @@ func (h *History) trimmedUnder(ctx context.Context, seq uint64) bool {
 	return err != nil || first >= seq
 }
 
+// LastBatch returns the last batch that was published, 0 where there is none: what is recorded after the call is in
+// a later one.
+func (h *History) LastBatch(ctx context.Context) (uint64, error) {
+	_, last, err := h.bus.Bounds(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("bus: %w", err)
+	}
+	return last, nil
+}
+
 // tail is the state of reading the bus.
 type tail struct {
 	q        *Query
@@ -135,6 +162,9 @@ type tail struct {
 
 // batch visits the events of one batch and reports whether to go on.
 func (t *tail) batch(seq uint64, payload []byte) bool {
+	if seq <= t.q.Behind {
+		return true
+	}
 	head, body, err := parseBatch(payload)
 	if err != nil { // the archiver makes it a dead letter
 		t.gap(seq, append(head.gaps, Gap{FirstTime: t.newest, LastTime: max(t.newest, time.Now().UnixNano())}))

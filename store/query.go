@@ -12,6 +12,10 @@ type Query struct {
 	Classes      []signal.Class // nil: all
 	ID           signal.ID      // only the event of that id; zero: all
 
+	// Behind, where it is not 0, leaves out what only batches up to that one hold: see History.LastBatch.
+	// Some of their events may be visited all the same.
+	Behind uint64
+
 	// Columns are the fields that yield reads; an event may hold more. nil: all of
 	// them. Class and time are always there.
 	Columns []signal.Field
@@ -41,6 +45,13 @@ type Query struct {
 	// Limit bounds the events yielded; 0 is no bound, and not allowed with Newest,
 	// whose results are held in memory.
 	Limit int
+
+	// Sequenced asks for the events in the order of their numbers (metadata.sequence), in which their judge
+	// judged them; those of several judges come between each other. It does not go together with Newest or ID.
+	Sequenced bool
+
+	// Progress, where it is not nil, is called now and then with how many parts of the lake are still to be read.
+	Progress func(left int)
 
 	// Floor, where it is not nil, is a time in nanoseconds that rises while the scan runs:
 	// events before it are of no interest any more and may be left out.

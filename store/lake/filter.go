@@ -204,32 +204,10 @@ func (s *scan) masks(v *vectors, in rowset) error {
 
 // filtered scans one row group by the query's filter; in holds the rows of its times.
 func (s *scan) filtered(v *vectors, in rowset) (more bool, err error) {
-	if v.ruledOut(s.q.Filter) {
-		s.stats.Skipped++
-		return true, nil
-	}
-	s.stats.Events += int64(v.rows)
-	framed, err := v.framed()
-	if err != nil {
-		return true, err
-	}
-	t, err := v.uniform(s.q.Filter)
-	yes, no := v.take(), v.take()
-	switch {
-	case err != nil:
-	case t == store.Open:
-		yes, no, err = v.decide(s.q.Filter, in)
-	default:
-		v.put(t, in, yes, no)
-	}
+	open, yes, err := s.sift(v, in)
 	if err != nil || s.ctx.Err() != nil {
 		return true, err
 	}
-	yes.subtract(framed)
-	no.subtract(framed)
-	open := in
-	open.subtract(no)
-	open.subtract(yes)
 	if err := s.ask(v, open, yes); err != nil || s.ctx.Err() != nil {
 		return true, err
 	}
@@ -240,6 +218,41 @@ func (s *scan) filtered(v *vectors, in rowset) (more bool, err error) {
 		}
 	}
 	return s.read(v, yes)
+}
+
+// sift returns the rows that the query's filter leaves open, and those that it chooses. The memory of in
+// is among theirs.
+func (s *scan) sift(v *vectors, in rowset) (open, yes rowset, err error) {
+	yes = v.take()
+	if v.ruledOut(s.q.Filter) {
+		s.stats.Skipped++
+		return v.take(), yes, nil
+	}
+	s.stats.Events += int64(v.rows)
+	framed, err := v.framed()
+	if err != nil {
+		return in, yes, err
+	}
+	t, err := v.uniform(s.q.Filter)
+	if err != nil {
+		return in, yes, err
+	}
+	no := v.take()
+	if t == store.Open {
+		v.give(yes, no)
+		if yes, no, err = v.decide(s.q.Filter, in); err != nil {
+			return in, yes, err
+		}
+	} else {
+		v.put(t, in, yes, no)
+	}
+	yes.subtract(framed)
+	no.subtract(framed)
+	open = in
+	open.subtract(no)
+	open.subtract(yes)
+	v.give(no, framed)
+	return open, yes, nil
 }
 
 // ask adds to yes the open rows that the query's Where chooses.

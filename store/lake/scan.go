@@ -60,17 +60,18 @@ func (v *view) Scan(ctx context.Context, q *store.Query, stats *store.ScanStats,
 	s := &scan{lake: v.lake, q: q, stats: stats, yield: yield, ctx: ctx}
 	s.want = columns{all: q.Columns == nil, fields: q.Columns, unmapped: q.Unmapped}
 	s.where = columns{all: q.WhereColumns == nil && q.Where != nil, fields: q.WhereColumns, unmapped: q.WhereUnmapped, uid: !q.ID.IsZero()}
-	for _, f := range v.order(q) {
+	files := v.order(q)
+	if q.Sequenced {
+		return s.sequenced(files)
+	}
+	for i, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		from, to := q.Range()
-		if f.part.Hour < store.HourOf(from) || f.part.Hour > store.HourOf(to-1) {
-			stats.Skipped++
-			continue
+		if q.Progress != nil {
+			q.Progress(len(files) - i)
 		}
-		if v.lake.isDamaged(f) {
-			stats.Damaged = append(stats.Damaged, f.path)
+		if s.skips(f) {
 			continue
 		}
 		more, err := s.file(f)
@@ -87,6 +88,20 @@ func (v *view) Scan(ctx context.Context, q *store.Query, stats *store.ScanStats,
 		}
 	}
 	return nil
+}
+
+// skips reports whether a file is passed over unread, and says so in the statistics.
+func (s *scan) skips(f *file) bool {
+	from, to := s.q.Range()
+	if f.last <= s.q.Behind && s.q.Behind > 0 || f.part.Hour < store.HourOf(from) || f.part.Hour > store.HourOf(to-1) {
+		s.stats.Skipped++
+		return true
+	}
+	if s.lake.isDamaged(f) {
+		s.stats.Damaged = append(s.stats.Damaged, f.path)
+		return true
+	}
+	return false
 }
 
 // order returns the files that the query's classes and times allow, the oldest hour first,
