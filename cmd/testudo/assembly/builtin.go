@@ -6,14 +6,15 @@ import (
 	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/native"
+	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/rules"
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/scan/secret"
 )
 
 // Dialects lists the rule dialects, in the order in which they are asked whose a file is.
-func Dialects() []policy.Dialect {
-	return []policy.Dialect{native.New(native.Actions()...)}
+func Dialects(cfg *Policy) []policy.Dialect {
+	return []policy.Dialect{sigma.New(cfg.Sigma), native.New(native.Actions()...)}
 }
 
 // Condition compiles a condition that stands alone, as a hunt's.
@@ -34,12 +35,12 @@ func Scanners() ([]scan.Scanner, error) {
 func BuiltinRules() policy.Source { return policy.Embedded("builtin:", rules.Edge()) }
 
 // Loader returns the loader of rule files for these settings.
-func Loader(cfg *policy.Config) *policy.Loader {
-	return &policy.Loader{Dialects: Dialects(), MaxFile: cfg.MaxFile, Disable: cfg.Disable}
+func Loader(cfg *Policy) *policy.Loader {
+	return &policy.Loader{Dialects: Dialects(cfg), MaxFile: cfg.MaxFile, Disable: cfg.Disable}
 }
 
 // CheckRules loads the rules of files or folders beside none of those that ship.
-func CheckRules(ctx context.Context, cfg *policy.Config, paths ...string) (*policy.CheckReport, error) {
+func CheckRules(ctx context.Context, cfg *Policy, paths ...string) (*policy.CheckReport, error) {
 	var sources []policy.Source
 	for _, p := range paths {
 		sources = append(sources, policy.Disk(p))

@@ -12,6 +12,7 @@ import (
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/respond/block"
 	"github.com/testudo-sec/testudo/scan"
@@ -33,7 +34,7 @@ type Settings struct {
 	// WAF inspects requests and responses on the edge's routes.
 	WAF waf.Config `yaml:"waf"`
 	// Policy says which rules judge.
-	Policy policy.Config `yaml:"policy"`
+	Policy Policy `yaml:"policy"`
 	// Respond bounds what rules and people may have done.
 	Respond Respond `yaml:"respond"`
 	// Scan says how code and artefacts are scanned.
@@ -59,6 +60,16 @@ func (l *Log) Validate() error {
 	}
 	return nil
 }
+
+// Policy says which rules judge.
+type Policy struct {
+	policy.Config `yaml:",inline"`
+	// Sigma says how Sigma rules are fitted to the logs at hand.
+	Sigma sigma.Config `yaml:"sigma"`
+}
+
+// Validate checks what all dialects share.
+func (p *Policy) Validate() error { return p.Config.Validate() }
 
 // Respond bounds what rules and people may have done.
 type Respond struct {
@@ -100,7 +111,7 @@ func DefaultSettings() Settings {
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
 		Edge:    edge.Default(),
 		WAF:     waf.DefaultConfig(),
-		Policy:  policy.Default(),
+		Policy:  Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig()},
 		Scan:    Scan{Config: scan.DefaultConfig()},
 		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),

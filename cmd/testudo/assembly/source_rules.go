@@ -133,7 +133,7 @@ func ruleError(p policy.Problem) console.RuleError {
 func (s ruleBook) Check(ctx context.Context, text string) (console.RuleReport, error) {
 	report := console.RuleReport{Rules: []string{}, Tests: []console.RuleTest{}}
 	file := policy.File{Name: "rule.yaml", Text: []byte(strings.ToValidUTF8(text, "�"))}
-	for _, d := range Dialects() {
+	for _, d := range Dialects(&s.m.settings.Policy) {
 		if !d.Detect(file) {
 			continue
 		}
