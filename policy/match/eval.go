@@ -146,3 +146,7 @@ func textOp(op Op, v, constant string) bool {
 	}
 	return false
 }
+
+// HoldsText reports whether a text operator other than OpExists holds for one value. The atom's constants are texts or a regular
+// expression.
+func (a *Atom) HoldsText(v string) bool { return a.textHolds(nil, v) }

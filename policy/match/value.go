@@ -16,6 +16,12 @@ type scope struct {
 	elem string // the value of the loop around it
 }
 
+// Texts calls yield for each value of the operand in the event as text, changed by its steps, until
+// yield returns true, and reports whether it did. A text is valid until yield returns. Operands with Elem have no value.
+func (o *Operand) Texts(e *signal.Event, yield func(string) bool) bool {
+	return o.texts(&scope{e: e}, yield)
+}
+
 // texts calls yield for each value of the operand as text, changed by its steps, until yield
 // returns true, and reports whether it did.
 func (o *Operand) texts(s *scope, yield func(string) bool) bool {
