@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/testudo-sec/testudo/signal"
@@ -22,8 +23,14 @@ const (
 	stopWithin  = 5 * time.Second        // for what is left at the end
 )
 
-// Run stores findings and counters until ctx is done, and what is queued then.
+// Run stores findings and counters until ctx is done, and what is queued then. Meanwhile and at the end it
+// saves windows.
 func (n *Node) Run(ctx context.Context) error {
+	var windows sync.WaitGroup
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	windows.Go(func() { n.keepWindows(keeping) })
+	defer windows.Wait()
+	defer stopKeeping() // last, so that little is left to be taken up at the next start
 	f := &follower{node: n, pending: map[string]*signal.Finding{}, recorded: map[string]time.Time{}}
 	timer := time.NewTicker(storeEvery)
 	defer timer.Stop()
@@ -258,6 +265,12 @@ func (n *Node) detection(e *signal.Event, h *signal.Hit) *signal.Finding {
 		ID: signal.Fingerprint("detection", h.Rule, asset), Kind: signal.FindingDetection, Rule: h.Rule, Title: h.Title, Desc: h.Why,
 		Severity: h.Severity, State: signal.FindingOpen, Plane: e.Plane, Asset: asset, First: at, Last: at, Count: 1,
 		Events: []signal.ID{e.ID},
+	}
+	if len(h.Related) > 0 {
+		f.Events = slices.Clone(h.Related)
+		if !slices.Contains(f.Events, e.ID) { // the window was completed by a late one
+			f.Events = append(f.Events[max(0, len(f.Events)+1-signal.MaxFindingEvents):], e.ID)
+		}
 	}
 	// A reload may have taken the rule away since it fired.
 	if r := n.engine.Set().Rule(h.Rule); r != nil {

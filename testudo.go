@@ -37,8 +37,20 @@ type Node struct {
 	senders  Senders
 	queue    chan *signal.Finding
 	flushes  chan chan error
+	judged   atomic.Uint64
 	missed   atomic.Uint64
 	withheld atomic.Uint64
+
+	windows   string // the file that keeps them, "" where nothing is kept
+	journal   Journal
+	past      Past
+	saveEvery time.Duration
+	saveNow   chan struct{}
+	judging   sync.RWMutex // held by others than SaveWindows from the verdict on until the event is recorded
+	saving    sync.Mutex
+	batch     uint64 // what was last saved
+	savedSeq  uint64
+	doubt     atomic.Bool // windows are inexact
 
 	mu      sync.Mutex
 	fault   error             // why findings could not be stored
@@ -78,6 +90,12 @@ type Deps struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Changed  func() // called when stored findings have changed; may be nil
+
+	// Windows is the file that keeps the engine's windows over a restart, see [Node.Resume]; "" where
+	// they are not kept. Then Journal and Past are needed too.
+	Windows string
+	Journal Journal
+	Past    Past
 }
 
 // findingQueue bounds the findings that wait to be stored.
@@ -89,6 +107,7 @@ func NewNode(d Deps) *Node {
 		id: d.ID, engine: d.Engine, recorder: d.Recorder, orders: d.Orders, state: d.State, now: d.Now, log: d.Logger,
 		changed: d.Changed, tally: NewTally(), queue: make(chan *signal.Finding, findingQueue), flushes: make(chan chan error),
 		hits: map[string]uint64{}, minutes: map[int64]*counts{},
+		windows: d.Windows, journal: d.Journal, past: d.Past, saveEvery: saveEvery, saveNow: make(chan struct{}, 1),
 	}
 	if n.changed == nil {
 		n.changed = func() {}
@@ -105,15 +124,24 @@ func (n *Node) Event(_ context.Context, e *signal.Event) (signal.Verdict, error)
 		e.ID = signal.NewID(time.Unix(0, e.Time))
 	}
 	e.SetString(signal.FieldMetadataReporterUID, n.id)
-	v := n.engine.JudgeNumbered(e)
-	stamp(e, &v)
+	v := n.judge(e)
 	n.tally.Add(e, &v)
 	n.count(e, &v)
-	n.recorder.Record(e)
 	if len(v.Hits) > 0 {
 		n.follow(e, &v)
 	}
 	return v, nil
+}
+
+// judge judges the event and has it recorded.
+func (n *Node) judge(e *signal.Event) signal.Verdict {
+	n.judging.RLock()
+	defer n.judging.RUnlock()
+	v := n.engine.JudgeNumbered(e)
+	n.judged.Add(1)
+	stamp(e, &v)
+	n.recorder.Record(e)
+	return v
 }
 
 // stamp writes the verdict into the event, as it took effect.
@@ -266,11 +294,13 @@ type Stats struct {
 	Withheld uint64 // orders that were not given: see edge.client_trust and edge.mode
 	Queue    int    // findings that wait
 	Capacity int    // of that queue
+	Inexact  bool   // windows lack events of before the start, see the log
 }
 
 // Stats returns the counters.
 func (n *Node) Stats() Stats {
-	return Stats{Judged: n.engine.Seq(), Missed: n.missed.Load(), Withheld: n.withheld.Load(), Queue: len(n.queue), Capacity: cap(n.queue)}
+	return Stats{Judged: n.judged.Load(), Missed: n.missed.Load(), Withheld: n.withheld.Load(), Queue: len(n.queue), Capacity: cap(n.queue),
+		Inexact: n.doubt.Load()}
 }
 
 // Health returns nil, or why findings are not being stored.

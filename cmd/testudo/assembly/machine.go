@@ -2,9 +2,6 @@ package assembly
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -65,6 +62,7 @@ type Machine struct {
 	loader     *policy.Loader
 	sources    []policy.Source
 	node       *testudo.Node
+	saved      *testudo.SavedWindows // what the run before left, nil where windows begin anew
 	blocked    *addrset.Table
 	host       *respond.Host
 	people     *people.People
@@ -104,12 +102,19 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 	if err = m.openResponders(); err != nil {
 		return nil, err
 	}
-	id, err := judgeID(ctx, m.storage)
+	if m.saved, err = m.savedWindows(); err != nil {
+		return nil, err
+	}
+	id, err := judgeID(ctx, m.storage, m.saved)
 	if err != nil {
 		return nil, err
 	}
+	if m.saved != nil && m.saved.Judge != id {
+		m.saved = nil
+	}
 	m.node = testudo.NewNode(testudo.Deps{ID: id, Engine: m.engine, Recorder: m.storage.Store, Orders: m.host, State: m.storage.State,
-		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) }})
+		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) },
+		Windows: m.windowsPath(), Journal: m.storage.Store, Past: past{m}})
 	m.people = people.New(m.storage.State, m.storage, people.Options{Logger: o.Logger, Metrics: m.registry})
 	if o.Edge {
 		if err = m.openEdge(ctx); err != nil {
@@ -151,6 +156,7 @@ func (m *Machine) swapped(c policy.Change) {
 	if err := m.storage.Record(ctx, "system", "policy.swap", "rules", detail); err != nil {
 		m.log.Error("a change of rules could not be written to the ledger", "error", err)
 	}
+	m.node.RulesChanged()
 	m.changed(console.TopicRules)
 }
 
@@ -307,29 +313,6 @@ func SocketPath(dir string) string {
 	return filepath.Join(dir, SocketName)
 }
 
-// judgeID returns the id of this judge, which is made once for a data directory.
-func judgeID(ctx context.Context, st *Storage) (string, error) {
-	const collection, key = "node", "judge"
-	for range 2 {
-		value, version, err := st.State.Get(ctx, collection, key)
-		if err != nil {
-			return "", err
-		}
-		if version != 0 && len(value) > 2 {
-			return strings.Trim(string(value), `"`), nil
-		}
-		var b [8]byte
-		_, _ = rand.Read(b[:])
-		if ok, err := st.State.Put(ctx, collection, key, []byte(`"`+hex.EncodeToString(b[:])+`"`), 0); err != nil || ok {
-			if err != nil {
-				return "", err
-			}
-			return hex.EncodeToString(b[:]), nil
-		}
-	}
-	return "", errors.New("the id of this judge could not be stored")
-}
-
 // stage is a set of parts that run and stop together.
 type stage struct {
 	cancel context.CancelFunc
@@ -363,6 +346,12 @@ func (m *Machine) Run(ctx context.Context) error {
 	if _, err := m.host.Expire(ctx); err != nil {
 		m.log.Error("actions of before could not be put in force yet", "error", err)
 	}
+	// Nothing may be judged before the judge remembers.
+	if err := m.node.Resume(ctx, m.saved); err != nil {
+		m.storage.Close()
+		return err
+	}
+	m.saved = nil
 	gates, hands, memory := 0, 1, 2
 	run := func(i int, name string, fn func(context.Context) error) {
 		m.start(stages[i], contexts[i], failed, name, fn)

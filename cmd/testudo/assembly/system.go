@@ -242,4 +242,10 @@ func (c nodeMetrics) Collect(ch chan<- prometheus.Metric) {
 	counter("testudo_node_orders_withheld_total", "Orders of rules that were not given: the route only detects, or its client is not known.", st.Withheld)
 	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("testudo_node_findings_queue", "Findings that wait to be stored.", nil, nil),
 		prometheus.GaugeValue, float64(st.Queue))
+	inexact := 0.0
+	if st.Inexact {
+		inexact = 1
+	}
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("testudo_node_windows_inexact", "1 where windows of rules lack events of before the start; the log says why.", nil, nil),
+		prometheus.GaugeValue, inexact)
 }

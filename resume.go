@@ -1,0 +1,318 @@
+package testudo
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/signal"
+	"github.com/testudo-sec/testudo/store"
+)
+
+// A Journal is the record that windows are brought up to date from. store.Store is one.
+type Journal interface {
+	// Scan visits recorded events in any order; see store.History.
+	Scan(ctx context.Context, q store.Query, yield func(e *signal.Event) bool) (store.ScanStats, error)
+	// Sync waits until everything recorded before the call is on disk.
+	Sync(ctx context.Context) error
+	// LastBatch returns the last batch on disk.
+	LastBatch(ctx context.Context) (uint64, error)
+}
+
+// The Past tells what has become of a verdict of before a stop.
+type Past interface {
+	// Finding returns a stored finding.
+	Finding(ctx context.Context, id string) (f signal.Finding, ok bool, err error)
+	// Acted reports whether an action was ever taken that the event led to, or one on the target is in force.
+	Acted(ctx context.Context, event signal.ID, kind, target string) (bool, error)
+}
+
+// How windows are kept.
+const (
+	saveEvery  = 15 * time.Second // how old what is on disk may be
+	saveWithin = 10 * time.Second // for the bus to take what the state folds
+
+	maxResumed      = 500_000   // events on which a rule fired that are resumed
+	maxResumedBytes = 128 << 20 // of them
+	resumeWithin    = time.Minute
+)
+
+// resumption is what was recorded behind the saved windows.
+type resumption struct {
+	events []resumedEvent // on which a rule fired
+	bytes  int
+	count  uint64 // events of this judge, all of them
+	last   uint64 // greatest number
+	over   bool   // there is more than may be held
+}
+
+type resumedEvent struct {
+	seq   uint64
+	frame []byte
+}
+
+// Resume takes over what a run before left: windows as they were saved, the events recorded behind them, the numbers behind
+// those. What a verdict had led to and was not stored before the stop is made up for: its finding, its orders. Nil stands
+// for windows that begin anew. It is called before Run and before the first event.
+//
+// An error is ctx's; whatever else went wrong is logged, and makes windows inexact at worst.
+func (n *Node) Resume(ctx context.Context, saved *SavedWindows) error {
+	if n.windows == "" {
+		return nil
+	}
+	removeUnfinished(n.windows)
+	if saved != nil {
+		n.takeOver(ctx, saved)
+	}
+	if err := n.SaveWindows(ctx); err != nil && ctx.Err() == nil {
+		n.log.Error("windows are not being saved: after a crash they would begin anew", "error", err)
+	}
+	return ctx.Err()
+}
+
+func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
+	restored, err := n.engine.Restore(saved.State)
+	if err != nil {
+		n.inexact("the windows of before could not be taken over, and begin anew", "error", err)
+	}
+	n.engine.Continue(saved.Seq)
+	n.batch = saved.Batch
+	limited, cancel := context.WithTimeout(ctx, resumeWithin)
+	defer cancel()
+	r, stats, err := n.recorded(limited, saved)
+	if err != nil {
+		n.inexact("what was recorded since the windows were saved could not be read: they lack it", "error", err)
+	}
+	switch {
+	case r.over:
+		n.inexact("more was recorded since the windows were saved than is taken up at a start: they lack it", "events", r.count)
+		r.events = nil
+	case r.last > saved.Seq && r.count != r.last-saved.Seq:
+		n.inexact("events were judged since the windows were saved that are not in the record: windows lack them", "events", r.last-saved.Seq-r.count)
+	}
+	for _, why := range lacking(&stats, saved.Seq) {
+		n.inexact("windows may lack events: " + why)
+	}
+	slices.SortFunc(r.events, func(a, b resumedEvent) int { return cmp.Compare(a.seq, b.seq) })
+	recover := newRecovery(n)
+	for i := range r.events {
+		var e signal.Event
+		if frames := signal.ReadFrames(r.events[i].frame); !frames.Next(&e) {
+			continue // it was written by this process
+		}
+		for _, h := range n.engine.Resume(&e) {
+			recover.hit(limited, &e, &h)
+		}
+	}
+	n.engine.Continue(r.last)
+	n.log.Info("judging goes on where it stopped", "judge", n.id, "number", n.engine.Seq(), "rules with windows", restored.Kept, "begun anew", len(restored.Anew),
+		"events taken up", len(r.events), "findings made up for", recover.findings, "orders made up for", recover.orders)
+}
+
+// recorded reads what this judge recorded behind the saved windows.
+func (n *Node) recorded(ctx context.Context, saved *SavedWindows) (r resumption, stats store.ScanStats, err error) {
+	r.last = saved.Seq
+	mine := func(e *signal.Event) bool {
+		if e.Seq <= saved.Seq || e.Str(signal.FieldMetadataReporterUID) != n.id {
+			return false
+		}
+		r.count++
+		r.last = max(r.last, e.Seq)
+		return e.Has(signal.FieldVerdictRules) || e.Has(signal.FieldVerdictFeeding)
+	}
+	stats, err = n.journal.Scan(ctx, store.Query{
+		Behind: saved.Batch, Where: mine,
+		WhereColumns: []signal.Field{signal.FieldMetadataSequence, signal.FieldMetadataReporterUID, signal.FieldVerdictRules, signal.FieldVerdictFeeding},
+	}, func(e *signal.Event) bool {
+		if len(r.events) >= maxResumed || r.bytes > maxResumedBytes {
+			r.over = true
+			return true // the greatest number is still to be found
+		}
+		frame := e.AppendFrame(nil)
+		r.events, r.bytes = append(r.events, resumedEvent{e.Seq, frame}), r.bytes+len(frame)
+		return true
+	})
+	return r, stats, err
+}
+
+// lacking says what a scan lacked behind a number.
+func lacking(s *store.ScanStats, seq uint64) []string {
+	var out []string
+	if s.Unsynced != nil {
+		out = append(out, s.Unsynced.Error())
+	}
+	dropped := uint64(0)
+	for _, g := range s.Gaps {
+		if g.LastSeq > seq {
+			dropped += max(1, g.Count)
+		}
+	}
+	if dropped > 0 {
+		out = append(out, fmt.Sprintf("%d were judged and not recorded", dropped))
+	}
+	if len(s.Damaged) > 0 {
+		out = append(out, "these files cannot be read: "+strings.Join(s.Damaged[:min(5, len(s.Damaged))], ", "))
+	}
+	return out
+}
+
+func (n *Node) inexact(what string, args ...any) {
+	n.doubt.Store(true)
+	n.log.Warn(what, args...)
+}
+
+// recovery makes up for what verdicts of before a stop led to and was lost with it.
+type recovery struct {
+	node     *Node
+	known    map[string]*signal.Finding // by id, as they are stored; nil where none is
+	failed   bool
+	findings int
+	orders   int
+}
+
+// maxRecovered bounds the findings that are looked up.
+const maxRecovered = 10_000
+
+func newRecovery(n *Node) *recovery {
+	return &recovery{node: n, known: map[string]*signal.Finding{}, failed: n.past == nil}
+}
+
+// hit looks whether a recorded hit has led to its finding and its orders, and has that happen otherwise.
+func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
+	if r.failed || len(r.known) >= maxRecovered {
+		return
+	}
+	n := r.node
+	for _, o := range h.Orders {
+		left := o.For
+		if o.For > 0 {
+			if left = o.For - n.now().Sub(time.Unix(0, e.Time)); left <= 0 {
+				continue // it would be over
+			}
+		}
+		switch acted, err := n.past.Acted(ctx, e.ID, o.Kind, o.Target); {
+		case err != nil:
+			r.fail(err)
+			return
+		case !acted:
+			o.For = left
+			n.order(e, h, o)
+			r.orders++
+		}
+	}
+	if isFinding(e.Class) {
+		return
+	}
+	f := n.detection(e, h)
+	stored, looked := r.known[f.ID]
+	if !looked {
+		found, ok, err := n.past.Finding(ctx, f.ID)
+		if err != nil {
+			r.fail(err)
+			return
+		}
+		if ok {
+			stored = &found
+		}
+		r.known[f.ID] = stored
+	}
+	if stored != nil && holds(stored, e.ID) {
+		return
+	}
+	select {
+	case n.queue <- f:
+		r.findings++
+	default:
+		n.missed.Add(1)
+	}
+}
+
+func (r *recovery) fail(err error) {
+	r.failed = true
+	r.node.log.Error("it could not be told which findings and orders were lost with the stop", "error", err)
+}
+
+// holds reports whether a stored finding knows of an event. It names the latest alone: of a full list, what is
+// older than all of them was stored before.
+func holds(f *signal.Finding, id signal.ID) bool {
+	if slices.Contains(f.Events, id) {
+		return true
+	}
+	if len(f.Events) < signal.MaxFindingEvents {
+		return false
+	}
+	oldest := slices.MinFunc(f.Events, func(a, b signal.ID) int { return bytes.Compare(a[:], b[:]) })
+	return bytes.Compare(id[:], oldest[:]) < 0
+}
+
+// SaveWindows writes what the windows hold to disk, after the events that they hold.
+func (n *Node) SaveWindows(ctx context.Context) error {
+	if n.windows == "" {
+		return nil
+	}
+	n.saving.Lock()
+	defer n.saving.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, saveWithin)
+	defer cancel()
+	// What is recorded from now on is in a later batch.
+	batch, err := n.journal.LastBatch(ctx)
+	if err != nil {
+		return err
+	}
+	n.judging.Lock() // every event that was judged has been handed to the recorder
+	state, seq := n.engine.AppendState(nil)
+	n.judging.Unlock()
+	// What windows remember must be in the record, or a replay would see other verdicts.
+	if err := n.journal.Sync(ctx); err != nil {
+		return err
+	}
+	saved := SavedWindows{Judge: n.id, Batch: max(batch, n.batch), Seq: seq, State: state}
+	if err := saved.write(n.windows); err != nil {
+		return err
+	}
+	n.batch, n.savedSeq = saved.Batch, seq
+	return nil
+}
+
+// keepWindows saves windows from time to time until ctx is done, and then once more.
+func (n *Node) keepWindows(ctx context.Context) {
+	if n.windows == "" {
+		return
+	}
+	tick := time.NewTicker(n.saveEvery)
+	defer tick.Stop()
+	var failed error
+	for done := false; !done; {
+		select {
+		case <-ctx.Done():
+			done = true
+		case <-n.saveNow:
+		case <-tick.C:
+			if n.engine.Seq() == n.savedSeq {
+				continue
+			}
+		}
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
+		err := n.SaveWindows(last)
+		cancel()
+		if err != nil && failed == nil {
+			n.log.Error("windows are not being saved: after a crash they would lack events", "error", err)
+		}
+		if err == nil && failed != nil {
+			n.log.Info("windows are being saved again")
+		}
+		failed = err
+	}
+}
+
+// RulesChanged has the windows saved soon: behind a change of rules, a state of the new ones.
+func (n *Node) RulesChanged() {
+	select {
+	case n.saveNow <- struct{}{}:
+	default:
+	}
+}
