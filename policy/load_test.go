@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -274,5 +275,13 @@ func TestConfig(t *testing.T) {
 	c.Builtin = false
 	if s := c.Sources(Source{Name: "b"}); len(s) != 1 {
 		t.Errorf("sources %+v", s)
+	}
+}
+
+// TestUnreadable refuses a rule over what is written when its event has been judged.
+func TestUnreadable(t *testing.T) {
+	_, err := NewSet([]*Rule{{ID: "late", File: "a.yaml", Line: 3, Column: 1, Condition: match.Or{match.Not{Part: match.Exists(signal.FieldVerdictRules)}, match.Const(true)}}})
+	if err == nil || !strings.Contains(err.Error(), "a.yaml:3:1: the condition of rule late reads verdict.rules") {
+		t.Errorf("%v", err)
 	}
 }

@@ -35,6 +35,7 @@ type Rule struct {
 	Line       int    // where the rule begins, from 1
 	Column     int
 	Tests      []Test
+	Uses       []Use // what it reads under its dialect's own names, where the dialect has any
 
 	// Condition is what When compiles to. It is a function of the event alone: no clock, no
 	// disk, no network, no state.
@@ -95,6 +96,13 @@ func (a Action) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
+// Use is a field that a rule reads, under the name that its dialect has for it.
+type Use struct {
+	Name    string `json:"name"`    // as the rule writes it: "proc.name"
+	Reads   string `json:"reads"`   // where its values are: "process.name", "attribute proc.vpid"
+	Carried string `json:"carried"` // "yes" where events have it today, "no" where none does, or who is to set it
+}
+
 // Test is an example that stands beside a rule: events, and what the rule makes of them.
 type Test struct {
 	Name  string
@@ -135,6 +143,21 @@ func (r *Rule) validate() error {
 		}
 	}
 	return nil
+}
+
+// unreadable returns a problem for each field of the condition that testudo writes when it has judged
+// the event. Live, such a rule would never fire; over a record it might, and a replay would not give the
+// verdict of the moment.
+func (r *Rule) unreadable() Problems {
+	var problems Problems
+	for _, f := range match.Fields(r.Condition) {
+		if match.Added(f) {
+			problems = append(problems, Problem{File: r.File, Line: r.Line, Column: r.Column, Rule: r.ID,
+				Message: fmt.Sprintf("the condition of rule %s reads %s, which is written when the event has been judged", r.ID, f),
+				Hint:    "a rule over what rules decided is a rule over their findings: on: detection_finding"})
+		}
+	}
+	return problems
 }
 
 // judging returns a digest over what decides whether and how the rule fires. The state of

@@ -20,7 +20,8 @@ type Set struct {
 }
 
 // NewSet returns the set of these rules, in the order of their ids, or [Problems] that
-// name both places of each id that stands twice, and what is wrong with correlations.
+// name both places of each id that stands twice, fields that no rule can read, and what is wrong with
+// correlations.
 func NewSet(rules []*Rule) (*Set, error) {
 	sorted := slices.Clone(rules)
 	slices.SortStableFunc(sorted, func(a, b *Rule) int {
@@ -40,6 +41,7 @@ func NewSet(rules []*Rule) (*Set, error) {
 			})
 			continue
 		}
+		problems = append(problems, r.unreadable()...)
 		digests = append(digests, r.whole())
 	}
 	links, more := linkRules(sorted)
