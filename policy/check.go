@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // CheckReport is what `testudo rule check` says.
@@ -12,6 +13,7 @@ type CheckReport struct {
 	Loaded   int      `json:"loaded"` // of them, how many are without a problem
 	Rules    int      `json:"rules"`  // in the files that are
 	Problems Problems `json:"problems"`
+	Notes    Problems `json:"notes,omitempty"` // what does not keep anything from being loaded
 	Set      *Set     `json:"-"` // nil where there is a problem
 }
 
@@ -35,6 +37,8 @@ func (l *Loader) Check(ctx context.Context, sources ...Source) (*CheckReport, er
 	} else if err != nil {
 		return nil, err
 	}
+	problems, notes := problems.split()
+	report.Notes = notes.sorted()
 	bad := problems.files()
 	for _, f := range files {
 		if !bad[f.Name] {
@@ -42,7 +46,7 @@ func (l *Loader) Check(ctx context.Context, sources ...Source) (*CheckReport, er
 		}
 	}
 	for _, r := range rules {
-		if !bad[r.File] {
+		if !bad[r.File] && r.PartOf == "" {
 			report.Rules++
 		}
 	}
@@ -53,10 +57,10 @@ func (l *Loader) Check(ctx context.Context, sources ...Source) (*CheckReport, er
 	return report, nil
 }
 
-// Print writes one problem a line, as "file:line:column: message; hint", and last
+// Print writes one problem or note a line, as "file:line:column: message; hint", and last
 // "loaded N of M files, K rules".
 func (r *CheckReport) Print(w io.Writer) error {
-	for _, p := range r.Problems {
+	for _, p := range slices.Concat(r.Problems, r.Notes) {
 		if _, err := fmt.Fprintln(w, p.Error()); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ type Dialect interface {
 	Detect(f File) bool
 	// Compile returns the rules of all files, which are in order and belong
 	// together: what one defines another may use. What cannot be compiled is a problem,
-	// never left out in silence; of a file with a problem no rule need be returned.
+	// never left out in silence; of a file with a problem no rule need be returned. A problem that is a
+	// note keeps nothing from being loaded.
 	Compile(files []File) ([]*Rule, Problems)
 }

@@ -51,7 +51,7 @@ func (l *Loader) compile(files []File, problems Problems) (*Set, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if len(problems) > 0 {
+	if problems, _ = problems.split(); len(problems) > 0 {
 		return nil, problems.sorted()
 	}
 	return set, nil
@@ -95,7 +95,7 @@ func (l *Loader) disable(rules []*Rule) ([]*Rule, Problems) {
 	for _, id := range l.Disable {
 		found := false
 		for i, r := range rules {
-			if r.ID == id {
+			if r.ID == id || r.PartOf == id {
 				off := *r
 				off.Disabled, rules[i], found = true, &off, true
 			}

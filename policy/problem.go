@@ -18,6 +18,8 @@ type Problem struct {
 	Rule    string `json:"rule,omitempty"`   // id, where it is known
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"` // what to write instead
+	// Note says that it does not keep the rules from being loaded: a file that is written for a later version, say.
+	Note bool `json:"note,omitempty"`
 }
 
 // Error returns "file:line:column: message; hint".
@@ -29,6 +31,9 @@ func (p Problem) Error() string {
 			fmt.Fprintf(&b, ":%d:%d", p.Line, max(1, p.Column))
 		}
 		b.WriteString(": ")
+	}
+	if p.Note {
+		b.WriteString("note: ")
 	}
 	b.WriteString(p.Message)
 	if p.Hint != "" {
@@ -61,6 +66,18 @@ func (ps Problems) sorted() Problems {
 		ps = append(ps[:MaxProblems:MaxProblems], Problem{Message: fmt.Sprintf("%d more problems are not shown", over)})
 	}
 	return ps
+}
+
+// split returns the problems apart from the notes.
+func (ps Problems) split() (problems, notes Problems) {
+	for _, p := range ps {
+		if p.Note {
+			notes = append(notes, p)
+		} else {
+			problems = append(problems, p)
+		}
+	}
+	return problems, notes
 }
 
 // files counts the files that have a problem.

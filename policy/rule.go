@@ -30,6 +30,7 @@ type Rule struct {
 	Notes      []Note // what the file says beside that, for people
 	Disabled   bool   // it is checked and listed, and never fires
 	Silent     bool   // it only feeds correlations: it makes no hit and asks for no action
+	PartOf     string // of a rule that stands for a piece of another one: that one's id. It is listed and counted with it.
 	Dialect    string
 	File       string // as the loader named it
 	Line       int    // where the rule begins, from 1

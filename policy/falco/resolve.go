@@ -1,0 +1,173 @@
+package falco
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/internal/spell"
+	"github.com/testudo-sec/testudo/policy"
+)
+
+// problem is a mistake at its place in the files.
+func (r *reader) problem(m *mistake, rule string) policy.Problem {
+	p := m.src.at(m.offset)
+	p.Rule, p.Message, p.Hint = rule, m.message, m.hint
+	return p
+}
+
+// resolveLists puts lists into lists. As in Falco, a list is known to those that stand behind it: to others its name is a
+// text like any other.
+func (r *reader) resolveLists() {
+	all := slices.SortedFunc(maps.Values(r.lists), func(a, b *list) int { return a.first - b.first })
+	for _, l := range all {
+		var items []value
+		for _, v := range l.items {
+			other := r.lists[v.text]
+			switch {
+			case v.quoted || other == nil:
+				items = append(items, v)
+			case other.first < l.last && other != l:
+				items = append(items, other.items...)
+			default:
+				p := v.src.at(v.offset)
+				p.Note, p.Message = true, fmt.Sprintf("list %q stands below: here its name is a value", policy.Printable(v.text, 100))
+				p.Hint = "move it up"
+				r.problems = append(r.problems, p)
+				items = append(items, v)
+			}
+			if len(items) > maxListItems {
+				p := v.src.at(v.offset)
+				p.Message = fmt.Sprintf("list %q has more than %d items", policy.Printable(l.name, 100), maxListItems)
+				r.problems = append(r.problems, p)
+				items = nil
+				break
+			}
+		}
+		l.items = items
+	}
+}
+
+// expand puts macros and lists into a condition. nodes counts its parts, of which there are at most maxNodes; reached names the
+// macros in it.
+type expansion struct {
+	r       *reader
+	nodes   int
+	deepest int
+	used    bool // a macro or list was put in
+}
+
+func (x *expansion) expand(n node, deep int) (node, *mistake) {
+	x.nodes++
+	x.deepest = max(x.deepest, deep)
+	switch n := n.(type) {
+	case andNode:
+		out := make(andNode, len(n))
+		for i, part := range n {
+			var m *mistake
+			if out[i], m = x.expand(part, deep+1); m != nil {
+				return nil, m
+			}
+		}
+		return out, nil
+	case orNode:
+		out := make(orNode, len(n))
+		for i, part := range n {
+			var m *mistake
+			if out[i], m = x.expand(part, deep+1); m != nil {
+				return nil, m
+			}
+		}
+		return out, nil
+	case notNode:
+		part, m := x.expand(n.part, deep+1)
+		return notNode{part}, m
+	case refNode:
+		return x.macro(n, deep)
+	case *checkNode:
+		return x.values(n), nil
+	}
+	panic(fmt.Sprintf("falco: a %T in a condition", n))
+}
+
+func (x *expansion) macro(n refNode, deep int) (node, *mistake) {
+	x.used = true
+	m := x.r.macros[n.name]
+	if m == nil {
+		hint := ""
+		if near := spell.Nearest(n.name, slices.Sorted(maps.Keys(x.r.macros))); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		} else if x.r.lists[n.name] != nil {
+			hint = fmt.Sprintf("%s is a list: write field in (%s)", n.name, n.name)
+		}
+		return nil, &mistake{n.src, n.offset, fmt.Sprintf("unknown macro %q", policy.Printable(n.name, 100)), hint}
+	}
+	switch m.state {
+	case 1:
+		return nil, &mistake{n.src, n.offset, fmt.Sprintf("macro %q contains itself", n.name), "leave it out"}
+	case 3:
+		return nil, &mistake{} // it is reported where it stands
+	case 0:
+		m.state = 1
+		inner := &expansion{r: x.r}
+		parsed, wrong := parse(&m.cond)
+		if wrong == nil {
+			parsed, wrong = inner.expand(parsed, 0)
+		}
+		if wrong == nil && (inner.nodes > maxNodes || inner.deepest > maxDepth) {
+			wrong = &mistake{&m.cond, 0, fmt.Sprintf("macro %q is too large with all that it contains", n.name), "split it"}
+		}
+		if wrong != nil {
+			m.state = 3
+			if wrong.src != nil {
+				x.r.problems = append(x.r.problems, x.r.problem(wrong, ""))
+			}
+			return nil, &mistake{}
+		}
+		m.parsed, m.nodes, m.deep, m.state = parsed, inner.nodes, inner.deepest, 2
+	}
+	x.nodes += m.nodes
+	x.deepest = max(x.deepest, deep+m.deep)
+	if x.nodes > maxNodes || x.deepest > maxDepth {
+		return nil, &mistake{n.src, n.offset, fmt.Sprintf("the condition is too large or too deep with macro %q", n.name), "split it"}
+	}
+	return m.parsed, nil
+}
+
+// values puts lists into the constants of a comparison.
+func (x *expansion) values(c *checkNode) node {
+	if !slices.Contains(listOps, c.op) || c.other != nil {
+		return c
+	}
+	out := *c
+	out.values = nil
+	for _, v := range c.values {
+		l := x.r.lists[v.text]
+		if v.quoted || l == nil {
+			x.misspelt(v)
+			out.values = append(out.values, v)
+			continue
+		}
+		x.used = true
+		out.values = append(out.values, l.items...)
+	}
+	x.nodes += len(out.values) / 16
+	return &out
+}
+
+// misspelt notes a value that looks like the name of a list: Falco takes it for a text.
+func (x *expansion) misspelt(v value) {
+	if v.quoted || !strings.Contains(v.text, "_") || len(v.text) < 8 {
+		return
+	}
+	near := spell.Nearest(v.text, slices.Sorted(maps.Keys(x.r.lists)))
+	if near == "" || len(near) < len(v.text)-1 || len(near) > len(v.text)+1 || near[:4] != v.text[:4] {
+		return
+	}
+	p := v.src.at(v.offset)
+	p.Note, p.Message, p.Hint = true, fmt.Sprintf("%q is no list: it is a value here", policy.Printable(v.text, 100)), fmt.Sprintf("did you mean %q?", near)
+	if !slices.Contains(x.r.problems, p) {
+		x.r.problems = append(x.r.problems, p)
+	}
+}
