@@ -347,6 +347,12 @@ func (e *Event) Each(yield func(Field) bool) {
 	}
 }
 
+// NumFields returns how many fields are set, header fields not included.
+func (e *Event) NumFields() int { return len(e.slots) }
+
+// FieldAt returns the i-th field that was set, counted from 0.
+func (e *Event) FieldAt(i int) Field { return e.slots[i].field }
+
 // CopyTo makes dst an equal event with memory of its own for everything but
 // strings, raw forms of masked fields included.
 func (e *Event) CopyTo(dst *Event) {

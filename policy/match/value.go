@@ -117,34 +117,37 @@ func AttrIs(name, want string) bool {
 	if strings.IndexByte(name, '[') < 0 {
 		return name == want
 	}
+	var room [128]byte
+	short, plain := appendAttrName(room[:0], name)
+	return plain && name == want || !plain && string(short) == want
+}
+
+// appendAttrName appends an attribute's name without its indexes, "[n]". It reports whether the name has none, and
+// then appends nothing.
+func appendAttrName(b []byte, name string) (short []byte, plain bool) {
+	was := len(b)
+	plain = true
 	for {
 		open := strings.IndexByte(name, '[')
 		if open < 0 {
-			return name == want
+			break
 		}
-		shut := strings.IndexByte(name[open:], ']')
-		if shut < 2 || !digits(name[open+1:open+shut]) {
-			// A bracket that is part of the name stands for itself.
-			if !strings.HasPrefix(want, name[:open+1]) {
-				return false
-			}
-			name, want = name[open+1:], want[open+1:]
+		end := open + 1
+		for end < len(name) && '0' <= name[end] && name[end] <= '9' {
+			end++
+		}
+		if end == open+1 || end == len(name) || name[end] != ']' {
+			b = append(b, name[:end]...) // a bracket that is part of the name
+			name = name[end:]
 			continue
 		}
-		if !strings.HasPrefix(want, name[:open]) {
-			return false
-		}
-		name, want = name[open+shut+1:], want[open:]
+		b = append(b, name[:open]...)
+		name, plain = name[end+1:], false
 	}
-}
-
-func digits(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
+	if plain {
+		return b[:was], true
 	}
-	return s != ""
+	return append(b, name...), false
 }
 
 // ints calls yield for each value of the operand that is a whole number, until it returns true.

@@ -1,0 +1,124 @@
+package match
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/testudo-sec/testudo/signal"
+	"pgregory.net/rapid"
+)
+
+// agree reports where the index answers an event otherwise than the definition, "" for nowhere.
+func agree(rules []Rule, x *Index, e *signal.Event, m *Matches) string {
+	x.Match(e, m)
+	var fired, faulted []int32
+	for i, r := range rules {
+		if r.Classes != nil && !slices.Contains(r.Classes, e.Class) {
+			continue
+		}
+		switch Eval(r.Expr, e) {
+		case Yes:
+			fired = append(fired, int32(i))
+		case Fault:
+			faulted = append(faulted, int32(i))
+		}
+	}
+	if slices.Equal(fired, m.Fired) && slices.Equal(faulted, m.Faulted) {
+		return ""
+	}
+	out := fmt.Sprintf("fired %v, want %v; faulted %v, want %v\nevent:", m.Fired, fired, m.Faulted, faulted)
+	out += fmt.Sprintf(" class %d", e.Class)
+	e.Each(func(f signal.Field) bool {
+		out += fmt.Sprintf("\n  %s = %q %q %v %v", f, e.Str(f), e.Strings(f), e.Int(f), e.IP(f))
+		return true
+	})
+	for _, a := range e.UnmappedAttrs() {
+		out += fmt.Sprintf("\n  %q = %q", a.Name, a.Value)
+	}
+	for _, lists := range [][2][]int32{{fired, m.Fired}, {m.Fired, fired}, {faulted, m.Faulted}, {m.Faulted, faulted}} {
+		for _, i := range lists[0] {
+			if !slices.Contains(lists[1], i) {
+				out += fmt.Sprintf("\nrule %d: %s\n  %+v", i, String(rules[i].Expr), x.Plan(int(i)))
+			}
+		}
+	}
+	return out
+}
+
+// try judges random events by random rules, and returns how many pairs that were.
+func try(d dice, events int) (pairs int, problem string) {
+	rules := d.rules()
+	x := NewIndex(rules)
+	constants := constantsOf(rules)
+	var m Matches
+	for range events {
+		e := d.event(constants)
+		if problem := agree(rules, x, e, &m); problem != "" {
+			return pairs, problem
+		}
+		for _, r := range rules {
+			if got, want := Explain(r.Expr, e).Answer, Eval(r.Expr, e); got != want {
+				return pairs, fmt.Sprintf("Explain says %v, Eval says %v: %s", got, want, String(r.Expr))
+			}
+		}
+		pairs += len(rules)
+	}
+	return pairs, ""
+}
+
+// TestIndexAgreesWithEval holds the index to the definition of the form on random rules and events.
+func TestIndexAgreesWithEval(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := dice(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "") })
+		if _, problem := try(d, 3); problem != "" {
+			t.Fatal(problem)
+		}
+	})
+}
+
+// TestIndexAgreesWithEvalOften is the same without the cost of shrinking: tens of thousands of pairs, and millions where
+// TESTUDO_LONG is set, as `make test-long` does.
+func TestIndexAgreesWithEvalOften(t *testing.T) {
+	want := 50_000
+	if os.Getenv("TESTUDO_LONG") != "" {
+		want = 5_000_000
+	}
+	for seed, pairs := uint64(1), 0; pairs < want; seed++ {
+		r := rand.New(rand.NewPCG(seed, 7))
+		n, problem := try(r.IntN, 12)
+		if pairs += n; problem != "" {
+			t.Fatalf("seed %d: %s", seed, problem)
+		}
+	}
+}
+
+// FuzzIndex reads rules and events from the fuzzer's bytes.
+func FuzzIndex(f *testing.F) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		b := make([]byte, 1500)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := dice(func(n int) int {
+			if len(b) == 0 {
+				return 0
+			}
+			v := int(b[0])
+			b = b[1:]
+			return v % n
+		})
+		if len(b) > 4000 {
+			return
+		}
+		if _, problem := try(d, 4); problem != "" {
+			t.Fatal(problem)
+		}
+	})
+}
