@@ -105,15 +105,12 @@ func printExplanation(w io.Writer, x *console.Explanation) {
 			text = "none of"
 		}
 		fmt.Fprintf(w, "  %s%s %s\n", strings.Repeat("  ", line.Depth), mark, policy.Printable(text, 160))
-		if line.Kind != "atom" && line.Kind != "any" && line.Kind != "every" {
-			continue
-		}
 		indent := strings.Repeat("  ", line.Depth+2)
-		if len(line.Values) == 0 {
+		if len(line.Values) == 0 && (line.Kind == "atom" || line.Kind == "any" || line.Kind == "every") {
 			fmt.Fprintf(w, "  %sthe event has no value\n", indent)
 		}
 		for _, v := range line.Values {
-			fmt.Fprintf(w, "  %s%s\n", indent, valueLine(v))
+			fmt.Fprintf(w, "  %s%s\n", indent, valueLine(line.Kind, v))
 		}
 	}
 	for _, why := range x.Inexact {
@@ -121,7 +118,10 @@ func printExplanation(w io.Writer, x *console.Explanation) {
 	}
 }
 
-func valueLine(v console.ProofValue) string {
+func valueLine(kind string, v console.ProofValue) string {
+	if kind == "function" {
+		return policy.Printable(v.Text, 160)
+	}
 	s := "is '" + policy.Printable(v.Text, 120) + "'"
 	if v.Match != "" && v.Match != v.Text {
 		s += ", which has '" + policy.Printable(v.Match, 80) + "'"

@@ -138,7 +138,7 @@ func testLiterals(v text, op match.Op, literals []string) match.Expr {
 		if len(v.steps) > 0 || op != match.OpEqual || len(literals) != 1 || literals[0] != "" {
 			return nil
 		}
-		return &match.Func{Text: "it has no event before it", Fields: []signal.Field{signal.FieldMetadataCorrelationUID}, Cost: 1,
+		return &match.Func{Text: "no event came before it", Fields: []signal.Field{signal.FieldMetadataCorrelationUID}, Cost: 1,
 			Call: func(e *signal.Event) match.Answer { return match.Of(e.Parent.IsZero()) }}
 	case v.attr != "":
 		return attrFunc(v, string(opNames[op])+" "+strings.Join(literals, ", "), holds)
