@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/testudo-sec/testudo/policy/match"
@@ -41,9 +42,18 @@ type Info struct {
 // engine since they were loaded or last changed how they judge.
 func (j *Engine) Infos() []Info {
 	b := j.current.Load()
-	all := make([]Info, len(b.set.rules))
-	for i := range all {
-		all[i] = b.info(i)
+	all := make([]Info, 0, len(b.set.rules))
+	at := make(map[string]int)
+	for i, r := range b.set.rules {
+		if r.PartOf == "" {
+			at[r.ID] = len(all)
+			all = append(all, b.info(i))
+		}
+	}
+	for i, r := range b.set.rules {
+		if whole, ok := at[r.PartOf]; ok && r.PartOf != "" {
+			all[whole].add(b.info(i))
+		}
 	}
 	return all
 }
@@ -55,7 +65,24 @@ func (j *Engine) Info(id string) (Info, bool) {
 	if !ok {
 		return Info{}, false
 	}
-	return b.info(i), true
+	in := b.info(i)
+	for k, r := range b.set.rules {
+		if r.PartOf == id {
+			in.add(b.info(k))
+		}
+	}
+	return in, true
+}
+
+// add joins what a piece of the rule reads, and could not work out.
+func (in *Info) add(part Info) {
+	in.Faults += part.Faults
+	in.Fields = append(in.Fields, part.Fields...)
+	slices.Sort(in.Fields)
+	in.Fields = slices.Compact(in.Fields)
+	in.On = append(in.On, part.On...)
+	slices.Sort(in.On)
+	in.On = slices.Compact(in.On)
 }
 
 func (b *bound) info(i int) Info {

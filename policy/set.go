@@ -55,8 +55,16 @@ func NewSet(rules []*Rule) (*Set, error) {
 // 64 hexadecimal digits.
 func (s *Set) Digest() string { return s.digest }
 
-// Len returns how many rules the set holds, disabled ones included.
-func (s *Set) Len() int { return len(s.rules) }
+// Len returns how many rules the set holds, disabled ones included, pieces of others not.
+func (s *Set) Len() int {
+	n := 0
+	for _, r := range s.rules {
+		if r.PartOf == "" {
+			n++
+		}
+	}
+	return n
+}
 
 // Rules returns the rules by id. The slice is the set's own.
 func (s *Set) Rules() []*Rule { return s.rules }

@@ -41,7 +41,9 @@ func RunTests(ctx context.Context, set *Set) (*TestReport, error) {
 	report := &TestReport{Rules: set.Len()}
 	for _, r := range set.Rules() {
 		if len(r.Tests) == 0 {
-			report.Untested = append(report.Untested, r.ID)
+			if r.PartOf == "" {
+				report.Untested = append(report.Untested, r.ID)
+			}
 			continue
 		}
 		rules := set.closure(r)

@@ -17,7 +17,7 @@ import (
 )
 
 // The keys of a rule, in the order people write them.
-var ruleKeys = []string{"id", "title", "severity", "on", "when", "then", "why", "fix", "references", "tags", "enabled", "tests"}
+var ruleKeys = []string{"id", "title", "severity", "on", "when", "window", "sequence", "then", "why", "fix", "references", "tags", "enabled", "tests"}
 
 // source is a rule file that is being read.
 type source struct{ rulefile.File }
@@ -34,15 +34,16 @@ func (d *Dialect) compileFile(f policy.File) ([]*policy.Rule, policy.Problems) {
 	for _, body := range bodies {
 		before := len(s.Problems)
 		s.Rule = ""
-		if r := d.compileRule(s, body); r != nil && len(s.Problems) == before {
-			rules = append(rules, r)
+		if all := d.compileRule(s, body); len(s.Problems) == before {
+			rules = append(rules, all...)
 		}
 	}
 	return rules, s.Problems
 }
 
-// compileRule reads one rule. It goes on behind a problem to find them all.
-func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
+// compileRule reads one rule, and the pieces that it is made of where it looks at several events. It goes on behind a
+// problem to find them all.
+func (d *Dialect) compileRule(s *source, body ast.Node) []*policy.Rule {
 	pairs, ok := s.Pairs(body, "a rule")
 	if !ok {
 		return nil
@@ -53,7 +54,7 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	for _, p := range pairs {
 		by[p.Key] = p
 	}
-	if !slices.ContainsFunc([]string{"when", "then", "on", "severity"}, func(key string) bool { _, ok := by[key]; return ok }) {
+	if !slices.ContainsFunc([]string{"when", "then", "on", "severity", "window", "sequence"}, func(key string) bool { _, ok := by[key]; return ok }) {
 		// Most likely it is no rule at all: a list of missing keys would only be noise.
 		s.Problem(begin, "a Sigma rule has title and detection, a Falco file is a list of rule, macro and list, a native rule has id and when",
 			"this is no rule of any dialect that is known here")
@@ -67,7 +68,7 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	for _, p := range pairs {
 		misspelt[spell.Nearest(p.Key, ruleKeys)] = true
 	}
-	for _, key := range []string{"id", "title", "severity", "on", "when", "then"} {
+	for _, key := range required(by) {
 		if _, ok := by[key]; !ok && !misspelt[key] {
 			s.Problem(begin, requiredHint(key), "the rule has no %q", key)
 		}
@@ -84,6 +85,7 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	if p, ok := by["when"]; ok {
 		s.when(d, r, p.Value)
 	}
+	parts := d.overTime(s, r, by)
 	if p, ok := by["then"]; ok {
 		d.then(s, r, p.Value)
 	}
@@ -113,7 +115,22 @@ func (d *Dialect) compileRule(s *source, body ast.Node) *policy.Rule {
 	if p, ok := by["tests"]; ok {
 		r.Tests = s.tests(r, p.Value)
 	}
-	return r
+	for _, part := range parts {
+		part.Disabled = r.Disabled
+	}
+	return append(parts, r)
+}
+
+// required returns the keys that a rule with these must have.
+func required(by map[string]rulefile.Pair) []string {
+	_, several := by["sequence"]
+	if p, ok := by["window"]; ok {
+		several = several || hasKey(p.Value, "of")
+	}
+	if several { // what it looks for stands in its steps
+		return []string{"id", "title", "severity", "then"}
+	}
+	return []string{"id", "title", "severity", "on", "when", "then"}
 }
 
 func requiredHint(key string) string {

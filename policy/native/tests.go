@@ -105,7 +105,7 @@ func (s *source) steps(item ast.Node, by map[string]rulefile.Pair, class signal.
 	var steps []policy.Step
 	for _, entry := range seq.Values {
 		pairs, ok := s.Pairs(entry, "an entry of events")
-		if !ok || !s.Known(pairs, "an entry of events", "at", "event", "fires", "verdict", "orders") {
+		if !ok || !s.Known(pairs, "an entry of events", "at", "class", "event", "fires", "verdict", "orders") {
 			return nil
 		}
 		own := make(map[string]rulefile.Pair, len(pairs))
@@ -129,6 +129,12 @@ func (s *source) steps(item ast.Node, by map[string]rulefile.Pair, class signal.
 		if p, ok := own["event"]; ok {
 			if extra, ok = s.Pairs(p.Value, "event"); !ok {
 				return nil
+			}
+		}
+		class := class
+		if p, ok := own["class"]; ok {
+			if v, ok := s.Scalar(p.Value, "class"); ok {
+				class, _ = s.class(v)
 			}
 		}
 		step, ok := s.step(entry, own, class, at, common, extra)
