@@ -14,7 +14,7 @@ type CheckReport struct {
 	Rules    int      `json:"rules"`  // in the files that are
 	Problems Problems `json:"problems"`
 	Notes    Problems `json:"notes,omitempty"` // what does not keep anything from being loaded
-	Set      *Set     `json:"-"` // nil where there is a problem
+	Set      *Set     `json:"-"`               // nil where there is a problem
 }
 
 // OK reports whether everything loads.
