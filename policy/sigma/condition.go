@@ -238,6 +238,8 @@ func (p *conditionParser) operand(depth int) (condition, *fault) {
 		f.hint = "before a pattern stands 1 of or all of"
 	} else if near := spell.Nearest(w.text, p.names); near != "" {
 		f.hint = fmt.Sprintf("did you mean %q?", near)
+	} else {
+		f.hint = "there are " + shown(strings.Join(p.names, ", "))
 	}
 	return condition{}, f
 }

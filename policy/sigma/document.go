@@ -197,7 +197,7 @@ func (s *source) parts(body *yaml.Node, end int, keys ...string) string {
 
 var (
 	uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	idForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,99}$`)
+	idForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	tagForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,99}$`)
 )
 
@@ -209,7 +209,7 @@ func (s *source) header(doc *document, pairs []pair, body *yaml.Node) bool {
 	if n := find(pairs, "name"); n != nil {
 		name, at, ok := s.scalarText(n, "name")
 		if name = strings.TrimSpace(name); ok && !idForm.MatchString(name) {
-			s.problem(at, "2 to 100 of letters, digits . _ -", "%q is no rule's name", shown(name))
+			s.problem(at, "up to 100 of letters, digits . _ -", "%q is no rule's name", shown(name))
 		}
 		r.Name = name
 	}
@@ -289,7 +289,7 @@ func (s *source) id(r *policy.Rule, n *yaml.Node) {
 	case uuidForm.MatchString(id):
 		id = strings.ToLower(id)
 	case !idForm.MatchString(id):
-		s.problem(at, "a UUID as in 929a690e-bef0-4204-a928-ef5e620d6fcc, or 2 to 100 of letters, digits . _ -", "%q is no id", shown(id))
+		s.problem(at, "a UUID as in 929a690e-bef0-4204-a928-ef5e620d6fcc, or up to 100 of letters, digits . _ -", "%q is no id", shown(id))
 		id = slug(r.Title)
 	}
 	r.ID = id

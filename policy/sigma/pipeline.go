@@ -245,7 +245,7 @@ func (p *pipelines) readStep(s *source, n *yaml.Node, what string) {
 			}
 		}
 	}
-	if st.source == nil && st.prefix == "" && st.fields == nil && st.add == nil {
+	if !slices.ContainsFunc(pairs, func(p pair) bool { return p.key != "when" && p.key != "rules" }) {
 		s.problem(n, "logsource, fields, prefix or add", "%s does nothing", what)
 	}
 	p.steps = append(p.steps, st)

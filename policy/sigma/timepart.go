@@ -31,7 +31,10 @@ func (c *compiler) timePart(it *item, on []match.Operand, v *yaml.Node) match.Ex
 			f.Fields = []signal.Field{o.Field}
 		}
 		f.Call = func(e *signal.Event) match.Answer {
-			return match.Of(anyTime(e, o, func(t time.Time) bool { return order.Holds(cmp.Compare(partOf(t, part), want)) }))
+			return match.Of(o.Texts(e, func(text string) bool {
+				t, ok := parseTime(text)
+				return ok && order.Holds(cmp.Compare(partOf(t, part), want))
+			}))
 		}
 		return f
 	})
@@ -52,45 +55,6 @@ func partOf(t time.Time, part string) int64 {
 		return int64(t.Month())
 	}
 	return int64(t.Year())
-}
-
-// anyTime reports whether one of an operand's values is a time that holds.
-func anyTime(e *signal.Event, o match.Operand, holds func(time.Time) bool) bool {
-	text := func(s string) bool {
-		t, ok := parseTime(s)
-		return ok && holds(t)
-	}
-	if o.Field != 0 && e.Has(o.Field) {
-		switch o.Field.Kind() {
-		case signal.KindTime:
-			if holds(e.Timestamp(o.Field).UTC()) {
-				return true
-			}
-		case signal.KindString:
-			if text(e.Str(o.Field)) {
-				return true
-			}
-		case signal.KindStrings:
-			for _, s := range e.Strings(o.Field) {
-				if text(s) {
-					return true
-				}
-			}
-		case signal.KindInt:
-			if t, ok := unixTime(e.Int(o.Field)); ok && holds(t) {
-				return true
-			}
-		}
-	}
-	if o.Attr == "" {
-		return false
-	}
-	for _, a := range e.UnmappedAttrs() {
-		if match.AttrIs(a.Name, o.Attr) && text(a.Value) {
-			return true
-		}
-	}
-	return false
 }
 
 var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", time.DateOnly}

@@ -93,6 +93,8 @@ func yamlHint(message string) string {
 		return `text that holds ": " needs single quotes`
 	case strings.Contains(message, "cannot start any token"):
 		return "text that begins with % @ or ` needs single quotes"
+	case strings.Contains(message, "a tab character"):
+		return "indent with spaces"
 	case strings.Contains(message, "escape character"):
 		return `in double quotes a backslash begins an escape: write paths in single quotes`
 	}
