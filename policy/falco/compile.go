@@ -86,6 +86,11 @@ func (k *compiler) check(c *checkNode) (match.Expr, *mistake) {
 	switch kind {
 	case "special", "never":
 		return k.special(c, f)
+	case "name":
+		if len(c.left.steps) == 0 && c.other == nil {
+			return k.name(c)
+		}
+		kind = "text"
 	case "result":
 		return k.result(c, f)
 	case "ancestor":
@@ -377,6 +382,9 @@ func (k *compiler) fields(c *checkNode, kind string, on []match.Operand) (match.
 		return nil, m
 	}
 	otherKind, mode, _ := strings.Cut(f.Kind, ":")
+	if otherKind == "name" {
+		otherKind = "text"
+	}
 	right := checkNode{left: *c.other, op: c.op, src: c.src, offset: c.offset}
 	unable := &mistake{c.other.src, c.other.offset, fmt.Sprintf("%s cannot be compared with %s", c.other, c.left.String()), "both must be plain texts or plain numbers"}
 	if mode != "" || !slices.Contains([]string{"text", "comm", "number", "id", "dynamic", "list", "bool"}, otherKind) ||

@@ -173,7 +173,7 @@ func (k *compiler) joined(c *checkNode) (match.Expr, *mistake) {
 		if m != nil {
 			return nil, m
 		}
-		if !slices.Contains([]string{"text", "comm", "number", "id", "dynamic", "list", "bool"}, f.Kind) {
+		if !slices.Contains([]string{"text", "comm", "number", "id", "dynamic", "list", "bool", "name"}, f.Kind) {
 			return nil, &mistake{p.field.src, p.field.offset, f.Name + " cannot be part of " + c.left.join + "()", ""}
 		}
 		inner := checkNode{left: *p.field}

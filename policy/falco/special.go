@@ -47,8 +47,6 @@ func (k *compiler) special(c *checkNode, f *Field) (match.Expr, *mistake) {
 		return k.enum(c, map[string]match.Expr{"file": isFile(), "directory": isFolder(), "ipv4": hasAddress("0.0.0.0/0"), "ipv6": hasAddress("::/0")}, f.Name)
 	case "fd.typechar":
 		return k.enum(c, map[string]match.Expr{"f": isFile(), "d": isFolder(), "4": hasAddress("0.0.0.0/0"), "6": hasAddress("::/0")}, f.Name)
-	case "fd.name":
-		return k.name(c)
 	case "proc.tty":
 		return k.terminal(c)
 	case "proc.duration":
