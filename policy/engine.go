@@ -105,17 +105,30 @@ func (j *Engine) Swap(set *Set) Change {
 	for _, r := range set.rules {
 		switch was := old.set.Rule(r.ID); {
 		case was == nil:
-			c.Added = append(c.Added, r.ID)
+			c.note(&c.Added, r, old.set, set)
 		case was.whole() != r.whole():
-			c.Changed = append(c.Changed, r.ID)
+			c.note(&c.Changed, r, old.set, set)
 		}
 	}
 	for _, r := range old.set.rules {
 		if set.Rule(r.ID) == nil {
-			c.Removed = append(c.Removed, r.ID)
+			c.note(&c.Removed, r, old.set, set)
 		}
 	}
+	slices.Sort(c.Changed)
+	c.Changed = slices.Compact(c.Changed)
 	return c
+}
+
+// note adds a rule to one of the lists. Of a piece of another rule, that one has changed, unless it came or went as a
+// whole.
+func (c *Change) note(list *[]string, r *Rule, before, after *Set) {
+	switch {
+	case r.PartOf == "":
+		*list = append(*list, r.ID)
+	case before.Rule(r.PartOf) != nil && after.Rule(r.PartOf) != nil:
+		c.Changed = append(c.Changed, r.PartOf)
+	}
 }
 
 // Judge returns the verdict on the event: its hits are sorted, strongest decision

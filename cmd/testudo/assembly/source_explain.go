@@ -48,7 +48,8 @@ func explain(set *policy.Set, e *signal.Event, rule string) ([]console.Explanati
 	recorded := e.Strings(signal.FieldVerdictRules)
 	all := []console.Explanation{}
 	for _, r := range set.Rules() {
-		if r.Condition == nil || !slices.Contains(recorded, r.ID) && match.Eval(r.Condition, e) != match.Yes {
+		// The pieces of a rule are explained with it.
+		if r.PartOf != "" || !slices.Contains(recorded, r.ID) && (r.Condition == nil || match.Eval(r.Condition, e) != match.Yes) {
 			continue
 		}
 		if x, ok := set.Explain(e, r.ID); ok && (x.Fires || slices.Contains(recorded, r.ID)) {

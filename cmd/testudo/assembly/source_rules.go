@@ -190,7 +190,7 @@ func testSet(ctx context.Context, set *policy.Set, id string) (console.RuleRepor
 		return report, err
 	}
 	for _, r := range set.Rules() {
-		if id != "" && r.ID != id {
+		if id != "" && r.ID != id || r.PartOf != "" {
 			continue
 		}
 		report.Rules = append(report.Rules, r.ID)
