@@ -215,7 +215,7 @@ func (w world) expr(depth int) match.Expr {
 		f := pick(w, []signal.Field{signal.FieldHTTPRequestURLPath, signal.FieldHTTPResponseCode})
 		return &match.Func{Text: "faulty", Fields: []signal.Field{f}, Call: func(e *signal.Event) match.Answer {
 			if e.Has(f) {
-				return match.Answer((len(e.Str(f)) + int(e.Int(f))) % 3)
+				return match.Answer((len(e.Str(f)) + int(e.Int(f)) + 1) % 3)
 			}
 			return match.Fault
 		}}

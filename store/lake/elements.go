@@ -60,9 +60,7 @@ func (v *vectors) attrNames(f *store.Filter) (*answers, error) {
 	if v.metadata(at).DictionaryPageOffset == 0 || !v.coded(at) {
 		return a, nil
 	}
-	c := v.column(at)
-	defer c.close()
-	d, err := c.pages.ReadDictionary()
+	d, err := v.dictionary(at)
 	if err != nil || d == nil {
 		return a, err
 	}
@@ -113,9 +111,7 @@ func (v *vectors) attrs(f *store.Filter, a *answers, in, yes, no rowset) error {
 
 // pairs asks the test about each name with each value that it has.
 func (v *vectors) pairs(f *store.Filter, a *answers, names *elements, yes, open rowset) error {
-	c := v.column(v.reader.layout.at.value)
-	defer c.close()
-	entries, err := c.pages.ReadDictionary()
+	entries, err := v.dictionary(v.reader.layout.at.value)
 	if err != nil {
 		return err
 	}
@@ -126,9 +122,7 @@ func (v *vectors) pairs(f *store.Filter, a *answers, names *elements, yes, open 
 	if len(values.codes) != len(names.codes) {
 		return fmt.Errorf("column unmapped: %d names, %d values", len(names.codes), len(values.codes))
 	}
-	k := v.column(v.reader.layout.at.key)
-	defer k.close()
-	words, err := k.pages.ReadDictionary()
+	words, err := v.dictionary(v.reader.layout.at.key)
 	if err != nil {
 		return err
 	}

@@ -203,6 +203,7 @@ func (s *scan) group(r *reader, at int, group parquet.RowGroup) (more bool, err 
 	}
 	if columnar := q.Filter != nil && q.ID.IsZero(); columnar || len(q.Masks) > 0 {
 		v := r.vectors(at, group, &s.inYield)
+		defer v.close()
 		in, err := v.inRange(q)
 		if err != nil || in.empty() {
 			return true, err

@@ -189,6 +189,7 @@ func (s *scan) fillLane(l *lane, sp span) (err error) {
 	}
 	group := l.reader.pq.RowGroups()[sp.group]
 	v := l.reader.vectors(sp.group, group, &s.inYield)
+	defer v.close()
 	in, err := v.inRange(s.q)
 	if err != nil || in.empty() {
 		return err

@@ -22,6 +22,7 @@ type vectors struct {
 	free   []rowset     // memory to use again
 	codes  map[int][]int32
 	flat   map[int]*elements
+	dicts  map[int]*column // columns whose dictionaries were read
 	asked  map[*store.Filter]*answers
 }
 
@@ -33,7 +34,7 @@ type answers struct {
 }
 
 func (r *reader) vectors(at int, group parquet.RowGroup, asking *bool) *vectors {
-	return &vectors{reader: r, group: group, asking: asking, codes: make(map[int][]int32), flat: make(map[int]*elements), at: at, rows: int(group.NumRows()), asked: make(map[*store.Filter]*answers)}
+	return &vectors{reader: r, group: group, asking: asking, codes: make(map[int][]int32), flat: make(map[int]*elements), dicts: make(map[int]*column), at: at, rows: int(group.NumRows()), asked: make(map[*store.Filter]*answers)}
 }
 
 // take returns an empty set of the group's rows; give takes it back.
@@ -86,6 +87,23 @@ func (v *vectors) coded(column int) bool {
 		pages++
 	}
 	return pages > 0
+}
+
+// dictionary returns the dictionary of a column, nil where it has none. It is valid until close.
+func (v *vectors) dictionary(at int) (parquet.Dictionary, error) {
+	c := v.dicts[at]
+	if c == nil {
+		c = v.column(at)
+		v.dicts[at] = c
+	}
+	return c.pages.ReadDictionary()
+}
+
+// close frees what was read.
+func (v *vectors) close() {
+	for _, c := range v.dicts {
+		c.close()
+	}
 }
 
 // page is one page of a column.
@@ -219,9 +237,7 @@ func (v *vectors) answers(f *store.Filter) (*answers, error) {
 	if v.metadata(at).DictionaryPageOffset == 0 {
 		return a, nil
 	}
-	c := v.column(at)
-	defer c.close()
-	d, err := c.pages.ReadDictionary()
+	d, err := v.dictionary(at)
 	if err != nil || d == nil {
 		return a, err
 	}
@@ -522,12 +538,12 @@ func (v *vectors) masked(f signal.Field) (rowset, error) {
 		}
 		return store.False
 	}
-	c := v.column(at)
-	defer c.close()
-	d, err := c.pages.ReadDictionary()
+	d, err := v.dictionary(at)
 	if err != nil {
 		return nil, err
 	}
+	c := v.column(at)
+	defer c.close()
 	rows := v.take()
 	known, some := []store.Truth(nil), !v.coded(at)
 	if d != nil {
