@@ -5,6 +5,7 @@ import (
 
 	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/falco"
 	"github.com/testudo-sec/testudo/policy/native"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/rules"
@@ -14,7 +15,7 @@ import (
 
 // Dialects lists the rule dialects, in the order in which they are asked whose a file is.
 func Dialects(cfg *Policy) []policy.Dialect {
-	return []policy.Dialect{sigma.New(cfg.Sigma), native.New(native.Actions()...)}
+	return []policy.Dialect{falco.New(), sigma.New(cfg.Sigma), native.New(native.Actions()...)}
 }
 
 // Condition compiles a condition that stands alone, as a hunt's.
