@@ -211,7 +211,7 @@ func (r *Reader) scan() scanned {
 			if !d.lines && d.envelope != tail && i+1 < len(buf) && buf[i+1] == '{' && (r.skipping || len(bytes.TrimSpace(buf[d.start:i])) > 1) {
 				return r.broken(i)
 			}
-			if i+1 == len(buf) && !d.lines && !r.finished {
+			if i+1 == len(buf) && !d.lines {
 				r.scanned = i // look again when the next line is there
 				return scanMore
 			}

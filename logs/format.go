@@ -44,8 +44,9 @@ const (
 	// Lines is one record a line, ended by LF or CR LF. Empty lines are no records.
 	Lines Framing = iota
 	// Documents are JSON objects one after another: one a line, printed over many lines, in arrays, or in an envelope
-	// that the format names ({"Records":[...]}). Arrays and envelopes are opened, each element is a record; a document
-	// that breaks off is handed out as it is, and reading goes on at the next line.
+	// that the format names ({"Records":[...]}). Arrays and envelopes are opened, each element is a record. A document
+	// breaks off where a text in quotes meets the end of its line, or where its first line leaves brackets open and the
+	// next line begins with one; it is handed out as it is, and reading goes on at the next line.
 	Documents
 )
 
@@ -71,10 +72,21 @@ type Format struct {
 	// lines of one record share, a part of the line, and what the line is to its record. A record then is its lines
 	// joined by LF.
 	Group func(line []byte) (key []byte, part Part)
+	// MaxRecord is the longest record where Options.MaxRecord is 0, in bytes; DefaultMaxRecord where this is 0 too.
+	MaxRecord int
+	// Unpack takes a record apart that holds several, each of which the Parser reads; nil where every record is one. What it
+	// cannot read it returns an error for, and the parser is given the record itself.
+	Unpack func(record []byte) (Unpacked, error)
 	// Detect reports whether a stream that begins with sample (up to 64 KiB) is of this format. nil is never.
 	Detect func(sample []byte) bool
 	// New makes a parser for one stream.
 	New func(Source) Parser
+}
+
+// Unpacked is a record that holds several.
+type Unpacked interface {
+	// Next returns the next of them, valid until the next call; ok is false where there is none.
+	Next() (record []byte, ok bool)
 }
 
 // Parser turns records into events. It may keep what it learned of earlier records to be faster, never to judge a

@@ -150,7 +150,7 @@ func (m *Mapper) Item(it jsonflat.Item) {
 			v = Masked
 		}
 	}
-	if t.field != 0 && m.set(t, v) {
+	if t.field != 0 && set(m.e, t.field, t.kind, v) {
 		return
 	}
 	n := m.naming(it.ID)
@@ -204,7 +204,7 @@ func (m *Mapper) Pair(name, value string) {
 	if t.secret && value != "" {
 		value = Masked
 	}
-	if t.field == 0 || !m.set(t, value) {
+	if t.field == 0 || !set(m.e, t.field, t.kind, value) {
 		m.unmapped(name, value, true)
 	}
 }
@@ -219,34 +219,36 @@ func resolve(src logfields.Source, attr string) target {
 	return t
 }
 
-// set puts a value into its field; it reports false where it does not fit, or the field is taken.
-func (m *Mapper) set(t target, v string) bool {
-	e := m.e
-	if t.kind == signal.KindStrings {
-		if len(e.Strings(t.field)) < jsonflat.MaxItems {
-			e.SetStrings(t.field, append(e.Strings(t.field), v))
+// Set puts a value as it was written into a field of any kind; a list gets it as one more element. It reports false where the
+// value does not fit, or the field is taken: the value then stays under its own name.
+func Set(e *signal.Event, f signal.Field, v string) bool { return set(e, f, f.Kind(), v) }
+
+func set(e *signal.Event, f signal.Field, kind signal.Kind, v string) bool {
+	if kind == signal.KindStrings {
+		if len(e.Strings(f)) < jsonflat.MaxItems {
+			e.SetStrings(f, append(e.Strings(f), v))
 			return true
 		}
 		return false
 	}
-	if e.Has(t.field) {
+	if e.Has(f) {
 		return false
 	}
-	switch t.kind {
+	switch kind {
 	case signal.KindString:
-		SetText(e, t.field, v)
+		SetText(e, f, v)
 	case signal.KindInt:
 		n, ok := Integer(v)
 		if !ok {
 			return false
 		}
-		e.SetInt(t.field, n)
+		e.SetInt(f, n)
 	case signal.KindIP:
 		a, ok := Address(v)
 		if !ok {
 			return false
 		}
-		e.SetIP(t.field, a)
+		e.SetIP(f, a)
 	default:
 		return false
 	}

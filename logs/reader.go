@@ -47,11 +47,19 @@ type Reader struct {
 
 	doc    document
 	groups groups
+	inner  Unpacked // the records of the last one that holds several
+	from   place    // of that one
 	stats  Stats
 }
 
+// place is where a record begins.
+type place struct{ offset, line int64 }
+
 // NewReader returns a reader of the records of src, which is of format f.
 func NewReader(src io.Reader, f Format, o Options) *Reader {
+	if o.MaxRecord <= 0 {
+		o.MaxRecord = f.MaxRecord
+	}
 	if o.MaxRecord <= 0 {
 		o.MaxRecord = DefaultMaxRecord
 	}
@@ -66,8 +74,12 @@ func (r *Reader) Stats() Stats { return r.stats }
 
 // Offset returns how many bytes of the stream the records handed out so far make, with what lies between them. A
 // reader that starts there goes on with the next record. Of lines that are grouped, those of the oldest record that
-// is not handed out are counted as unread, so that after a restart some lines may be seen twice, none is lost.
+// is not handed out are counted as unread, so that after a restart some lines may be seen twice, none is lost. So is
+// a record that holds several, until all of them are handed out.
 func (r *Reader) Offset() int64 {
+	if r.inner != nil {
+		return r.from.offset
+	}
 	if o, ok := r.groups.oldest(); ok {
 		return o
 	}
@@ -79,6 +91,9 @@ func (r *Reader) Line() int64 { return r.line }
 
 // Lines returns how many line feeds lie before Offset.
 func (r *Reader) Lines() int64 {
+	if r.inner != nil {
+		return r.from.line - 1
+	}
 	if len(r.groups.open) > 0 {
 		return r.groups.open[0].line - 1
 	}
@@ -105,7 +120,29 @@ func (r *Reader) Next() ([]byte, error) {
 	if r.format.Group != nil {
 		return r.nextGroup()
 	}
-	return r.next()
+	if r.format.Unpack == nil {
+		return r.next()
+	}
+	for {
+		if r.inner != nil {
+			if record, ok := r.inner.Next(); ok {
+				r.stats.Records++
+				return record, nil
+			}
+			r.inner = nil
+		}
+		offset := r.Offset()
+		record, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		inner, err := r.format.Unpack(record)
+		if err != nil {
+			return record, nil // the parser says what is wrong with it
+		}
+		r.stats.Records--
+		r.inner, r.from = inner, place{offset, r.line}
+	}
 }
 
 func (r *Reader) next() ([]byte, error) {

@@ -1,6 +1,9 @@
 package logs
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // Masked stands where a secret stood.
 const Masked = "*"
@@ -31,7 +34,11 @@ func IsSecretName(name string) bool {
 		b[n] = c
 		n++
 	}
-	switch string(b[:n]) {
+	own := b[:n]
+	for _, prefix := range [...]string{"http", "request", "downstream", "origin"} { // names of headers in access logs
+		own = bytes.TrimPrefix(own, []byte(prefix))
+	}
+	switch string(own) {
 	case "password", "passwd", "pwd", "passphrase", "newpassword", "oldpassword", "masteruserpassword", "userpassword",
 		"adminpassword", "secret", "secretkey", "secretaccesskey", "clientsecret", "appsecret", "secretstring", "secretbinary",
 		"sharedsecret", "token", "sessiontoken", "accesstoken", "refreshtoken", "idtoken", "authtoken", "bearertoken", "apitoken",

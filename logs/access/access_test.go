@@ -1,0 +1,58 @@
+package access
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/testudo-sec/testudo/logs"
+	"github.com/testudo-sec/testudo/logs/logstest"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+var _ = flag.Bool("update", false, "rewrite golden files")
+
+func TestGolden(t *testing.T) { logstest.Golden(t, Format, JSON) }
+
+func TestGoldenJSON(t *testing.T) {
+	t.Chdir("testdata/json")
+	logstest.Golden(t, JSON, Format)
+}
+
+func FuzzParse(f *testing.F) { logstest.Fuzz(f, Format) }
+
+func FuzzParseJSON(f *testing.F) {
+	if err := os.Chdir(filepath.Join("testdata", "json")); err != nil {
+		f.Fatal(err)
+	}
+	defer os.Chdir(filepath.Join("..", ".."))
+	logstest.Fuzz(f, JSON)
+}
+
+func BenchmarkParse(b *testing.B) { logstest.Bench(b, Format, "testdata/combined.log") }
+
+func BenchmarkJSON(b *testing.B) { logstest.Bench(b, JSON, "testdata/json/testdata/servers.ndjson") }
+
+// Rules see the values of a query, records do not.
+func TestQueryIsMasked(t *testing.T) {
+	for name, c := range map[string]struct {
+		format logs.Format
+		record string
+	}{
+		"text": {Format, `192.0.2.1 - - [03/Feb/2026:09:14:22 +0000] "GET /reset?token=s3cr3t HTTP/1.1" 200 1 "https://x.example/?t=s3cr3t" "curl"`},
+		"json": {JSON, `{"remote_addr":"192.0.2.1","request":"GET /reset?token=s3cr3t HTTP/1.1","status":200,"http_referer":"https://x.example/?t=s3cr3t","request.headers.Authorization":"Bearer s3cr3t","request":"GET /reset?token=s3cr3t HTTP/1.1"}`},
+	} {
+		var e signal.Event
+		if err := c.format.New(logs.Source{}).Parse([]byte(c.record), &e); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := e.Str(signal.FieldHTTPRequestURLQueryString); got != "token=s3cr3t" {
+			t.Errorf("%s: rules see %q", name, got)
+		}
+		if b := string(e.AppendJSON(nil)); strings.Contains(b, "s3cr3t") {
+			t.Errorf("%s: the secret is recorded: %s", name, b)
+		}
+	}
+}
