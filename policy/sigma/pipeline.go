@@ -300,8 +300,9 @@ func (s *source) renaming(n *yaml.Node) map[string][]string {
 }
 
 // expand returns what a text with placeholders stands for (rules specification, "Placeholders"). Where one has no
-// values, its name is noted in c.missing, and the text stands for nothing.
+// values, its name is noted in c.missing, and there are none.
 func (c *compiler) expand(n *yaml.Node) ([]pattern, bool) {
+	missing := false
 	patterns := []pattern{nil}
 	rest := n.Value
 	var lit strings.Builder // as it is written: with escapes
@@ -335,7 +336,7 @@ func (c *compiler) expand(n *yaml.Node) ([]pattern, bool) {
 		rest = rest[end+2:]
 		values := c.lines.values[name]
 		if len(values) == 0 {
-			if !slices.Contains(c.missing, name) {
+			if missing = true; !slices.Contains(c.missing, name) {
 				c.missing = append(c.missing, name)
 			}
 			continue
@@ -352,6 +353,9 @@ func (c *compiler) expand(n *yaml.Node) ([]pattern, bool) {
 			}
 		}
 		patterns = next
+	}
+	if missing {
+		return nil, true
 	}
 	flush()
 	return patterns, true
