@@ -48,7 +48,7 @@ type Input struct {
 
 // Deps is what a Follower is made of.
 type Deps struct {
-	Positions  string // file that keeps the positions
+	Positions  string // file that keeps the positions; empty: none are kept
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: none
 }
@@ -171,6 +171,9 @@ func (f *Follower) snapshot() kept {
 
 func (f *Follower) save(k kept, before *[]byte) {
 	text := fmt.Append(nil, k)
+	if f.deps.Positions == "" {
+		return
+	}
 	if slices.Equal(text, *before) {
 		return
 	}

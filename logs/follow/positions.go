@@ -83,6 +83,9 @@ const (
 )
 
 func readKept(path string) (kept, error) {
+	if path == "" {
+		return kept{}, nil
+	}
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
 		return kept{}, nil

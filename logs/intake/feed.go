@@ -65,6 +65,9 @@ func (p *parserPanic) Error() string {
 func (f *Feed) reject(record []byte, at Place, format string, err error) {
 	reason := reasonOf(err)
 	f.count(reason, 1)
+	if f.in.deps.Rejected != nil {
+		f.in.deps.Rejected(at, reason, err)
+	}
 	if reason == Panic {
 		f.in.deps.Logger.Error("a record broke its parser", "source", f.label, "at", at.String(), "error", err)
 	}
@@ -83,14 +86,18 @@ func (f *Feed) count(reason string, n uint64) {
 type Session struct {
 	feed   *Feed
 	format logs.Format
+	source logs.Source
 	parser logs.Parser
 	event  signal.Event
 	guard  guard
+
+	rejected int64 // records that were no events
+	last     error // why the last one was none
 }
 
-// Session begins a session with a format.
-func (f *Feed) session(format logs.Format) *Session {
-	return &Session{feed: f, format: format, parser: format.New(f.source), guard: newGuard()}
+// session begins a session with a format.
+func (f *Feed) session(format logs.Format, source logs.Source) *Session {
+	return &Session{feed: f, format: format, source: source, parser: format.New(source), guard: newGuard()}
 }
 
 // Messages begins a session whose records are handed in one by one; it needs a format that is named.
@@ -98,14 +105,14 @@ func (f *Feed) Messages() (*Session, error) {
 	if f.format == nil {
 		return nil, fmt.Errorf("source %s: a listener needs a format that is named", f.label)
 	}
-	return f.session(*f.format), nil
+	return f.session(*f.format, f.source), nil
 }
 
 // parse parses a record; a parser that breaks is replaced.
 func (s *Session) parse(record []byte, e *signal.Event) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
-			s.parser = s.format.New(s.feed.source)
+			s.parser = s.format.New(s.source)
 			err = &parserPanic{s.format.Name, what}
 		}
 	}()
@@ -117,15 +124,14 @@ func (s *Session) Take(ctx context.Context, record []byte, at Place) error {
 	s.event.Reset()
 	if err := s.parse(record, &s.event); err != nil {
 		s.feed.reject(record, at, s.format.Name, err)
+		s.rejected, s.last = s.rejected+1, err
 		return nil
 	}
 	return s.feed.take(ctx, &s.event, at, s.guard, s.format.Name, len(record))
 }
 
-// TakeEvent hands in an event that was parsed elsewhere.
-func (s *Session) TakeEvent(ctx context.Context, e *signal.Event, at Place, size int) error {
-	return s.feed.take(ctx, e, at, s.guard, s.format.Name, size)
-}
+// Rejected returns how many records of the session were no events, and why the last one was none.
+func (s *Session) Rejected() (n int64, last error) { return s.rejected, s.last }
 
 // take hands an event on, without what it may not say.
 func (f *Feed) take(ctx context.Context, e *signal.Event, at Place, g guard, format string, size int) error {
@@ -171,8 +177,8 @@ func (f *Feed) Follow(ctx context.Context, stream Stream) error {
 	if err != nil {
 		return err
 	}
-	s := f.session(format)
-	r := logs.NewReader(&rest{sample, stream}, format, logs.Options{MaxRecord: int(f.in.cfg.MaxRecord)})
+	s := f.session(format, f.source)
+	r := logs.NewReader(&rest{sample, stream}, format, f.options(format))
 	path, before := stream.Path(), stream.Lines()
 	var was logs.Stats
 	for {
@@ -206,6 +212,11 @@ func (f *Feed) Follow(ctx context.Context, stream Stream) error {
 			return err
 		}
 	}
+}
+
+// options bounds the records of a format.
+func (f *Feed) options(format logs.Format) logs.Options {
+	return logs.Options{MaxRecord: max(int(f.in.cfg.MaxRecord), format.MaxRecord)}
 }
 
 // oversize counts the records that the reader passed over since it was last asked.

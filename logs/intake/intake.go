@@ -114,9 +114,10 @@ type Deps struct {
 	// Now is the time of receipt. nil leaves events without a time of their own without one, and
 	// believes times in the future: for what is read after the fact.
 	Now        func() time.Time
-	Dead       *DeadLetters          // nil: records that do not parse are only counted
-	Logger     *slog.Logger          // nil: none
-	Registerer prometheus.Registerer // nil: none
+	Rejected   func(at Place, reason string, err error) // called for each record that does not parse; nil: nobody
+	Dead       *DeadLetters                             // nil: records that do not parse are only counted
+	Logger     *slog.Logger                             // nil: none
+	Registerer prometheus.Registerer                    // nil: none
 }
 
 // Intake turns records into events. It is safe for concurrent use.

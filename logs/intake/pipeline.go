@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/testudo-sec/testudo/logs"
 	"github.com/testudo-sec/testudo/signal"
@@ -21,6 +22,7 @@ type Pipeline struct {
 	ordered chan *batch
 	wait    sync.WaitGroup
 	current *batch
+	file    uint64 // streams begun
 }
 
 // The size of a batch: large enough that handing it on costs nothing beside parsing it.
@@ -34,6 +36,8 @@ type batch struct {
 	feed   *Feed
 	format logs.Format
 	path   string
+	source logs.Source
+	file   uint64 // number of the stream, in which a parser reads
 	text   []byte
 	ends   []int
 	lines  []int64
@@ -57,20 +61,14 @@ func (in *Intake) NewPipeline(ctx context.Context, parsers int) *Pipeline {
 	return p
 }
 
-// parse is one parser. Parsers of a format and source are kept: they learn.
+// parse is one parser.
 func (p *Pipeline) parse() {
-	type key struct {
-		feed   *Feed
-		format string
-	}
-	sessions := map[key]*Session{}
+	var s *Session
+	file := uint64(0)
 	for b := range p.work {
 		if p.ctx.Err() == nil {
-			k := key{b.feed, b.format.Name}
-			s := sessions[k]
-			if s == nil {
-				s = b.feed.session(b.format)
-				sessions[k] = s
+			if s == nil || file != b.file {
+				s, file = b.feed.session(b.format, b.source), b.file
 			}
 			from := 0
 			for i, to := range b.ends {
@@ -106,10 +104,10 @@ func (p *Pipeline) hand() {
 }
 
 // next returns an empty batch.
-func (p *Pipeline) next(f *Feed, format logs.Format, path string) (*batch, error) {
+func (p *Pipeline) next(f *Feed, format logs.Format, path string, source logs.Source) (*batch, error) {
 	select {
 	case b := <-p.free:
-		b.feed, b.format, b.path = f, format, path
+		b.feed, b.format, b.path, b.source, b.file = f, format, path, source, p.file
 		b.text, b.ends, b.lines = b.text[:0], b.ends[:0], b.lines[:0]
 		return b, nil
 	case <-p.ctx.Done():
@@ -136,14 +134,20 @@ func (p *Pipeline) flush() {
 	p.work <- b
 }
 
-// Read reads a stream to its end, and says which format it is of. The error is the stream's, ErrFormat, or that
+// Read reads a stream to its end, and says which format it is of. What was changed then tells the year of
+// times that state none. The error is the stream's, ErrFormat, or that
 // of Deps.Handle. What it read may still be under way when it returns.
-func (p *Pipeline) Read(f *Feed, stream io.Reader, path string) (format string, err error) {
+func (p *Pipeline) Read(f *Feed, stream io.Reader, path string, changed time.Time) (format string, err error) {
 	sample, found, err := f.sample(stream)
 	if err != nil {
 		return "", err
 	}
-	r := logs.NewReader(&rest{sample, &prompt{p, stream}}, found, logs.Options{MaxRecord: int(f.in.cfg.MaxRecord)})
+	source := f.source
+	if source.Now == nil && !changed.IsZero() {
+		source.Now = func() time.Time { return changed }
+	}
+	p.file++
+	r := logs.NewReader(&rest{sample, &prompt{p, stream}}, found, f.options(found))
 	defer func() { f.oversize(r.Stats(), logs.Stats{}) }()
 	defer p.flush()
 	finished := false
@@ -164,7 +168,7 @@ func (p *Pipeline) Read(f *Feed, stream io.Reader, path string) (format string, 
 			return found.Name, err
 		}
 		if p.current == nil {
-			if p.current, err = p.next(f, found, path); err != nil {
+			if p.current, err = p.next(f, found, path, source); err != nil {
 				return found.Name, err
 			}
 		}
