@@ -67,8 +67,11 @@ func (n *Node) Resume(ctx context.Context, saved *SavedWindows) error {
 	removeUnfinished(n.windows)
 	if saved != nil {
 		n.takeOver(ctx, saved)
+		// What was saved holds until what was made up for is stored.
+		n.savedSeq = saved.Seq
+		return ctx.Err()
 	}
-	if err := n.SaveWindows(ctx); err != nil && ctx.Err() == nil {
+	if err := n.saveWindows(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("windows are not being saved: after a crash they would begin anew", "error", err)
 	}
 	return ctx.Err()
@@ -249,11 +252,18 @@ func holds(f *signal.Finding, id signal.ID) bool {
 	return bytes.Compare(id[:], oldest[:]) < 0
 }
 
-// SaveWindows writes what the windows hold to disk, after the events that they hold.
+// SaveWindows writes what the windows hold to disk, after the events that they hold and the findings that these led to.
+// It is called while Run runs.
 func (n *Node) SaveWindows(ctx context.Context) error {
 	if n.windows == "" {
 		return nil
 	}
+	return n.saveWindows(ctx, n.Flush)
+}
+
+// saveWindows writes what the windows hold to disk. What stands between the events and what is written for good of them is
+// carried out first.
+func (n *Node) saveWindows(ctx context.Context, first ...func(context.Context) error) error {
 	n.saving.Lock()
 	defer n.saving.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, saveWithin)
@@ -266,9 +276,12 @@ func (n *Node) SaveWindows(ctx context.Context) error {
 	n.judging.Lock() // every event that was judged has been handed to the recorder
 	state, seq := n.engine.AppendState(nil)
 	n.judging.Unlock()
-	// What windows remember must be in the record, or a replay would see other verdicts.
-	if err := n.journal.Sync(ctx); err != nil {
-		return err
+	// What windows remember must be in the record, or a replay would see other verdicts; and what was saved is not
+	// looked at again for findings that are missing.
+	for _, wait := range append(first, n.journal.Sync) {
+		if err := wait(ctx); err != nil {
+			return err
+		}
 	}
 	saved := SavedWindows{Judge: n.id, Batch: max(batch, n.batch), Seq: seq, State: state}
 	if err := saved.write(n.windows); err != nil {
@@ -287,18 +300,28 @@ func (n *Node) keepWindows(ctx context.Context) {
 	defer tick.Stop()
 	var failed error
 	for done := false; !done; {
+		err := error(nil)
 		select {
 		case <-ctx.Done():
 			done = true
+			// Findings were stored just before; if they were not, they are made up for at the next start.
+			if n.Health() != nil {
+				return
+			}
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
+			err = n.saveWindows(last)
+			cancel()
 		case <-n.saveNow:
+			err = n.SaveWindows(ctx)
 		case <-tick.C:
 			if n.engine.Seq() == n.savedSeq {
 				continue
 			}
+			err = n.SaveWindows(ctx)
 		}
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
-		err := n.SaveWindows(last)
-		cancel()
+		if ctx.Err() != nil && !done {
+			continue
+		}
 		if err != nil && failed == nil {
 			n.log.Error("windows are not being saved: after a crash they would lack events", "error", err)
 		}

@@ -32,10 +32,11 @@ type process struct {
 var edgeLine = regexp.MustCompile(`edge +(http://\S+)`)
 
 // startProcess runs testudo up on the directory until it says where its edge is.
-func startProcess(t *testing.T, dir, upstream string) *process {
+func startProcess(t *testing.T, dir, upstream string, more ...string) *process {
 	t.Helper()
 	p := &process{out: new(strings.Builder), done: make(chan struct{})}
-	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "testudo", "up", "--data", dir, "--edge", "127.0.0.1:0", "--console", "127.0.0.1:0", "--protect", upstream)
+	args := append([]string{"up", "--data", dir, "--edge", "127.0.0.1:0", "--console", "127.0.0.1:0", "--protect", upstream}, more...)
+	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "testudo", args...)
 	p.cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_RUNTIME_DIR=")
 	read, write, err := os.Pipe()
 	if err != nil {
