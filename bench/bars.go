@@ -6,6 +6,7 @@ import (
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
 	"github.com/testudo-sec/testudo/bench/proc"
+	"github.com/testudo-sec/testudo/bench/replay"
 	"github.com/testudo-sec/testudo/bench/scan"
 	"github.com/testudo-sec/testudo/bench/spine"
 	"github.com/testudo-sec/testudo/bench/waf"
@@ -18,6 +19,7 @@ func bars() []bar.Bar {
 		scan.Bars(),
 		waf.Bars(),
 		edge.Bars(),
+		replay.Bars(),
 	)
 }
 
