@@ -229,7 +229,7 @@ func TestDetect(t *testing.T) {
 		"cloudtrail/testdata/delivered.json": "cloudtrail", "cloudtrail/testdata/lines.ndjson": "cloudtrail",
 		"k8saudit/testdata/audit.log": "k8saudit", "k8saudit/testdata/webhook.json": "k8saudit",
 		"jsonlines/testdata/app.ndjson": "jsonlines", "jsonlines/testdata/pretty.json": "jsonlines",
-		"auditd/testdata/audit.log": "auditd", "access/testdata/combined.log": "access", "access/testdata/json/testdata/servers.ndjson": "access-json",
+		"auditd/testdata/audit.log": "auditd", "access/testdata/combined.log": "access", "access/testdata/json/servers.ndjson": "access-json",
 		"syslog/testdata/auth.log": "syslog", "syslog/testdata/rfc5424.log": "syslog", "syslog/testdata/rsyslog.log": "syslog", "otlp/testdata/collector.ndjson": "otlp",
 	} {
 		sample, err := os.ReadFile(file)

@@ -42,7 +42,6 @@ type line struct {
 	request, status, size     string
 	referrer, agent           string
 	extra                     string
-	hasReferrer               bool
 }
 
 // Parse reads one line.

@@ -2,8 +2,6 @@ package access
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,26 +12,17 @@ import (
 
 var _ = flag.Bool("update", false, "rewrite golden files")
 
-func TestGolden(t *testing.T) { logstest.Golden(t, Format, JSON) }
+func TestGolden(t *testing.T) { logstest.Golden(t, "testdata", Format, JSON) }
 
-func TestGoldenJSON(t *testing.T) {
-	t.Chdir("testdata/json")
-	logstest.Golden(t, JSON, Format)
-}
+func TestGoldenJSON(t *testing.T) { logstest.Golden(t, "testdata/json", JSON, Format) }
 
-func FuzzParse(f *testing.F) { logstest.Fuzz(f, Format) }
+func FuzzParse(f *testing.F) { logstest.Fuzz(f, "testdata", Format) }
 
-func FuzzParseJSON(f *testing.F) {
-	if err := os.Chdir(filepath.Join("testdata", "json")); err != nil {
-		f.Fatal(err)
-	}
-	defer os.Chdir(filepath.Join("..", ".."))
-	logstest.Fuzz(f, JSON)
-}
+func FuzzParseJSON(f *testing.F) { logstest.Fuzz(f, "testdata/json", JSON) }
 
 func BenchmarkParse(b *testing.B) { logstest.Bench(b, Format, "testdata/combined.log") }
 
-func BenchmarkJSON(b *testing.B) { logstest.Bench(b, JSON, "testdata/json/testdata/servers.ndjson") }
+func BenchmarkJSON(b *testing.B) { logstest.Bench(b, JSON, "testdata/json/servers.ndjson") }
 
 // Rules see the values of a query, records do not.
 func TestQueryIsMasked(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 
 var _ = flag.Bool("update", false, "rewrite golden files")
 
-func TestGolden(t *testing.T) { logstest.Golden(t, Format) }
+func TestGolden(t *testing.T) { logstest.Golden(t, "testdata", Format) }
 
-func FuzzParse(f *testing.F) { logstest.Fuzz(f, Format) }
+func FuzzParse(f *testing.F) { logstest.Fuzz(f, "testdata", Format) }
 
 func BenchmarkParse(b *testing.B) { logstest.Bench(b, Format, "testdata/delivered.json") }

@@ -12,9 +12,9 @@ import (
 
 var _ = flag.Bool("update", false, "rewrite golden files")
 
-func TestGolden(t *testing.T) { logstest.Golden(t, Format) }
+func TestGolden(t *testing.T) { logstest.Golden(t, "testdata", Format) }
 
-func FuzzParse(f *testing.F) { logstest.Fuzz(f, Format) }
+func FuzzParse(f *testing.F) { logstest.Fuzz(f, "testdata", Format) }
 
 func BenchmarkWinlogbeat(b *testing.B) { logstest.Bench(b, Format, "testdata/winlogbeat.ndjson") }
 

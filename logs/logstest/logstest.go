@@ -43,10 +43,10 @@ func Records(t testing.TB, f logs.Format, stream []byte) [][]byte {
 	}
 }
 
-// samples returns the sample files of the test's folder.
-func samples(t testing.TB) []string {
+// samples returns the sample files of a folder.
+func samples(t testing.TB, dir string) []string {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join("testdata", "*"))
+	all, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,17 +57,17 @@ func samples(t testing.TB) []string {
 		}
 	}
 	if len(files) == 0 {
-		t.Fatal("no samples in testdata")
+		t.Fatalf("no samples in %s", dir)
 	}
 	return files
 }
 
-// Golden reads every sample of testdata with the format, which must recognise it, and compares its events in OCSF
+// Golden reads every sample in the folder dir with the format, which must recognise it, and compares its events in OCSF
 // form, and its errors, with the file's golden one. others are formats that must not take the sample for theirs.
-func Golden(t *testing.T, f logs.Format, others ...logs.Format) {
+func Golden(t *testing.T, dir string, f logs.Format, others ...logs.Format) {
 	t.Helper()
 	update := flag.Lookup("update")
-	for _, file := range samples(t) {
+	for _, file := range samples(t, dir) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			stream, err := os.ReadFile(file)
 			if err != nil {
@@ -118,9 +118,9 @@ func Golden(t *testing.T, f logs.Format, others ...logs.Format) {
 
 // Fuzz holds for any record what every parser promises: it ends, an error is a *logs.ParseError, what it read before
 // does not matter, no string of the event is a part of the record, and the event's OCSF form can be read again.
-func Fuzz(f *testing.F, format logs.Format) {
+func Fuzz(f *testing.F, dir string, format logs.Format) {
 	f.Helper()
-	for _, file := range samples(f) {
+	for _, file := range samples(f, dir) {
 		stream, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
