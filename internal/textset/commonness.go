@@ -15,6 +15,9 @@ func frequency(b byte) float64 {
 	if 'A' <= b && b <= 'Z' {
 		b |= 0x20
 	}
+	if b >= 0x80 {
+		return 0.0001
+	}
 	switch b {
 	case 'e':
 		return 0.08

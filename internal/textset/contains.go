@@ -17,7 +17,7 @@ const (
 	maxEntries = 8
 	// maxVerified bounds the length of the filter's constants: one that is compared in vain at every
 	// position must not cost more than the automaton does.
-	maxVerified = 64
+	maxVerified = 128
 	// maxApart is up to how many constants are looked for one by one, each by the processor's vector
 	// instructions.
 	maxApart = 2
@@ -40,6 +40,8 @@ type Contains struct {
 	short   *shortSet    // constants of fewer bytes than a gram
 	rest    *literal.Set // what is outside of the bounds
 	restIDs []int32
+	// beyond has the constants with bytes that are not ASCII: most texts have none, and pass it by.
+	beyond *Contains
 }
 
 type gramSlot struct {
@@ -55,6 +57,23 @@ type gramEntry struct {
 
 // NewContains returns the set of these constants.
 func NewContains(constants []Constant) *Contains {
+	ascii := make([]Constant, 0, len(constants))
+	var beyond []Constant
+	for _, k := range constants {
+		if isASCII(k.Text) {
+			ascii = append(ascii, k)
+		} else {
+			beyond = append(beyond, k)
+		}
+	}
+	c := newContains(ascii)
+	if len(beyond) > 0 {
+		c.beyond = newContains(beyond)
+	}
+	return c
+}
+
+func newContains(constants []Constant) *Contains {
 	c := &Contains{}
 	if len(constants) <= maxApart {
 		c.apart = slices.Clone(constants)
@@ -166,6 +185,20 @@ func (c *Contains) Find(text string, m *Marks) {
 			return true
 		})
 	}
+	if c.beyond != nil && !isASCII(text) {
+		c.beyond.Find(text, m)
+	}
+}
+
+func isASCII(s string) bool {
+	const high = 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		if load8(s, i)&high != 0 {
+			return false
+		}
+	}
+	return head(s[i:])&high == 0
 }
 
 // filter looks at five positions at a time: eight bytes hold five grams.
@@ -225,6 +258,9 @@ func (c *Contains) Size() int {
 	}
 	if c.rest != nil {
 		size += c.rest.Size()
+	}
+	if c.beyond != nil {
+		size += c.beyond.Size()
 	}
 	return size
 }

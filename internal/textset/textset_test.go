@@ -86,7 +86,7 @@ func TestFind(t *testing.T) {
 // TestAgreesWithDefinition draws constants and texts over few letters, so that they overlap, begin each other and nearly match.
 func TestAgreesWithDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		letters := rapid.SampledFrom([]string{"ab", "abc.", "ab\x00\xff", `abcdefghij\`}).Draw(t, "letters")
+		letters := rapid.SampledFrom([]string{"ab", "abc.", "ab\x00\xff", "a\xc3\xa9", `abcdefghij\`}).Draw(t, "letters")
 		word := func(max int) *rapid.Generator[string] {
 			return rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]byte(letters)), 0, max), func(b []byte) string { return string(b) })
 		}

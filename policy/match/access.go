@@ -2,6 +2,7 @@ package match
 
 import (
 	"math"
+	"unicode/utf8"
 
 	"github.com/testudo-sec/testudo/internal/textset"
 	"github.com/testudo-sec/testudo/signal"
@@ -19,15 +20,17 @@ type access struct {
 // Rules share what is common ("\powershell.exe", "windows"), so the number of atoms that ask for a
 // token says more about it than its text does.
 const (
-	shareChance  = 0.002 // for each further atom that asks for the token
-	mostChance   = 0.5
-	fewValues    = 0.3   // of fields that have a handful of values
-	rareEqual    = 0.002 // a value that a single atom asks for
-	textsPerText = 60    // places in a text where a literal may stand
+	shareChance = 0.002  // for each further atom that asks for the token
+	rareEqual   = 0.0003 // a value that a single atom asks for
+	rareText    = 1e-6   // a literal in a text
+	shortEqual  = 0.05   // a value of one or two bytes
+	mostChance  = 0.5
+	fewValues   = 0.6 // of fields that have a handful of values, and that there is a value at all
+	places      = 60  // in a text, where a literal may stand
 	// textPrice is what a literal in a text filter costs all events, as a chance to be evaluated.
-	textPrice  = 0.0005
-	shortPrice = 0.05 // of a literal too short for the filter
-	anyPrice   = 0.1  // of a literal that is looked for in every text
+	textPrice  = 0.00005
+	shortPrice = 0.03 // of literals too short for the filter
+	anyPrice   = 0.05 // of going through every text of an event
 )
 
 // access returns the cheapest set of tokens for a node, nil where it has none.
@@ -125,56 +128,62 @@ func (b *builder) weigh() {
 	}
 	b.accessOf = make([]*access, len(b.n.atoms))
 	for i, t := range b.tokensOf {
-		if t.specs == nil && !b.neverHolds(b.n.atoms[i]) {
+		if !t.known {
 			continue
 		}
-		a := &access{specs: t.specs}
+		a, short := &access{specs: t.specs}, false
 		for _, sp := range t.specs {
 			chance, price := b.chance(sp, shared[sp])
 			a.chance += chance
 			a.price += price
 			a.any = a.any || b.x.columns[sp.column].on.Any
+			short = short || sp.kind == specContains && len(sp.text) < 4 && sp.text[0] < utf8.RuneSelf
+		}
+		if short {
+			a.price += shortPrice
+		}
+		if a.any {
+			a.price += anyPrice
 		}
 		a.chance = math.Min(a.chance, 1)
 		b.accessOf[i] = a
 	}
 }
 
-// neverHolds reports whether an atom compares with nothing that a value could be.
-func (b *builder) neverHolds(a *Atom) bool {
-	return (a.Op == OpInt || a.Op == OpNumber || a.Op == OpCIDR) && !a.On.Elem
-}
-
 // chance estimates how often an event has a token, and its price.
 func (b *builder) chance(sp spec, shared int) (chance, price float64) {
 	col := &b.x.columns[sp.column]
-	common := shareChance * float64(shared-1)
-	switch {
-	case sp.kind == specExists:
-		return 0.6, 0.6
-	case handful(col.on.Field):
+	least, common := rareEqual, shareChance*float64(shared-1)
+	switch sp.kind {
+	case specExists:
 		return fewValues, fewValues
-	case sp.kind == specInt && sp.min != sp.max, sp.kind == specNumber && sp.min != sp.max:
-		return 0.3, 0.3
-	case sp.kind == specAddr:
-		common = math.Max(common, math.Pow(2, -float64(sp.prefix().Bits())/3))
-	case sp.kind == specContains, sp.kind == specPrefix && len(sp.text) < 8, sp.kind == specSuffix && len(sp.text) < 5:
-		common = math.Max(common, textsPerText*math.Sqrt(textset.Commonness(sp.text)))
-		if sp.kind != specContains {
-			common /= textsPerText / 4
+	case specInt, specNumber:
+		if sp.min != sp.max {
+			common = math.Max(common, 0.3)
 		}
+	case specAddr:
+		common = math.Max(common, math.Pow(2, -float64(sp.prefix().Bits())/3))
+	case specEqual:
+		if len(sp.text) < 3 {
+			common = math.Max(common, shortEqual)
+		}
+		switch Fold(sp.text) {
+		case "true", "false", "yes", "no", "success", "get", "post":
+			common = mostChance
+		}
+	case specPrefix, specSuffix:
+		common = math.Max(common, 4*math.Sqrt(textset.Commonness(sp.text)))
+	case specContains:
+		least = rareText
+		common = math.Max(common, places*math.Sqrt(textset.Commonness(sp.text)))
 	}
-	chance = math.Min(math.Max(common, rareEqual), mostChance)
+	chance = math.Min(math.Max(common, least), mostChance)
+	if handful(col.on.Field) {
+		chance = fewValues
+	}
 	price = chance
 	if sp.kind == specContains {
-		chance = math.Min(math.Max(common, rareEqual/20), mostChance)
-		price = chance + textPrice
-		if len(sp.text) < 4 {
-			price += shortPrice
-		}
-		if col.on.Any {
-			price += anyPrice
-		}
+		price += textPrice
 	}
 	return chance, price
 }
@@ -183,7 +192,7 @@ func (b *builder) chance(sp spec, shared int) (chance, price float64) {
 func handful(f signal.Field) bool {
 	switch f {
 	case signal.FieldMetadataLogProduct, signal.FieldMetadataLogName, signal.FieldMetadataLogCategory, signal.FieldMetadataLogProvider,
-		signal.FieldClassUID, signal.FieldActivityID, signal.FieldSeverityID:
+		signal.FieldClassUID, signal.FieldActivityID, signal.FieldSeverityID, signal.FieldHTTPRequestHTTPMethod, signal.FieldProcessIntegrity:
 		return true
 	}
 	return f.Kind() == signal.KindBool

@@ -10,15 +10,22 @@ import (
 // atom is an atom as the index answers it.
 type atom struct {
 	of      *Atom
-	column  int32   // of its values; -1 where it is answered by its definition
+	columns []int32 // of its values
+	plain   bool    // it is answered by its definition
 	tokens  []int32 // where it holds the event has one of them; nil where they are not looked up
-	scanned int32   // the column whose scan finds them
+	scanned []int32 // the columns whose scans find them
 	exact   bool    // and where the event has one, it holds
 	fold    bool
-	set     interface {
-		Find(string, *textset.Marks)
-	} // its constants, where they are many
-	empty bool // one of them is the empty text
+
+	set    finder   // its constants, where they are many
+	empty  bool     // one of them is the empty text
+	guards []*guard // of its regular expression, or of each of its patterns
+	other  []int32  // columns of Other
+}
+
+// finder is a set of constants.
+type finder interface {
+	Find(string, *textset.Marks)
 }
 
 // manyTexts is from how many constants on an atom has a set of its own.
@@ -28,25 +35,58 @@ const manyTexts = 8
 func (b *builder) atoms() {
 	b.x.atoms = make([]atom, len(b.n.atoms))
 	for i, a := range b.n.atoms {
-		at := atom{of: a, column: -1, fold: a.Fold}
-		switch {
-		case a.On.Elem || a.Other != nil || a.Op == OpCompare:
-		case a.Op == OpExists:
-			at.column = b.column(a.On, textValues)
+		at := atom{of: a, fold: a.Fold}
+		kind := textValues
+		switch a.Op {
+		case OpExists:
 			if !slices.Contains(a.On.Steps, StepBase64) {
-				at.column = b.column(a.On, presence)
+				kind = presence
 			}
-		case a.Op == OpInt:
-			at.column = b.column(a.On, intValues)
-		case a.Op == OpNumber:
-			at.column = b.column(a.On, numberValues)
-		case a.Op == OpCIDR:
-			at.column = b.column(a.On, addrValues)
+		case OpInt:
+			kind = intValues
+		case OpNumber:
+			kind = numberValues
+		case OpCIDR:
+			kind = addrValues
+		}
+		switch {
+		case a.On.Elem || a.Op == OpCompare || a.Other != nil && a.Other.Elem:
+			at.plain = true
+		case a.On.Measure != MeasureNone && (kind == intValues || kind == numberValues):
+			at.columns = []int32{b.column(a.On, kind)}
 		default:
-			at.column = b.column(a.On, textValues)
-			at.many()
+			for _, o := range a.On.sources() {
+				at.columns = append(at.columns, b.column(o, kind))
+			}
+			if a.Other != nil {
+				for _, o := range a.Other.sources() {
+					at.other = append(at.other, b.column(o, textValues))
+				}
+			} else {
+				at.prepare()
+			}
 		}
 		b.x.atoms[i] = at
+	}
+}
+
+// prepare makes what helps to answer for one text.
+func (at *atom) prepare() {
+	switch at.of.Op {
+	case OpRegex:
+		if g := guardOf(at.of.Regex.String()); g != nil {
+			at.guards = []*guard{g}
+		}
+	case OpGlob:
+		for _, pattern := range at.of.Texts {
+			g := &guard{}
+			if _, piece := longestPiece(pattern); piece != "" {
+				g.needs = []required{{piece, at.fold}}
+			}
+			at.guards = append(at.guards, g)
+		}
+	case OpEqual, OpPrefix, OpSuffix, OpContains:
+		at.many()
 	}
 }
 
@@ -137,7 +177,7 @@ func (s *scratch) holds(i int32) bool {
 }
 
 func (s *scratch) work(at *atom) bool {
-	if at.tokens != nil && s.columns[at.scanned].scanned == s.now {
+	if at.tokens != nil && s.isScanned(at) {
 		if !s.lit.HasAny(at.tokens) {
 			return false
 		}
@@ -145,17 +185,35 @@ func (s *scratch) work(at *atom) bool {
 			return true
 		}
 	}
-	a := at.of
-	if at.column < 0 {
-		return a.holds(&s.scope)
+	if at.plain {
+		return at.of.holds(&s.scope)
 	}
-	col := &s.x.columns[at.column]
+	for _, c := range at.columns {
+		if s.holdsIn(at, c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *scratch) isScanned(at *atom) bool {
+	for _, c := range at.scanned {
+		if s.columns[c].scanned != s.now {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsIn reports whether an atom holds for a value of one of its columns.
+func (s *scratch) holdsIn(at *atom, c int32) bool {
+	a, col := at.of, &s.x.columns[c]
 	switch a.Op {
 	case OpExists:
 		if col.kind == presence {
 			return s.present(col)
 		}
-		return s.gather(at.column) >= 0
+		return s.gather(c) >= 0
 	case OpInt:
 		return s.eachInt(col, func(n int64) bool {
 			for _, r := range a.Ints {
@@ -174,12 +232,8 @@ func (s *scratch) work(at *atom) bool {
 			return slices.ContainsFunc(a.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 		})
 	}
-	for v := s.gather(at.column); v >= 0; v = s.values[v].next {
-		text := s.values[v].raw
-		if at.fold {
-			text = s.folded(v)
-		}
-		if s.textHolds(at, text) {
+	for v := s.gather(c); v >= 0; v = s.values[v].next {
+		if s.textHolds(at, v) {
 			return true
 		}
 	}
@@ -187,11 +241,22 @@ func (s *scratch) work(at *atom) bool {
 }
 
 // textHolds reports whether an atom holds for one text.
-func (s *scratch) textHolds(at *atom, text string) bool {
+func (s *scratch) textHolds(at *atom, v int32) bool {
 	a := at.of
+	if a.Op == OpRegex {
+		return (at.guards == nil || at.guards[0].passes(s, v)) && a.Regex.MatchString(s.values[v].raw)
+	}
+	text := s.form(at, v)
 	switch {
-	case a.Op == OpRegex:
-		return a.Regex.MatchString(text)
+	case at.other != nil:
+		for _, c := range at.other {
+			for w := s.gather(c); w >= 0; w = s.values[w].next {
+				if textOp(a.Op, text, s.form(at, w)) {
+					return true
+				}
+			}
+		}
+		return false
 	case at.set != nil:
 		if text == "" {
 			return at.empty
@@ -199,6 +264,13 @@ func (s *scratch) textHolds(at *atom, text string) bool {
 		s.local.Clear(len(a.Texts))
 		at.set.Find(text, &s.local)
 		return len(s.local.Found) > 0
+	case at.guards != nil:
+		for i, pattern := range a.Texts {
+			if at.guards[i].passes(s, v) && GlobMatch(pattern, text) {
+				return true
+			}
+		}
+		return false
 	}
 	for _, c := range a.Texts {
 		if textOp(a.Op, text, c) {
@@ -206,4 +278,12 @@ func (s *scratch) textHolds(at *atom, text string) bool {
 		}
 	}
 	return false
+}
+
+// form returns a value as an atom compares it.
+func (s *scratch) form(at *atom, v int32) string {
+	if at.fold {
+		return s.folded(v)
+	}
+	return s.values[v].raw
 }

@@ -18,6 +18,7 @@ type builder struct {
 	bodies   map[*Loop]ref
 	tokensOf []tokens  // by atom
 	accessOf []*access // by atom
+	needs    map[*Atom][]required
 	byspec   map[spec]int32
 	waiting  [][]int32 // rules by token
 }
@@ -25,7 +26,7 @@ type builder struct {
 func newBuilder(rules []Rule) *builder {
 	return &builder{
 		x: &Index{count: len(rules)}, n: newNormalizer(), rules: rules,
-		byColumn: map[string]int32{}, bodies: map[*Loop]ref{}, byspec: map[spec]int32{},
+		byColumn: map[string]int32{}, bodies: map[*Loop]ref{}, needs: map[*Atom][]required{}, byspec: map[spec]int32{},
 	}
 }
 
@@ -43,7 +44,7 @@ func (b *builder) build() *Index {
 	b.fold()
 	b.tokensOf = make([]tokens, len(b.n.atoms))
 	for i, a := range b.n.atoms {
-		b.tokensOf[i] = b.specs(a)
+		b.tokensOf[i], b.tokensOf[i].known = b.specs(a)
 	}
 	b.weigh()
 	b.price()
@@ -121,11 +122,13 @@ func (b *builder) fold() {
 		}
 		fold := a.Fold
 		if a.Op == OpRegex {
-			needs, _ := requiredOf(a.Regex.String())
-			fold = slices.ContainsFunc(needs, func(r required) bool { return r.fold })
+			fold = slices.ContainsFunc(b.requiredBy(a), func(r required) bool { return r.fold })
 		}
-		if fold {
-			b.x.columns[b.column(a.On, textValues)].fold = true
+		if !fold {
+			continue
+		}
+		for _, o := range a.On.sources() {
+			b.x.columns[b.column(o, textValues)].fold = true
 		}
 	}
 }
@@ -218,8 +221,15 @@ func (b *builder) wait() {
 				ids = append(ids, id)
 			}
 		}
-		if a := &x.atoms[i]; len(specs) > 0 && len(ids) == len(specs) {
-			a.tokens, a.exact, a.scanned = ids, b.tokensOf[i].exact, specs[0].column
+		if len(specs) == 0 || len(ids) < len(specs) {
+			continue
+		}
+		at := &x.atoms[i]
+		at.tokens, at.exact = ids, b.tokensOf[i].exact
+		for _, sp := range specs {
+			if !slices.Contains(at.scanned, sp.column) {
+				at.scanned = append(at.scanned, sp.column)
+			}
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (b *builder) priceOf(i int32) (cost, chance float64, any bool) {
 	case OpGlob:
 		cost = 10 + 40*constants
 	case OpRegex:
-		cost = 1500
+		cost = 500
 	default:
 		cost = 50
 	}

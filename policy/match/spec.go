@@ -3,6 +3,7 @@ package match
 import (
 	"math"
 	"net/netip"
+	"regexp/syntax"
 	"unicode/utf8"
 )
 
@@ -31,68 +32,108 @@ const (
 type tokens struct {
 	specs []spec
 	exact bool // and where the event has one, the atom holds
+	known bool // false where the atom may hold without any token
 }
 
-// maxRanges bounds the ranges of one column, since all of them may overlap.
+// maxRanges bounds the ranges of one atom that are looked up, since all of them may overlap.
 const maxRanges = 2000
 
-// specs returns the tokens of an atom, none where it cannot have any. The columns' folds are known.
-func (b *builder) specs(a *Atom) tokens {
-	if a.On.Elem {
-		return tokens{}
+// sources returns the operand's places one by one: its field, its attribute, all texts. Where an atom holds, it
+// holds for one of them, and what atoms of different operands ask of one place is looked up together.
+func (o Operand) sources() []Operand {
+	if o.Elem {
+		return nil
 	}
-	there := tokens{specs: []spec{{column: b.column(a.On, presence), kind: specExists}}, exact: a.Op == OpExists}
-	for _, s := range a.On.Steps {
+	var all []Operand
+	if o.Field != 0 {
+		one := o
+		one.Attr, one.Any = "", false
+		all = append(all, one)
+	}
+	one := o
+	one.Field, one.At = 0, 0
+	switch {
+	case o.Any:
+		one.Attr = ""
+		all = append(all, one)
+	case o.Attr != "":
+		all = append(all, one)
+	}
+	return all
+}
+
+// specs returns the tokens of an atom, and whether it can have any. The columns' folds are known.
+func (b *builder) specs(a *Atom) (all tokens, ok bool) {
+	all.exact = true
+	if a.On.Measure != MeasureNone && (a.Op == OpInt || a.Op == OpNumber) { // places count together
+		if a.On.Elem {
+			return all, false
+		}
+		return b.specsAt(a, a.On)
+	}
+	if a.On.Elem || a.Op == OpCompare && a.On.Measure == MeasureCount { // a count is there where nothing is
+		return all, false
+	}
+	for _, o := range a.On.sources() {
+		t, ok := b.specsAt(a, o)
+		if !ok {
+			return all, false
+		}
+		all.specs = append(all.specs, t.specs...)
+		all.exact = all.exact && t.exact
+	}
+	return all, true
+}
+
+// specsAt returns the tokens of an atom in one place.
+func (b *builder) specsAt(a *Atom, o Operand) (tokens, bool) {
+	there := tokens{specs: []spec{{column: b.column(o, presence), kind: specExists}}, exact: a.Op == OpExists}
+	for _, s := range o.Steps {
 		if s == StepBase64 {
 			there.exact = false
 		}
 	}
+	t := tokens{exact: true}
 	switch {
-	case a.Op == OpExists || a.Other != nil || a.Op == OpCompare:
-		if a.Op != OpCompare {
-			return there
-		}
-		if a.On.Measure == MeasureCount {
-			return tokens{} // it counts what is not there
-		}
-		whole := a.On
-		whole.At = 0 // numbers of a field are looked at whatever element is asked for
-		return tokens{specs: []spec{{column: b.column(whole, presence), kind: specExists}}}
+	case a.Op == OpCompare:
+		o.At = 0 // numbers of a field are looked at whatever element is asked for
+		return tokens{specs: []spec{{column: b.column(o, presence), kind: specExists}}}, true
+	case a.Op == OpExists || a.Other != nil:
+		return there, true
 	case a.Op == OpInt:
-		t := tokens{exact: true}
-		c := b.column(a.On, intValues)
+		c := b.column(o, intValues)
 		for _, r := range a.Ints {
 			if r.Min <= r.Max {
 				t.specs = append(t.specs, spec{column: c, kind: specInt, min: r.Min, max: r.Max})
 			}
 		}
-		return t
 	case a.Op == OpNumber:
-		t := tokens{exact: true}
-		c := b.column(a.On, numberValues)
+		c := b.column(o, numberValues)
 		for _, r := range a.Numbers {
 			if low, high, ok := r.closed(); ok {
 				t.specs = append(t.specs, spec{column: c, kind: specNumber, min: int64(math.Float64bits(low)), max: int64(math.Float64bits(high))})
 			}
 		}
-		return t
 	case a.Op == OpCIDR:
-		t := tokens{exact: true}
-		c := b.column(a.On, addrValues)
+		c := b.column(o, addrValues)
 		for _, p := range a.Prefixes {
 			if p.IsValid() {
 				t.specs = append(t.specs, spec{column: c, kind: specAddr, text: p.Masked().String()})
 			}
 		}
-		return t
+	default:
+		return b.textSpecs(a, o, there), true
 	}
-	return b.textSpecs(a, there)
+	if len(t.specs) > maxRanges && a.Op != OpCIDR {
+		return tokens{}, false
+	}
+	return t, true
 }
 
 // textSpecs returns the tokens of an atom over texts; there is the token that says that there is one.
-func (b *builder) textSpecs(a *Atom, there tokens) tokens {
+func (b *builder) textSpecs(a *Atom, o Operand, there tokens) tokens {
 	there.exact = false
-	c := b.column(a.On, textValues)
+	c := b.column(o, textValues)
 	col := &b.x.columns[c]
 	t := tokens{exact: col.fold == a.Fold}
 	// add adds a token that may have to be one of a folded value.
@@ -107,8 +148,8 @@ func (b *builder) textSpecs(a *Atom, there tokens) tokens {
 		return true
 	}
 	if a.Op == OpRegex {
-		needs, ok := requiredOf(a.Regex.String())
-		if !ok {
+		needs := b.requiredBy(a)
+		if needs == nil {
 			return there
 		}
 		t.exact = false
@@ -144,6 +185,18 @@ func (b *builder) textSpecs(a *Atom, there tokens) tokens {
 		}
 	}
 	return t
+}
+
+// requiredBy returns the texts that a regular expression needs and that are worth looking for in every value.
+func (b *builder) requiredBy(a *Atom) []required {
+	needs, ok := b.needs[a]
+	if !ok {
+		if tree, err := syntax.Parse(a.Regex.String(), syntax.Perl); err == nil {
+			needs, _ = requiredOf(tree, leastRequired)
+		}
+		b.needs[a] = needs
+	}
+	return needs
 }
 
 // longestPiece returns the longest text that stands in a pattern between its stars and question marks, and where
