@@ -33,7 +33,8 @@ func (a *app) checkRules(ctx context.Context, paths []string) (*policy.CheckRepo
 }
 
 func (a *app) ruleCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var fields bool
+	cmd := &cobra.Command{
 		Use:   "check PATH...",
 		Short: "Say whether rule files load, and what is wrong with those that do not",
 		Args:  cobra.MinimumNArgs(1),
@@ -42,9 +43,16 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if fields && report.Set != nil {
+				if err := assembly.PrintFields(a.stdout, report.Set); err != nil {
+					return err
+				}
+			}
 			return a.answer(report)
 		},
 	}
+	cmd.Flags().BoolVar(&fields, "fields", false, "list the fields and log sources that no table maps")
+	return cmd
 }
 
 func (a *app) ruleTestCommand() *cobra.Command {

@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"context"
+	"io"
 
 	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/policy"
@@ -48,3 +49,6 @@ func CheckRules(ctx context.Context, cfg *Policy, paths ...string) (*policy.Chec
 	}
 	return Loader(cfg).Check(ctx, sources...)
 }
+
+// PrintFields writes which fields and log sources of the rules no table maps.
+func PrintFields(w io.Writer, set *policy.Set) error { return sigma.Cover(set.Rules()).Print(w) }
