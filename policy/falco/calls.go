@@ -115,7 +115,7 @@ var evtType = match.Operand{Attr: "evt.type"}
 
 // callExpr is the condition that the event is one of the calls: by its attribute evt.type, and where it has none by its
 // class and activity.
-func callExpr(set callSet, v view) match.Expr {
+func (k *compiler) callExpr(set callSet) match.Expr {
 	var names []string
 	type key struct {
 		class     signal.Class
@@ -124,17 +124,17 @@ func callExpr(set callSet, v view) match.Expr {
 	known := make(map[key][]match.IntRange)
 	var order []key
 	for i, c := range table().calls {
-		if !set[i] || !c.in(v) {
+		if !set[i] || !c.in(k.view) || !slices.Contains(k.classes, c.class) {
 			continue
 		}
 		names = append(names, c.name)
-		k := key{c.class, c.direction}
-		if len(c.activities) > 0 && known[k] == nil {
-			order = append(order, k)
+		g := key{c.class, c.direction}
+		if len(c.activities) > 0 && known[g] == nil {
+			order = append(order, g)
 		}
 		for _, a := range c.activities {
-			if !slices.Contains(known[k], a) {
-				known[k] = append(known[k], a)
+			if !slices.Contains(known[g], a) {
+				known[g] = append(known[g], a)
 			}
 		}
 	}
@@ -142,13 +142,10 @@ func callExpr(set callSet, v view) match.Expr {
 		return match.Const(false)
 	}
 	var guesses match.Or
-	for _, k := range order {
-		guess := match.And{
-			match.Int(match.Operand{Field: signal.FieldClassUID}, match.IntIs(int64(k.class))),
-			match.Int(match.Operand{Field: signal.FieldActivityID}, known[k]...),
-		}
-		if k.direction != 0 {
-			guess = append(guess, match.Int(match.Operand{Field: signal.FieldConnectionInfoDirectionID}, match.IntIs(k.direction)))
+	for _, g := range order {
+		guess := match.And{k.isClass(g.class), match.Int(field(signal.FieldActivityID), known[g]...)}
+		if g.direction != 0 {
+			guess = append(guess, is(signal.FieldConnectionInfoDirectionID, g.direction))
 		}
 		guesses = append(guesses, guess)
 	}
@@ -159,10 +156,25 @@ func callExpr(set callSet, v view) match.Expr {
 	return match.Or{named, match.And{match.Not{Part: &match.Atom{On: evtType, Op: match.OpExists}}, simple(guesses)}}
 }
 
-// isProcess is the condition that an event is seen as processView has it.
-func isProcess() match.Expr {
+// isClass is the condition that an event of the view is of the class.
+func (k *compiler) isClass(c signal.Class) match.Expr {
+	switch {
+	case !slices.Contains(k.classes, c):
+		return match.Const(false)
+	case len(k.classes) == 1:
+		return match.Const(true)
+	}
+	return is(signal.FieldClassUID, int64(c))
+}
+
+// isProcess is the condition that an event is seen as processView has it; class says that its class must be asked for.
+func isProcess(class bool) match.Expr {
+	var which match.Expr = match.Const(true)
+	if class {
+		which = is(signal.FieldClassUID, int64(signal.ClassProcessActivity))
+	}
 	return match.And{
-		match.Int(match.Operand{Field: signal.FieldClassUID}, match.IntIs(int64(signal.ClassProcessActivity))),
+		which,
 		match.Int(match.Operand{Field: signal.FieldActivityID}, match.IntRange{Min: int64(signal.ActivityProcessLaunch), Max: int64(signal.ActivityProcessTerminate)}),
 	}
 }

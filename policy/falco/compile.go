@@ -16,8 +16,9 @@ import (
 
 // compiler turns the condition of one rule, its macros and lists put in, into the form of package match.
 type compiler struct {
-	view view
-	src  source
+	view    view
+	src     source
+	classes []signal.Class // that events of the view may have, by what the whole condition says of evt.type
 }
 
 // fault says that a condition cannot be compiled.
@@ -49,6 +50,8 @@ func (k *compiler) expr(n node) (match.Expr, *mistake) {
 		return match.Not{Part: part}, m
 	case *checkNode:
 		return k.check(n)
+	case refNode: // of a macro that is looked at by itself
+		return match.Const(true), nil
 	}
 	panic(fmt.Sprintf("falco: a %T is left in a condition", n))
 }
@@ -69,7 +72,7 @@ func (k *compiler) check(c *checkNode) (match.Expr, *mistake) {
 				}
 			}
 		}
-		return callExpr(set, k.view), nil
+		return k.callExpr(set), nil
 	}
 	if c.left.join != "" {
 		return k.joined(c)
@@ -102,8 +105,7 @@ func (k *compiler) check(c *checkNode) (match.Expr, *mistake) {
 	case "anytrue":
 		return k.anyTrue(c, f)
 	case "pointer":
-		o := match.Operand{Attr: pointer(arg)}
-		return k.compare(c, "dynamic", append(fieldsOfLog(k.src, o.Attr), o))
+		kind = "dynamic"
 	}
 	on := f.targets(k.view, arg, k.src)
 	if kind == "list" && arg != "" {
@@ -126,11 +128,6 @@ func (k *compiler) check(c *checkNode) (match.Expr, *mistake) {
 		return k.container(c, on)
 	}
 	return k.compare(c, kind, on)
-}
-
-func fieldsOfLog(src source, attr string) []match.Operand {
-	on := logOperands(src.log, attr)
-	return on[:len(on)-1]
 }
 
 // pointer turns a JSON pointer (RFC 6901) into the name of the attribute that a log's record has there; indexes are left

@@ -16,11 +16,22 @@ func (k *compiler) computed(c *checkNode, f *Field, arg string) (match.Expr, *mi
 		return nil, fault(c, "compare it with a constant", "%s takes neither transformers nor a field on the right side", f.Name)
 	}
 	on := f.targets(processView, "", k.src)
-	read := fieldsRead(on)
-	switch kind, _, _ := strings.Cut(f.Kind, ":"); kind {
+	if f.Kind == "hostpath" {
+		// Whether one of the paths is the argument, which may end in a star.
+		return k.truth(c, each(on, func(o match.Operand) match.Expr { return match.Text(o, match.OpGlob, false, arg) }))
+	}
+	return k.texts(c, f.Name, fieldsRead(on), computedTexts(f, arg, k.src))
+}
+
+// computedTexts returns what yields the values of a field that are taken from attributes, nil for other fields.
+func computedTexts(f *Field, arg string, src source) func(e *signal.Event, yield func(string) bool) {
+	on := f.targets(processView, "", src)
+	switch f.Kind {
+	case "mount":
+		return func(e *signal.Event, yield func(string) bool) { mountTexts(e, f, arg, yield) }
 	case "under":
 		prefix := on[len(on)-1].Attr
-		return k.texts(c, prefix, read, func(e *signal.Event, yield func(string) bool) {
+		return func(e *signal.Event, yield func(string) bool) {
 			for _, a := range e.UnmappedAttrs() {
 				rest, ok := strings.CutPrefix(a.Name, prefix)
 				if ok && (rest == "" || rest[0] == '.' || rest[0] == '[') && yield(a.Value) {
@@ -28,41 +39,38 @@ func (k *compiler) computed(c *checkNode, f *Field, arg string) (match.Expr, *mi
 				}
 			}
 			operandTexts(e, on[:len(on)-1], yield)
-		})
+		}
 	case "param":
-		return k.texts(c, f.Name, read, func(e *signal.Event, yield func(string) bool) {
-			operandTexts(e, on, func(uri string) bool {
-				_, query, _ := strings.Cut(uri, "?")
-				for pair := range strings.SplitSeq(query, "&") {
-					name, v, _ := strings.Cut(pair, "=")
-					if name, err := url.QueryUnescape(name); err != nil || name != arg {
-						continue
-					}
-					if v, err := url.QueryUnescape(v); err == nil && yield(v) {
-						return true
-					}
-				}
-				return false
-			})
-		})
+		return func(e *signal.Event, yield func(string) bool) {
+			operandTexts(e, on, func(uri string) bool { return paramTexts(uri, arg, yield) })
+		}
 	case "repository":
-		index := arg
-		return k.texts(c, f.Name, read, func(e *signal.Event, yield func(string) bool) {
+		return func(e *signal.Event, yield func(string) bool) {
 			n := 0
 			operandTexts(e, on, func(image string) bool {
-				if n++; index != "" && strconv.Itoa(n-1) != index {
+				if n++; arg != "" && strconv.Itoa(n-1) != arg {
 					return false
 				}
 				return yield(repository(image))
 			})
-		})
+		}
 	}
-	// hostpath: whether one of the paths is the argument, which may end in a star.
-	var any match.Or
-	for _, o := range on {
-		any = append(any, match.Text(o, match.OpGlob, false, arg))
+	return nil
+}
+
+// paramTexts yields the values of a parameter of an address.
+func paramTexts(uri, name string, yield func(string) bool) bool {
+	_, query, _ := strings.Cut(uri, "?")
+	for pair := range strings.SplitSeq(query, "&") {
+		key, v, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err != nil || key != name {
+			continue
+		}
+		if v, err := url.QueryUnescape(v); err == nil && yield(v) {
+			return true
+		}
 	}
-	return k.truth(c, any)
+	return false
 }
 
 // repository returns the name of an image without tag and digest.
@@ -114,43 +122,47 @@ func (k *compiler) indexed(c *checkNode, f *Field, attr string, n int) (match.Ex
 	})
 }
 
-// mount compiles a comparison over a part of the mount with a given source. The mounts are attributes of the form
-// source:destination:mode:rdwr:propagation; what is asked of a mount that is not there is N/A, as in Falco.
+// mount compiles a comparison over a part of the mount with a given source.
 func (k *compiler) mount(c *checkNode, f *Field, arg string) (match.Expr, *mistake) {
 	if c.other != nil || len(c.left.steps) > 0 {
 		return nil, fault(c, "compare it with a constant", "%s takes neither transformers nor a field on the right side", f.Name)
 	}
-	part := slices.Index([]string{"container.mount.source", "container.mount.dest", "container.mount.mode", "container.mount.rdwr", "container.mount.propagation"}, f.Name)
-	key := 0
+	return k.texts(c, "container.mounts", nil, computedTexts(f, arg, k.src))
+}
+
+var mountParts = []string{"container.mount.source", "container.mount.dest", "container.mount.mode", "container.mount.rdwr", "container.mount.propagation"}
+
+// mountTexts yields what a field asks of the mount that its argument names: by number, by source, or for the source by destination.
+// The mounts are attributes of the form source:destination:mode:rdwr:propagation; what is asked of a mount
+// that is not there is N/A, as in Falco.
+func mountTexts(e *signal.Event, f *Field, arg string, yield func(string) bool) {
+	part, key := slices.Index(mountParts, f.Name), 0
 	if f.Name == "container.mount.source" {
 		key = 1
 	}
 	number, err := strconv.Atoi(arg)
-	byNumber := err == nil
-	return k.texts(c, "container.mounts", nil, func(e *signal.Event, yield func(string) bool) {
-		n, found := 0, false
-		operandTexts(e, []match.Operand{{Attr: "container.mounts"}}, func(v string) bool {
-			parts := strings.SplitN(v, ":", 5)
-			if len(parts) < 2 {
-				return false
-			}
-			n++
-			if byNumber && n-1 != number || !byNumber && !match.GlobMatch(arg, parts[key]) {
-				return false
-			}
-			found = true
-			switch {
-			case part < 0:
-				yield(v)
-			case part < len(parts):
-				yield(parts[part])
-			}
-			return true
-		})
-		if !found {
-			yield("N/A")
+	n, found := 0, false
+	operandTexts(e, []match.Operand{{Attr: "container.mounts"}}, func(v string) bool {
+		parts := strings.SplitN(v, ":", 5)
+		if len(parts) < 2 {
+			return false
 		}
+		n++
+		if err == nil && n-1 != number || err != nil && !match.GlobMatch(arg, parts[key]) {
+			return false
+		}
+		found = true
+		switch {
+		case part < 0:
+			yield(v)
+		case part < len(parts):
+			yield(parts[part])
+		}
+		return true
 	})
+	if !found {
+		yield("N/A")
+	}
 }
 
 // joined compiles a comparison over what join and concat make of several values.

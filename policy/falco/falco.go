@@ -79,16 +79,7 @@ func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems)
 		r.file(f)
 	}
 	r.resolveLists()
-	x := &expansion{r: r}
 	total := 0
-	for _, name := range sortedNames(r.macros) {
-		// A macro that no rule uses is checked all the same.
-		m := r.macros[name]
-		if total += len(m.cond.value); total <= maxTotal {
-			x.nodes = 0
-			x.macro(refNode{name: name, src: &m.cond}, 0)
-		}
-	}
 	var rules []*policy.Rule
 	ids := make(map[string]string)
 	for _, u := range r.order {
@@ -110,7 +101,38 @@ func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems)
 			rules = append(rules, rule)
 		}
 	}
+	r.checkMacros()
 	return rules, r.problems
+}
+
+// checkMacros finds what is wrong in macros that no rule uses.
+func (r *reader) checkMacros() {
+	x := &expansion{r: r}
+	total := 0
+	for _, name := range sortedNames(r.macros) {
+		m := r.macros[name]
+		if total += len(m.cond.value); total > maxTotal {
+			return
+		}
+		x.nodes = 0
+		_, wrong := x.macro(refNode{name: name, src: &m.cond}, 0)
+		if own, bad := parse(&m.cond); wrong == nil && bad == nil {
+			// What it contains of others is looked at where it stands.
+			own, wrong = (&expansion{r: r, alone: true}).expand(own, 0)
+			for v := processView; wrong == nil && v <= otherView; v++ {
+				_, wrong = (&compiler{view: v, src: sources[0], classes: sources[0].classes}).expr(own)
+			}
+		}
+		if wrong == nil || wrong.src == nil {
+			continue
+		}
+		p := r.problem(wrong, "")
+		if !slices.ContainsFunc(r.problems, func(other policy.Problem) bool {
+			return other.File == p.File && other.Line == p.Line && other.Column == p.Column && other.Message == p.Message
+		}) {
+			r.problems = append(r.problems, p)
+		}
+	}
 }
 
 func sortedNames(macros map[string]*macro) []string {
@@ -168,6 +190,9 @@ func (r *reader) compile(u *rule, id string) *policy.Rule {
 	if x.nodes > maxNodes || x.deepest > maxDepth {
 		return fail(&mistake{&u.cond, 0, "the condition is too large or too deep", "split the rule"})
 	}
+	if r.nodes += x.nodes; r.nodes > maxAllNodes {
+		return fail(&mistake{&u.cond, 0, "the conditions of all rules are too large with all macros and lists put in", "load fewer files"})
+	}
 	cond, classes, m := condition(n, src)
 	if m != nil {
 		return fail(m)
@@ -198,34 +223,50 @@ func condition(n node, src source) (match.Expr, []signal.Class, *mistake) {
 		return simple(match.And{src.guard(), x}), src.classes, m
 	}
 	may, _ := calls(n)
-	var views match.Or
 	var classes []signal.Class
-	for _, v := range []view{processView, otherView} {
-		possible := false
-		for i, c := range table().calls {
-			if may[i] && c.in(v) {
-				possible = true
-				if !slices.Contains(classes, c.class) {
-					classes = append(classes, c.class)
-				}
-			}
+	var byView [2][]signal.Class
+	for i, c := range table().calls {
+		v := otherView
+		if c.process {
+			v = processView
 		}
+		if may[i] && !slices.Contains(byView[v], c.class) {
+			byView[v] = append(byView[v], c.class)
+		}
+		if may[i] && !slices.Contains(classes, c.class) {
+			classes = append(classes, c.class)
+		}
+	}
+	slices.Sort(classes)
+	var views match.Or
+	for _, v := range []view{processView, otherView} {
 		// Compiled even where it cannot hold: what is wrong in it is said.
-		x, m := (&compiler{view: v, src: src}).expr(n)
+		x, m := (&compiler{view: v, src: src, classes: byView[v]}).expr(n)
 		if m != nil {
 			return nil, nil, m
 		}
-		if !possible {
-			continue
+		if len(byView[v]) > 0 {
+			views = append(views, match.And{viewGuard(v, byView[v], classes), x})
 		}
-		which := isProcess()
-		if v == otherView {
-			which = match.Not{Part: which}
-		}
-		views = append(views, match.And{which, x})
 	}
-	slices.Sort(classes)
 	return simple(match.And{src.guard(), views}), classes, nil
+}
+
+// viewGuard is the condition that an event of one of the classes is seen as the view has it, which has these classes.
+func viewGuard(v view, in, classes []signal.Class) match.Expr {
+	switch {
+	case v == processView:
+		return isProcess(len(classes) > 1)
+	case slices.Contains(in, signal.ClassProcessActivity):
+		return match.Not{Part: isProcess(true)}
+	case len(in) == len(classes):
+		return match.Const(true)
+	}
+	ids := make([]match.IntRange, len(in))
+	for i, c := range in {
+		ids[i] = match.IntIs(int64(c))
+	}
+	return match.Int(field(signal.FieldClassUID), ids...)
 }
 
 // fingerprint names a condition by all that is in it.

@@ -156,6 +156,9 @@ func (f *Field) targets(v view, arg string, src source) []match.Operand {
 			}
 		case kind == "attr":
 			o.Attr = rest
+		case name == "pointer":
+			all = append(all, logOperands(src.log, pointer(arg))...)
+			continue
 		case kind == "log":
 			all = append(all, logOperands(src.log, rest)...)
 			continue

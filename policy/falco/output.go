@@ -142,6 +142,13 @@ func plainShown(o *operand, src source) (func(e *signal.Event) string, *mistake)
 	if show := specialShown(f.Name, src); show != nil {
 		return show, nil
 	}
+	if values := computedTexts(f, arg, src); values != nil {
+		return func(e *signal.Event) string {
+			var all []string
+			values(e, func(v string) bool { all = append(all, strings.Clone(v)); return len(all) == 20 })
+			return strings.Join(all, ",")
+		}, nil
+	}
 	kind, mode, _ := strings.Cut(f.Kind, ":")
 	var views [2][]match.Operand
 	for v := range views {

@@ -19,7 +19,8 @@ const (
 	maxListItems  = 100_000 // values of one list, others put in
 	maxExceptions = 100     // of one rule
 	maxNodes      = 200_000 // parts of one condition, macros put in
-	maxTotal      = 2 << 20 // of all conditions together
+	maxTotal      = 2 << 20 // of all conditions together, in bytes
+	maxAllNodes   = 2 << 20 // parts of all conditions together, macros put in
 )
 
 // reader collects what the files define, in their order.
@@ -28,6 +29,7 @@ type reader struct {
 	macros   map[string]*macro
 	rules    map[string]*rule
 	order    []*rule
+	nodes    int // parts of the rules' conditions so far
 	count    int // of definitions so far: what stands where
 	problems policy.Problems
 }
@@ -47,11 +49,10 @@ type macro struct {
 	file string
 	line int
 
-	parsed  node
-	state   int // of expanding it: 0 not yet, 1 in it, 2 done, 3 wrong
-	nodes   int
-	deep    int
-	reached []string
+	parsed node
+	state  int // of expanding it: 0 not yet, 1 in it, 2 done, 3 wrong
+	nodes  int
+	deep   int
 }
 
 type rule struct {

@@ -49,13 +49,13 @@ func (r *reader) resolveLists() {
 	}
 }
 
-// expand puts macros and lists into a condition. nodes counts its parts, of which there are at most maxNodes; reached names the
-// macros in it.
+// expansion puts macros and lists into a condition. It counts its parts, of which there are at most maxNodes.
 type expansion struct {
 	r       *reader
 	nodes   int
 	deepest int
 	used    bool // a macro or list was put in
+	alone   bool // macros are left where they are
 }
 
 func (x *expansion) expand(n node, deep int) (node, *mistake) {
@@ -84,6 +84,9 @@ func (x *expansion) expand(n node, deep int) (node, *mistake) {
 		part, m := x.expand(n.part, deep+1)
 		return notNode{part}, m
 	case refNode:
+		if x.alone {
+			return n, nil
+		}
 		return x.macro(n, deep)
 	case *checkNode:
 		return x.values(n), nil
@@ -96,10 +99,10 @@ func (x *expansion) macro(n refNode, deep int) (node, *mistake) {
 	m := x.r.macros[n.name]
 	if m == nil {
 		hint := ""
-		if near := spell.Nearest(n.name, slices.Sorted(maps.Keys(x.r.macros))); near != "" {
-			hint = fmt.Sprintf("did you mean %q?", near)
-		} else if x.r.lists[n.name] != nil {
+		if x.r.lists[n.name] != nil {
 			hint = fmt.Sprintf("%s is a list: write field in (%s)", n.name, n.name)
+		} else if near := spell.Nearest(n.name, slices.Sorted(maps.Keys(x.r.macros))); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return nil, &mistake{n.src, n.offset, fmt.Sprintf("unknown macro %q", policy.Printable(n.name, 100)), hint}
 	}
@@ -152,7 +155,7 @@ func (x *expansion) values(c *checkNode) node {
 		x.used = true
 		out.values = append(out.values, l.items...)
 	}
-	x.nodes += len(out.values) / 16
+	x.nodes += len(out.values) / 8
 	return &out
 }
 
@@ -162,7 +165,7 @@ func (x *expansion) misspelt(v value) {
 		return
 	}
 	near := spell.Nearest(v.text, slices.Sorted(maps.Keys(x.r.lists)))
-	if near == "" || len(near) < len(v.text)-1 || len(near) > len(v.text)+1 || near[:4] != v.text[:4] {
+	if near == "" || len(near) < len(v.text)-1 || len(near) > len(v.text)+1 || near[:3] != v.text[:3] {
 		return
 	}
 	p := v.src.at(v.offset)

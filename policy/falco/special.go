@@ -44,9 +44,9 @@ func (k *compiler) special(c *checkNode, f *Field) (match.Expr, *mistake) {
 	case "fd.sockfamily":
 		return k.enum(c, map[string]match.Expr{"ip": hasAddress("0.0.0.0/0", "::/0")}, f.Name)
 	case "fd.type":
-		return k.enum(c, map[string]match.Expr{"file": isFile(), "directory": isFolder(), "ipv4": hasAddress("0.0.0.0/0"), "ipv6": hasAddress("::/0")}, f.Name)
+		return k.enum(c, map[string]match.Expr{"file": k.isFile(), "directory": k.isFolder(), "ipv4": hasAddress("0.0.0.0/0"), "ipv6": hasAddress("::/0")}, f.Name)
 	case "fd.typechar":
-		return k.enum(c, map[string]match.Expr{"f": isFile(), "d": isFolder(), "4": hasAddress("0.0.0.0/0"), "6": hasAddress("::/0")}, f.Name)
+		return k.enum(c, map[string]match.Expr{"f": k.isFile(), "d": k.isFolder(), "4": hasAddress("0.0.0.0/0"), "6": hasAddress("::/0")}, f.Name)
 	case "proc.tty":
 		return k.terminal(c)
 	case "proc.duration":
@@ -162,12 +162,12 @@ func (k *compiler) opened(flags ...string) match.Expr {
 	return match.Text(field(signal.FieldOpenFlags), match.OpEqual, false, flags...)
 }
 
-func isFile() match.Expr {
-	return match.And{is(signal.FieldClassUID, int64(signal.ClassFileActivity)), match.Not{Part: is(signal.FieldFileTypeID, 2)}}
+func (k *compiler) isFile() match.Expr {
+	return match.And{k.isClass(signal.ClassFileActivity), match.Not{Part: is(signal.FieldFileTypeID, 2)}}
 }
 
-func isFolder() match.Expr {
-	return match.And{is(signal.FieldClassUID, int64(signal.ClassFileActivity)), is(signal.FieldFileTypeID, 2)}
+func (k *compiler) isFolder() match.Expr {
+	return match.And{k.isClass(signal.ClassFileActivity), is(signal.FieldFileTypeID, 2)}
 }
 
 // hasAddress is the condition that the event speaks of a connection between addresses of these families.
@@ -187,14 +187,14 @@ func hasAddress(families ...string) match.Expr {
 // name compiles a comparison over fd.name: the path of a file, or client and server of a connection.
 func (k *compiler) name(c *checkNode) (match.Expr, *mistake) {
 	path, m := k.compare(c, "text", []match.Operand{field(signal.FieldFilePath)})
-	if m != nil || k.view == processView {
+	if m != nil || k.view == processView || !slices.Contains(k.classes, signal.ClassNetworkActivity) {
 		return path, m
 	}
 	tuple, m := k.texts(c, "", []signal.Field{signal.FieldSrcEndpointIP, signal.FieldSrcEndpointPort, signal.FieldDstEndpointIP, signal.FieldDstEndpointPort}, tuple)
 	if m != nil {
 		return nil, m
 	}
-	return match.Or{path, match.And{is(signal.FieldClassUID, int64(signal.ClassNetworkActivity)), tuple}}, nil
+	return match.Or{path, match.And{k.isClass(signal.ClassNetworkActivity), tuple}}, nil
 }
 
 // tuple yields a connection as Falco writes it: 10.0.0.1:40000->10.0.0.2:443.

@@ -72,6 +72,9 @@ func textExpr(c *checkNode, on []match.Operand, comm bool) (match.Expr, *mistake
 		}
 		return regexExpr(c, on, c.values[0], pattern)
 	case "regex":
+		if _, err := match.CompileRegex(texts[0]); err != nil { // its message names the pattern as it is written
+			return nil, &mistake{c.values[0].src, c.values[0].offset, err.Error(), ""}
+		}
 		return regexExpr(c, on, c.values[0], `^(?:`+texts[0]+`)$`)
 	case "<", "<=", ">", ">=":
 		return nil, fault(c, "use =, contains, startswith, endswith or glob", "%s is text, which %s is not for", c.left.String(), c.op)
