@@ -90,7 +90,7 @@ type LogSummary struct {
 	Users      []NameCount
 	RuleSet    *policy.CheckReport
 	RulesTotal int
-	Faults     uint64 // events that a rule could not be worked out for
+	Faults     uint64        // events that a rule could not be worked out for
 	Loading    time.Duration // of the rules
 	Elapsed    time.Duration // in all
 	Highest    signal.Severity

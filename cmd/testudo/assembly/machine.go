@@ -67,6 +67,7 @@ type Machine struct {
 	host       *respond.Host
 	people     *people.People
 	edge       *edge.Edge // nil where none runs
+	logs       *logPlane  // nil where none runs
 	console    *console.Server
 	serve      bool // the console has something to answer on
 	listens    map[string]console.Listener
@@ -123,6 +124,11 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 	}
 	if !o.Offline {
 		if err = m.openConsole(); err != nil {
+			return nil, err
+		}
+	}
+	if !o.Offline && o.Console { // testudo edge runs the edge alone
+		if err = m.openLogs(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -369,6 +375,9 @@ func (m *Machine) Run(ctx context.Context) error {
 	}
 	if m.edge != nil {
 		run(gates, "edge", m.edge.Run)
+	}
+	if m.logs != nil {
+		run(gates, "logs", m.logs.run)
 	}
 	for _, path := range m.opts.Scan {
 		run(gates, "scan", func(ctx context.Context) error { m.scan(ctx, path); return nil })

@@ -39,6 +39,8 @@ type Settings struct {
 	Respond Respond `yaml:"respond"`
 	// Scan says how code and artefacts are scanned.
 	Scan Scan `yaml:"scan"`
+	// Logs says which logs of others are read: files, syslog, OpenTelemetry.
+	Logs Logs `yaml:"logs"`
 	// Store says how events, findings and actions are kept.
 	Store Store `yaml:"store"`
 	// Console is the web console and its API.
@@ -114,6 +116,7 @@ func DefaultSettings() Settings {
 		Policy:  Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig()},
 		Scan:    Scan{Config: scan.DefaultConfig()},
+		Logs:    defaultLogs(),
 		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),
 			State: state.DefaultConfig()},
 		Console: console.Default(),

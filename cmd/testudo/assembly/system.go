@@ -58,9 +58,12 @@ func (m *Machine) Health() console.Health {
 		h.Reasons = append(h.Reasons, fmt.Sprintf("rules: the last reload found %d problems, the rules before it judge", len(st.Problems)))
 	}
 	for _, n := range m.notes {
-		if n.What == "socket" || n.What == "console" || n.What == "edge" && len(m.settings.Edge.Routes) > 0 {
+		if n.What == "socket" || n.What == "console" || n.What == "logs" || n.What == "edge" && len(m.settings.Edge.Routes) > 0 {
 			h.Reasons = append(h.Reasons, n.What+": "+n.Text)
 		}
+	}
+	if m.logs != nil {
+		add("logs", m.logs.health())
 	}
 	if m.edge != nil {
 		st := m.edge.Status()
