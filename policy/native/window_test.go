@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/native"
@@ -73,5 +74,39 @@ func TestWindowUnknownRule(t *testing.T) {
 	_, err := policy.NewSet(rules)
 	if err == nil || !strings.HasPrefix(err.Error(), `a.yaml:8:13: there is no rule "sq"`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestDocumentedWindows: the examples of the reference load, and their tests pass.
+func TestDocumentedWindows(t *testing.T) {
+	page, err := os.ReadFile("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "\n## Windows\n")
+	text, _, ok := strings.Cut(text, "\n## Tests\n")
+	if !ok {
+		t.Fatal("the reference has no section about windows before the one about tests")
+	}
+	l := &policy.Loader{Dialects: []policy.Dialect{native.New(native.Actions()...)}}
+	tests := 0
+	for i, block := range strings.Split(text, "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		set, err := l.Load(context.Background(), policy.Embedded("docs", fstest.MapFS{"a.yaml": {Data: []byte(block)}}))
+		if err != nil {
+			t.Errorf("example %d: %v", i, err)
+			continue
+		}
+		report, err := policy.RunTests(context.Background(), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests += report.Tests
+		for _, f := range report.Failures {
+			t.Errorf("example %d: %+v", i, f)
+		}
+	}
+	if tests < 6 {
+		t.Errorf("the examples have %d tests", tests)
 	}
 }
