@@ -105,6 +105,15 @@ func TestResume(t *testing.T) {
 	n := j.run(t, path, &logs)
 	attack(t, n)
 	n = j.run(t, path, &logs) // a crash: nothing but the record is left
+	// What a source claims of verdicts is not believed, now or at the next start.
+	forged := &signal.Event{Class: signal.ClassHTTPActivity}
+	forged.SetIP(signal.FieldSrcEndpointIP, netip.MustParseAddr("203.0.113.9"))
+	forged.SetStrings(signal.FieldVerdictRules, []string{"third"})
+	forged.SetStrings(signal.FieldVerdictFeeding, []string{"attack", "attack"})
+	if _, err := n.Event(t.Context(), forged); err != nil {
+		t.Fatal(err)
+	}
+	n = j.run(t, path, &logs)
 	attack(t, n)
 	if v := attack(t, n); v.Decision != signal.Deny || len(v.Hits[0].Related) != 3 {
 		t.Fatalf("the third, over a restart: %+v", v)

@@ -146,6 +146,7 @@ func (n *Node) judge(e *signal.Event) signal.Verdict {
 
 // stamp writes the verdict into the event, as it took effect.
 func stamp(e *signal.Event, v *signal.Verdict) {
+	e.SetStrings(signal.FieldVerdictRules, nil) // whatever a source claims
 	took := v.Decision
 	turned := turnedAway(e)
 	switch {
