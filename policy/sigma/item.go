@@ -242,7 +242,8 @@ func (c *compiler) text(it *item, on []match.Operand, v *yaml.Node) match.Expr {
 // textAtoms asks one operand about patterns: an atom for each operator that they need. A nil pattern is passed over.
 func textAtoms(o match.Operand, fold bool, patterns []pattern) []match.Expr {
 	var atoms []match.Expr
-	texts := make(map[match.Op][]string, 1)
+	var texts [match.OpGlob + 1][]string // by operator
+	exists := false
 	var ints []match.IntRange
 	for _, p := range patterns {
 		if p == nil {
@@ -258,12 +259,19 @@ func textAtoms(o match.Operand, fold bool, patterns []pattern) []match.Expr {
 				texts[op] = append(texts[op], addr.String())
 			}
 		}
+		if op == match.OpExists {
+			exists = true
+			continue
+		}
+		if texts[op] == nil {
+			texts[op] = make([]string, 0, len(patterns))
+		}
 		texts[op] = append(texts[op], text)
 	}
 	if len(ints) > 0 {
 		atoms = append(atoms, match.Int(o, ints...))
 	}
-	if _, ok := texts[match.OpExists]; ok {
+	if exists {
 		return append(atoms, &match.Atom{On: o, Op: match.OpExists})
 	}
 	for op := match.OpEqual; op <= match.OpGlob; op++ {

@@ -78,7 +78,10 @@ func (p pattern) addAll(other pattern) pattern {
 
 // around returns the pattern with a star before it, behind it, or both.
 func (p pattern) around(before, behind bool) pattern {
-	var all pattern
+	if !before && !behind {
+		return p
+	}
+	all := make(pattern, 0, len(p)+2)
 	if before {
 		all = all.add(star, "")
 	}

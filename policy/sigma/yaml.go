@@ -1,7 +1,6 @@
 package sigma
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -59,7 +58,7 @@ func (s *source) parse() []*yaml.Node {
 	if !s.bounded() {
 		return nil
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader([]byte(s.text)))
+	decoder := yaml.NewDecoder(strings.NewReader(s.text))
 	var bodies []*yaml.Node
 	for {
 		var document yaml.Node
@@ -324,7 +323,7 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 // line returns a line of the file, from 1, without its end.
 func (s *source) line(n int) string {
 	if s.lines == nil {
-		s.lines = append(s.lines, 0)
+		s.lines = make([]int, 1, 1+strings.Count(s.text, "\n"))
 		for i := 0; i < len(s.text); i++ {
 			if s.text[i] == '\n' {
 				s.lines = append(s.lines, i+1)
