@@ -101,7 +101,7 @@ func (a Action) MarshalJSON() ([]byte, error) {
 type Use struct {
 	Name    string `json:"name"`    // as the rule writes it: "proc.name"
 	Reads   string `json:"reads"`   // where its values are: "process.name", "attribute proc.vpid"
-	Carried string `json:"carried"` // "yes" where events have it today, "no" where none does, or who is to set it
+	Carried string `json:"carried"` // "yes" where events have it today, "kernel" where the kernel plane is to set it, "no" where none does
 }
 
 // Test is an example that stands beside a rule: events, and what the rule makes of them.

@@ -106,10 +106,7 @@ func uses(n node, src source) []policy.Use {
 			return
 		}
 		seen[f.Name+"["+arg] = true
-		name := f.Name
-		if arg != "" {
-			name += "[" + arg + "]"
-		}
+		name := (&operand{name: o.name, arg: o.arg, hasArg: o.hasArg}).String()
 		all = append(all, policy.Use{Name: name, Reads: f.reads(arg, src), Carried: f.Carried})
 	}
 	var walk func(n node)

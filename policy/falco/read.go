@@ -191,7 +191,7 @@ func (s *file) note(tk *token.Token, hint, format string, args ...any) {
 func (s *file) place(tk *token.Token) policy.Problem {
 	p := policy.Problem{File: s.Name, Line: 1, Column: 1}
 	if tk != nil && tk.Position != nil {
-		p.Line, p.Column = tk.Position.Line, max(1, tk.Position.Column)
+		p.Line, p.Column = max(1, min(tk.Position.Line, len(s.Lines))), max(1, tk.Position.Column)
 	}
 	return p
 }

@@ -41,7 +41,8 @@ func Open(f policy.File) (File, string) {
 func (s *File) Problem(tk *token.Token, hint, format string, args ...any) {
 	p := policy.Problem{File: s.Name, Line: 1, Column: 1, Rule: s.Rule, Message: fmt.Sprintf(format, args...), Hint: hint}
 	if tk != nil && tk.Position != nil {
-		p.Line, p.Column = tk.Position.Line, max(1, tk.Position.Column)
+		// A carriage return alone ends a line for YAML, and for nobody else.
+		p.Line, p.Column = max(1, min(tk.Position.Line, len(s.Lines))), max(1, tk.Position.Column)
 	}
 	s.Problems = append(s.Problems, p)
 }

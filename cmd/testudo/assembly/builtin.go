@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/policy"
@@ -51,4 +52,12 @@ func CheckRules(ctx context.Context, cfg *Policy, paths ...string) (*policy.Chec
 }
 
 // PrintFields writes which fields and log sources of the rules no table maps.
-func PrintFields(w io.Writer, set *policy.Set) error { return sigma.Cover(set.Rules()).Print(w) }
+func PrintFields(w io.Writer, set *policy.Set) error {
+	if err := policy.PrintUses(w, set.Rules()); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(set.Rules(), func(r *policy.Rule) bool { return r.Dialect == "sigma" }) {
+		return nil
+	}
+	return sigma.Cover(set.Rules()).Print(w)
+}
