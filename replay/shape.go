@@ -1,0 +1,196 @@
+package replay
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// candidates returns exceptions of which each frees the event from the rule. They are made of the values for which the
+// rule holds and of those that say what the event is, exactly and by shape, on the event's route.
+func candidates(r *policy.Rule, e *signal.Event) []Exception {
+	held := termsOf(e, heldFields(r.Condition, e))
+	var context []Term
+	for _, t := range termsOf(e, contextFields()) {
+		if !slices.ContainsFunc(held, func(h Term) bool { return h.Field == t.Field }) {
+			context = append(context, t)
+		}
+	}
+	scope := termsOf(e, []signal.Field{signal.FieldEdgeRoute})
+	path := slices.Concat(held, context)
+	path = slices.DeleteFunc(path, func(t Term) bool { return t.Field != placeOf(e) })
+	var out []Exception
+	add := func(terms ...Term) {
+		x := Exception{Terms: slices.Concat(scope, terms)}
+		if len(out) < maxCandidates && match.Eval(x.Expr(), e) == match.Yes {
+			out = append(out, x)
+		}
+	}
+	for _, t := range slices.Concat(held, context) {
+		if len(scope) > 0 && t.Field == scope[0].Field {
+			continue
+		}
+		add(t)
+		for _, p := range path {
+			if p.Field != t.Field {
+				add(p, t)
+			}
+		}
+	}
+	return out
+}
+
+// placeOf returns the field that says what an event was about, by which an exception can be narrowed.
+func placeOf(e *signal.Event) signal.Field {
+	for _, f := range []signal.Field{signal.FieldHTTPRequestURLPath, signal.FieldProcessFilePath, signal.FieldAPIOperation, signal.FieldFilePath} {
+		if e.Has(f) {
+			return f
+		}
+	}
+	return 0
+}
+
+// contextFields are the fields that say what an event is, whatever a rule looks at.
+func contextFields() []signal.Field {
+	return []signal.Field{
+		signal.FieldWAFRules, signal.FieldWAFTargets, signal.FieldHTTPRequestURLPath, signal.FieldHTTPRequestUserAgent,
+		signal.FieldProcessFilePath, signal.FieldProcessParentProcessFilePath, signal.FieldProcessCmdLine, signal.FieldActorUserName, signal.FieldAPIOperation, signal.FieldFilePath,
+		signal.FieldSrcEndpointIP,
+	}
+}
+
+// heldFields returns the fields of the atoms that make a condition hold.
+func heldFields(x match.Expr, e *signal.Event) []signal.Field {
+	var out []signal.Field
+	var visit func(match.Expr)
+	visit = func(x match.Expr) {
+		switch x := x.(type) {
+		case match.And:
+			for _, part := range x {
+				visit(part)
+			}
+		case match.Or:
+			for _, part := range x {
+				if match.Eval(part, e) == match.Yes {
+					visit(part)
+					return
+				}
+			}
+		case *match.Atom, *match.Loop, *match.Func:
+			for _, f := range match.Fields(x) {
+				if !slices.Contains(out, f) {
+					out = append(out, f)
+				}
+			}
+		}
+	}
+	visit(x)
+	return out
+}
+
+// maxTermText bounds the values that are put into an exception.
+const maxTermText = 512
+
+// termsOf returns what the values of fields are: exactly, and by shape where that is something else. What was
+// masked when it was recorded has no value that could be compared.
+func termsOf(e *signal.Event, fields []signal.Field) []Term {
+	var out []Term
+	for _, f := range fields {
+		if !e.Has(f) || e.IsMasked(f) || f == signal.FieldTime || f.Kind() == signal.KindTime || f.Kind() == signal.KindFloat || restored(f) ||
+			f.IsHeader() && f != signal.FieldActivityID {
+			continue
+		}
+		if f.Kind() == signal.KindStrings {
+			out = append(out, listTerms(e, f)...)
+			continue
+		}
+		text := policy.Text(e, f)
+		if text == "" || len(text) > maxTermText || !utf8.ValidString(text) {
+			continue
+		}
+		out = append(out, Term{Field: f, Shape: ShapeIs, Value: text})
+		if f.Kind() == signal.KindString && f != signal.FieldEdgeRoute {
+			if like := shapeOf(text); like != "" {
+				out = append(out, Term{Field: f, Shape: ShapeLike, Value: like})
+			}
+		}
+	}
+	return out
+}
+
+func listTerms(e *signal.Event, f signal.Field) []Term {
+	list := e.Strings(f)
+	distinct := slices.Compact(slices.Sorted(slices.Values(list)))
+	if len(distinct) > 16 || slices.ContainsFunc(distinct, func(v string) bool { return len(v) > maxTermText || !utf8.ValidString(v) }) {
+		return nil
+	}
+	return []Term{{Field: f, Shape: ShapeAmong, Values: distinct}}
+}
+
+// What stands for one of many in a text: an identifier, a number, an encoded value.
+var variable = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}` +
+	`|[A-Za-z0-9_-]{20,}={0,2}` +
+	`|[0-9a-fA-F]{8,}` +
+	`|[0-9]+`)
+
+// shapeOf returns the pattern of the texts that differ from this one in nothing but identifiers, numbers and encoded
+// values, "" where it has none.
+func shapeOf(text string) string {
+	var b strings.Builder
+	last, found := 0, false
+	for _, at := range variable.FindAllStringIndex(text, -1) {
+		class := classOf(text[at[0]:at[1]])
+		if class == "" {
+			continue
+		}
+		b.WriteString(regexp.QuoteMeta(text[last:at[0]]))
+		b.WriteString(class)
+		last, found = at[1], true
+	}
+	if !found {
+		return ""
+	}
+	b.WriteString(regexp.QuoteMeta(text[last:]))
+	return "^" + b.String() + "$"
+}
+
+// classOf returns the pattern of a variable part, "" where it is rather a word.
+func classOf(part string) string {
+	digits, upper, lower, hex := 0, 0, 0, true
+	for i := range len(part) {
+		switch c := part[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+		case 'a' <= c && c <= 'z':
+			lower++
+			hex = hex && c <= 'f'
+		case 'A' <= c && c <= 'Z':
+			upper++
+			hex = hex && c <= 'F'
+		case c == '-' && len(part) == 36:
+		default:
+			hex = false
+		}
+	}
+	switch {
+	case digits == len(part):
+		return "[0-9]+"
+	case digits == 0:
+		return ""
+	case hex && len(part) == 36 && strings.Count(part, "-") == 4:
+		return "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+	case hex:
+		return "[0-9a-fA-F]+"
+	case upper > 0 && lower > 0:
+		return "[A-Za-z0-9_-]+={0,2}"
+	}
+	return ""
+}
+
+// compileShape compiles a pattern of shapeOf.
+func compileShape(pattern string) *regexp.Regexp { return regexp.MustCompile(pattern) }
