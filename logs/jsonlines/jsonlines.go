@@ -1,6 +1,7 @@
 // Package jsonlines reads any JSON records: one object a line, printed over many lines, or in arrays. The attributes
-// are flattened (a.items[0].cidr), and go into fields where the user says what the log is (product, service, category)
-// and internal/logfields knows its attributes; without that they keep their own names.
+// are flattened (a.items[0].cidr), and go into fields where it is known what the log is and internal/logfields knows its
+// attributes; else they keep their own names. What the log is says the user (product, service, category); of Okta, Azure, Google
+// Cloud, Microsoft 365, GitHub, Bitbucket, Zeek and OpenCanary the records themselves do.
 //
 // The time is the first of the well-known attributes that holds one: @timestamp, timestamp, time, ts, eventTime,
 // published and a few more. Events of testudo itself, or of another that writes OCSF (class_uid at the top), are read as such.
@@ -25,31 +26,23 @@ var Format = logs.Format{
 	New:       New,
 }
 
-// role orders the attributes that may hold the time, the best first; 0 is none.
-type role uint8
-
-const (
-	roleNone  role = 0
-	roleClass role = 100
-	roleHost  role = 101
-)
+// role is what an attribute tells of its record.
+type role struct {
+	time uint8 // rank among those that may hold the time, the best first; 0 for others
+	mark mark
+}
 
 func roleOf(attr string) role {
+	r := role{mark: marks[attr]}
 	for i, name := range [...]string{
 		"@timestamp", "timestamp", "time", "ts", "eventTime", "EventTime", "UtcTime", "datetime", "date", "published", "created_at", "createdDateTime",
-		"CreationTime", "creationTime", "activityDateTime", "TimeGenerated", "TimeCreated", "receiveTimestamp", "@timestamp_ms", "asctime", "t",
+		"CreationTime", "creationTime", "activityDateTime", "TimeGenerated", "TimeCreated", "receiveTimestamp", "utc_time", "@timestamp_ms", "asctime", "t",
 	} {
 		if attr == name {
-			return role(i + 1)
+			r.time = uint8(i + 1)
 		}
 	}
-	switch attr {
-	case "class_uid":
-		return roleClass
-	case "host", "hostname", "host.name", "Computer":
-		return roleHost
-	}
-	return roleNone
+	return r
 }
 
 type parser struct {
@@ -69,32 +62,37 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 		return err
 	}
 	timeAt, hostAt, when := -1, -1, int64(0)
+	var seen mark
+	var category, path string
 	for i := range items {
-		switch r := p.Role(items[i].ID); r {
-		case roleNone:
-		case roleClass:
+		r := p.Role(items[i].ID)
+		seen |= r.mark
+		switch {
+		case r.mark == markClass:
 			return p.ocsf(record, e)
-		case roleHost:
-			if hostAt < 0 {
-				hostAt = i
-			}
-		default:
-			if timeAt < 0 || r < p.Role(items[timeAt].ID) {
-				if ns, ok := logs.ParseTime(items[i].Value, p.source.Zone); ok {
-					timeAt, when = i, ns
-				}
+		case r.mark == markHost && hostAt < 0:
+			hostAt = i
+		case r.mark == markCategory:
+			category = items[i].Value
+		case r.mark == markPath:
+			path = items[i].Value
+		}
+		if r.time != 0 && (timeAt < 0 || r.time < p.Role(items[timeAt].ID).time) {
+			if ns, ok := logs.ParseTime(items[i].Value, p.source.Zone); ok {
+				timeAt, when = i, ns
 			}
 		}
 	}
-	p.Map.Start(e, logs.Source{})
+	src := p.source.Or(guess(seen, category, path))
+	p.Map.Start(e, src)
 	e.Time = when
-	e.Class, e.Activity = logs.ClassOf(p.source.Category)
+	e.Class, e.Activity = logs.ClassOf(src.Category)
 	for i, it := range items {
 		if i != timeAt {
 			p.Map.Item(it)
 		}
 	}
-	if hostAt >= 0 && !e.Has(signal.FieldDeviceHostname) {
+	if hostAt >= 0 && !e.Has(signal.FieldDeviceHostname) && src.Product != "zeek" { // where the host is the one asked for
 		e.SetString(signal.FieldDeviceHostname, items[hostAt].Value)
 	}
 	switch e.Class {
