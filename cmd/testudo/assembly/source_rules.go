@@ -32,6 +32,12 @@ func consoleRule(i policy.Info) console.Rule {
 	for _, a := range i.Actions {
 		r.Then = append(r.Then, a.String())
 	}
+	if i.Correlation != "" {
+		r.When = strings.TrimPrefix(r.When+"\n"+i.Correlation, "\n")
+		if s := i.Windows; s.Evicted+s.Dropped+s.Late+s.Skipped > 0 {
+			r.When += fmt.Sprintf("\n# %d groups and %d events were given up, %d events came too late, %d lacked a value", s.Evicted, s.Dropped, s.Late, s.Skipped)
+		}
+	}
 	return r
 }
 
@@ -100,7 +106,7 @@ func (s ruleBook) source(name string) string {
 	var f fs.File
 	var err error
 	if inside, ok := strings.CutPrefix(name, builtinPrefix); ok {
-		f, err = rules.Edge().Open(strings.TrimPrefix(inside, "/"))
+		f, err = rules.Judging().Open(strings.TrimPrefix(inside, "/"))
 	} else {
 		f, err = os.Open(name)
 	}
