@@ -274,6 +274,14 @@ func specialShown(name string, src source) func(e *signal.Event) string {
 			if v, ok := e.Unmapped("evt.type"); ok {
 				return v
 			}
+			switch { // the event does not name the call: what it most likely was
+			case e.Class == signal.ClassProcessActivity && e.Activity == signal.ActivityProcessLaunch:
+				return "execve"
+			case e.Class == signal.ClassNetworkActivity && e.Activity == 1 && e.Int(signal.FieldConnectionInfoDirectionID) == 1:
+				return "accept"
+			case e.Class == signal.ClassNetworkActivity && e.Activity == 1:
+				return "connect"
+			}
 			return strings.ToLower(e.Class.Activity(e.Activity))
 		}
 	case "evt.failed":
