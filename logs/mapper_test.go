@@ -223,14 +223,14 @@ func TestAPIActivity(t *testing.T) {
 
 // Every sample of every format is recognised as what it is, by a list with the special ones first.
 func TestDetect(t *testing.T) {
-	formats := []logs.Format{evtx.Format, cloudtrail.Format, k8saudit.Format, otlp.Format, access.JSON, jsonlines.Format, auditd.Format, access.Format, syslog.Format}
+	formats := []logs.Format{evtx.Format, cloudtrail.Format, k8saudit.Format, otlp.Format, access.JSON, syslog.Journal, jsonlines.Format, auditd.Format, access.Format, syslog.Format}
 	for file, want := range map[string]string{
 		"evtx/testdata/winlogbeat.ndjson": "evtx", "evtx/testdata/converter.json": "evtx", "evtx/testdata/flat.json": "evtx", "evtx/testdata/wazuh.json": "evtx", "evtx/testdata/linux-sysmon.json": "evtx",
 		"cloudtrail/testdata/delivered.json": "cloudtrail", "cloudtrail/testdata/lines.ndjson": "cloudtrail",
 		"k8saudit/testdata/audit.log": "k8saudit", "k8saudit/testdata/webhook.json": "k8saudit",
 		"jsonlines/testdata/app.ndjson": "jsonlines", "jsonlines/testdata/pretty.json": "jsonlines",
 		"auditd/testdata/audit.log": "auditd", "access/testdata/combined.log": "access", "access/testdata/json/servers.ndjson": "access-json",
-		"syslog/testdata/auth.log": "syslog", "syslog/testdata/rfc5424.log": "syslog", "syslog/testdata/rsyslog.log": "syslog", "otlp/testdata/collector.ndjson": "otlp",
+		"syslog/testdata/auth.log": "syslog", "syslog/testdata/rfc5424.log": "syslog", "syslog/testdata/rsyslog.log": "syslog", "otlp/testdata/collector.ndjson": "otlp", "syslog/testdata/journal/journal.ndjson": "journal",
 	} {
 		sample, err := os.ReadFile(file)
 		if err != nil {

@@ -79,6 +79,7 @@ type parser struct {
 	epoch  uint32
 	text   string // the values of the record
 	source logs.Source
+	names  int // with an index
 }
 
 // key is the name of an attribute, learnt once.
@@ -101,7 +102,8 @@ type pair struct {
 const (
 	maxPairs   = 4096
 	maxKeys    = 4096
-	maxIndexed = 512
+	maxIndexed = 512   // values of one attribute
+	maxNames   = 16384 // names with an index that are remembered
 )
 
 // New returns a parser of audit records.
@@ -115,9 +117,9 @@ func fail(class logs.ErrorClass, reason string) error {
 
 // Parse reads the lines of one event.
 func (p *parser) Parse(record []byte, e *signal.Event) error {
-	if p.epoch++; p.epoch == 0 || len(p.keys) > maxKeys {
+	if p.epoch++; p.epoch == 0 || len(p.keys) > maxKeys || p.names > maxNames {
 		clear(p.keys)
-		p.epoch = 1
+		p.epoch, p.names = 1, 0
 	}
 	p.pairs, p.buf = p.pairs[:0], p.buf[:0]
 	var serial []byte
@@ -158,7 +160,9 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 				dropped++
 				continue
 			}
+			before := len(pr.key.indexed)
 			name = pr.key.indexedName()
+			p.names += len(pr.key.indexed) - before
 		}
 		p.m.Pair(name, p.text[pr.start:pr.end])
 	}

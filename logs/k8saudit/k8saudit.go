@@ -1,8 +1,8 @@
 // Package k8saudit reads the audit log of the Kubernetes API server (audit.k8s.io/v1): one event a line, as a file or
 // a webhook's EventList.
 //
-// What a request or a response says of Secrets is masked (data, stringData, and the copy in the annotation of kubectl
-// apply), and tokens that the server hands out. The verb is api.operation, the object is in resources; the rest of the
+// What a request or a response says of Secrets is masked (data, stringData, patches), and the values of environment
+// variables, the copy of an object that kubectl apply leaves in an annotation, and tokens that the server hands out. The verb is api.operation, the object is in resources; the rest of the
 // record are attributes under their own names, those of requestObject too.
 package k8saudit
 
@@ -45,6 +45,7 @@ const (
 	roleCode
 	roleData       // of an object that the request or the response carries
 	roleAnnotation // its copy of what kubectl applied
+	roleVariable   // value of an environment variable
 	roleIgnored
 )
 
@@ -76,6 +77,8 @@ func roleOf(attr string) role {
 		switch {
 		case strings.HasPrefix(rest, "data."), strings.HasPrefix(rest, "stringData."), strings.HasPrefix(rest, "value"), strings.HasPrefix(rest, "patch"):
 			return roleData
+		case strings.HasSuffix(rest, ".env.value"):
+			return roleVariable
 		case rest == "metadata.annotations.kubectl.kubernetes.io/last-applied-configuration":
 			return roleAnnotation
 		}
@@ -138,7 +141,7 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 	for i, it := range items {
 		switch r := p.Role(it.ID); {
 		case i == timeAt, r == roleIgnored:
-		case resource == "secrets" && (r == roleData || r == roleAnnotation) && it.Value != "":
+		case (resource == "secrets" && r == roleData || r == roleAnnotation || r == roleVariable) && it.Value != "":
 			p.Map.Item(jsonflat.Item{ID: it.ID, Kind: it.Kind, Value: logs.Masked})
 		default:
 			p.Map.Item(it)

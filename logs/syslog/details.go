@@ -8,12 +8,12 @@ import (
 )
 
 // details reads the messages of a few programs further.
-func (p *parser) details(e *signal.Event, app, text string) {
+func details(m *logs.Mapper, e *signal.Event, app, text string) {
 	switch app {
 	case "sshd", "sshd-session":
 		sshd(e, text)
 	case "sudo":
-		p.sudo(e, text)
+		sudo(m, e, text)
 	case "CRON", "crond", "cron":
 		cron(e, text)
 	}
@@ -60,7 +60,7 @@ func sshd(e *signal.Event, text string) {
 
 // sudo reads "ann : TTY=pts/0 ; PWD=/home/ann ; USER=root ; COMMAND=/usr/bin/id". What it says besides, such as "command
 // not allowed", is the attribute reason.
-func (p *parser) sudo(e *signal.Event, text string) {
+func sudo(m *logs.Mapper, e *signal.Event, text string) {
 	user, rest, ok := strings.Cut(strings.TrimLeft(text, " "), " : ")
 	if !ok || !strings.Contains(rest, "COMMAND=") {
 		return
@@ -78,12 +78,12 @@ func (p *parser) sudo(e *signal.Event, text string) {
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			status = 2
-			p.m.Add("reason", part)
+			m.Add("reason", part)
 			continue
 		}
 		switch name {
 		case "TTY", "PWD", "USER", "COMMAND", "GROUP", "TSID":
-			p.m.Add(name, value)
+			m.Add(name, value)
 		}
 		switch name {
 		case "USER":

@@ -6,6 +6,8 @@
 // auth and authpriv, else "syslog"; the product is linux. Sign-ins by sshd, commands by sudo and cron are read further:
 // who, from where, what, as fields.
 //
+// The journal of systemd in JSON says the same and more: see [Journal].
+//
 // RFC 3164 states neither year nor zone: they come from logs.Source.
 package syslog
 
@@ -84,7 +86,7 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 		p.m.Add("severity", levels[m.pri&7])
 	}
 	dropped := p.params(m.params)
-	p.details(e, m.app, m.text)
+	details(p.m, e, m.app, m.text)
 	p.m.End(dropped)
 	return nil
 }

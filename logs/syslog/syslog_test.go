@@ -13,6 +13,10 @@ var _ = flag.Bool("update", false, "rewrite golden files")
 
 func TestGolden(t *testing.T) { logstest.Golden(t, "testdata", Format) }
 
+func TestGoldenJournal(t *testing.T) { logstest.Golden(t, "testdata/journal", Journal, Format) }
+
+func FuzzParseJournal(f *testing.F) { logstest.Fuzz(f, "testdata/journal", Journal) }
+
 func FuzzParse(f *testing.F) { logstest.Fuzz(f, "testdata", Format) }
 
 func BenchmarkParse(b *testing.B) { logstest.Bench(b, Format, "testdata/auth.log") }

@@ -16,5 +16,5 @@ import (
 // look for more first.
 func LogFormats() []logs.Format {
 	return []logs.Format{cloudtrail.Format, k8saudit.Format, evtx.Format, otlp.Format, auditd.Format, access.Format, access.JSON, syslog.Format,
-		jsonlines.Format}
+		syslog.Journal, jsonlines.Format}
 }
