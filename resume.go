@@ -36,6 +36,9 @@ const (
 	saveEvery  = 15 * time.Second // how old what is on disk may be
 	saveWithin = 10 * time.Second // for the bus to take what the state folds
 
+	// unread is more than a node judges between two saves.
+	unread = 1 << 32
+
 	maxResumed      = 500_000   // events on which a rule fired that are resumed
 	maxResumedBytes = 128 << 20 // of them
 	resumeWithin    = time.Minute
@@ -59,12 +62,16 @@ type resumedEvent struct {
 // those. What a verdict had led to and was not stored before the stop is made up for: its finding, its orders. Nil stands
 // for windows that begin anew. It is called before Run and before the first event.
 //
-// An error is ctx's; whatever else went wrong is logged, and makes windows inexact at worst.
+// An error is ctx's, and then nothing may be judged; whatever else went wrong is logged, and makes windows inexact at worst.
 func (n *Node) Resume(ctx context.Context, saved *SavedWindows) error {
 	if n.windows == "" {
 		return nil
 	}
 	removeUnfinished(n.windows)
+	if ctx.Err() != nil {
+		n.windows = "" // what is there stays
+		return ctx.Err()
+	}
 	if saved != nil {
 		n.takeOver(ctx, saved)
 		// What was saved holds until what was made up for is stored.
@@ -87,6 +94,10 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 	limited, cancel := context.WithTimeout(ctx, resumeWithin)
 	defer cancel()
 	r, stats, err := n.recorded(limited, saved)
+	if ctx.Err() != nil {
+		n.windows = "" // what is there stays, to be taken over at the next start
+		return
+	}
 	if err != nil {
 		n.inexact("what was recorded since the windows were saved could not be read: they lack it", "error", err)
 	}
@@ -110,6 +121,13 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 		for _, h := range n.engine.Resume(&e) {
 			recover.hit(limited, &e, &h)
 		}
+	}
+	if ctx.Err() != nil {
+		n.windows = ""
+		return
+	}
+	if err != nil || stats.Unsynced != nil || len(stats.Damaged) > 0 {
+		r.last += unread // whatever the record has that could not be read, its numbers are not given again
 	}
 	n.engine.Continue(r.last)
 	n.log.Info("judging goes on where it stopped", "judge", n.id, "number", n.engine.Seq(), "rules with windows", restored.Kept, "begun anew", len(restored.Anew),

@@ -352,13 +352,12 @@ func (m *Machine) Run(ctx context.Context) error {
 	if _, err := m.host.Expire(ctx); err != nil {
 		m.log.Error("actions of before could not be put in force yet", "error", err)
 	}
-	// Nothing may be judged before the judge remembers.
+	gates, hands, memory := 0, 1, 2
+	// Nothing may be judged before the judge remembers: where a stop comes before that, gates never open.
 	if err := m.node.Resume(ctx, m.saved); err != nil {
-		m.storage.Close()
-		return err
+		stages[gates].cancel()
 	}
 	m.saved = nil
-	gates, hands, memory := 0, 1, 2
 	run := func(i int, name string, fn func(context.Context) error) {
 		m.start(stages[i], contexts[i], failed, name, fn)
 	}
