@@ -63,11 +63,15 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 				return
 			}
 		}
-		if r.ContentLength > maxBody {
-			s.refuse(rec, r, &http.MaxBytesError{Limit: maxBody})
+		limit := int64(maxBody)
+		if local {
+			limit = maxLocalBody
+		}
+		if r.ContentLength > limit {
+			s.refuse(rec, r, &http.MaxBytesError{Limit: limit})
 			return
 		}
-		r.Body = http.MaxBytesReader(rec, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(rec, r.Body, limit)
 		mux.ServeHTTP(rec, r)
 	}), nil
 }

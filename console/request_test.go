@@ -116,6 +116,8 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "signOut", path: "/session", change: true},
 		{op: "listEvents", path: "/events?plane=edge&class=http_activity&decision=deny&client=203.0.113.0/24&route=shop&text=search&since=2020-01-01T00:00:00Z&limit=5"},
 		{op: "getEvent", path: "/events/" + denied}, {op: "relatedEvents", path: "/events/" + denied + "/related"},
+		{op: "whatIf", path: "/whatif", body: `{"files":[{"name":"rule.yaml","text":"when: true"}],"disable":["edge.waf-attack"],"since":"2020-01-01T00:00:00Z","planes":["edge"],"verify":true}`},
+		{op: "proposeExceptions", path: "/events/" + denied + "/exceptions", body: `{"rule":"edge.waf-attack"}`},
 		{op: "explainEvent", path: "/events/" + denied + "/explain"},
 		{op: "streamEvents", path: "/events/stream?condition=edge.route+%3D%3D+%22shop%22"}, {op: "streamChanges", path: "/changes"},
 		{op: "hunt", path: "/hunt?condition=edge.route+%3D%3D+%22shop%22&limit=7"},

@@ -23,6 +23,7 @@ const (
 	stopTime     = 5 * time.Second
 	maxHeader    = 32 << 10
 	maxBody      = 1 << 20
+	maxLocalBody = 64 << 20    // of a request over the socket: a folder of rules to be tried
 	overviewTime = time.Second // an overview is shown for so long
 )
 
@@ -53,6 +54,7 @@ type Server struct {
 	routes  []Route
 	openapi []byte
 	hunts   chan struct{} // searches running
+	replays chan struct{} // what-ifs and searches for exceptions running
 	proofs  chan struct{} // verifications running
 	beat    time.Duration // how often streams ask whether their session holds
 
@@ -90,7 +92,7 @@ func New(cfg Config, sources Sources, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, sources: sources, log: deps.Logger, ui: deps.UI, gather: deps.Gatherer, dir: deps.Dir, now: deps.Now,
 		metrics: m, hub: newHub(),
-		hunts: make(chan struct{}, 4), proofs: make(chan struct{}, 1), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
+		hunts: make(chan struct{}, 4), replays: make(chan struct{}, maxReplays), proofs: make(chan struct{}, 1), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
 		streams: streams{total: cfg.MaxStreams, each: cfg.MaxStreamsPerIdentity, open: make(map[string]int)},
 	}
 	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL}

@@ -22,6 +22,7 @@ type Sources struct {
 	Live       LiveSource
 	Conditions ConditionSource
 	Hunt       HuntSource
+	Replay     ReplaySource
 	Explain    ExplainSource
 	Findings   FindingSource
 	Actions    ActionSource

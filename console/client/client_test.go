@@ -231,3 +231,28 @@ func TestCalls(t *testing.T) {
 		t.Errorf("invitation %+v", inv)
 	}
 }
+
+func TestReplays(t *testing.T) {
+	w := consoletest.New()
+	c := dial(t, w)
+	var event signal.ID
+	for _, e := range w.Log {
+		if console.DecisionOf(e) == signal.Deny {
+			event = e.ID
+		}
+	}
+	// More rules than a console in a browser takes.
+	big := console.RuleText{Name: "big.yaml", Text: strings.Repeat("# a comment\n", 300_000)}
+	r, err := c.WhatIf(t.Context(), console.WhatIfQuery{Files: []console.RuleText{big}}, nil)
+	if err != nil || r.Counts["no_longer_blocked"] != 1 || r.Examples[0].Event != event.String() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	x, err := c.Exceptions(t.Context(), console.ExceptionQuery{Event: event}, nil)
+	if err != nil || len(x.Proposals) != 1 || x.Rule != "edge.waf-attack" {
+		t.Errorf("%+v, %v", x, err)
+	}
+	var e *client.Error
+	if _, err := c.Exceptions(t.Context(), console.ExceptionQuery{Event: event, Rule: "nobody"}, nil); !errors.As(err, &e) || e.Field != "rule" {
+		t.Errorf("an unknown rule: %v", err)
+	}
+}
