@@ -270,17 +270,8 @@ func holds(f *signal.Finding, id signal.ID) bool {
 	return bytes.Compare(id[:], oldest[:]) < 0
 }
 
-// SaveWindows writes what the windows hold to disk, after the events that they hold and the findings that these led to.
-// It is called while Run runs.
-func (n *Node) SaveWindows(ctx context.Context) error {
-	if n.windows == "" {
-		return nil
-	}
-	return n.saveWindows(ctx, n.Flush)
-}
-
-// saveWindows writes what the windows hold to disk. What stands between the events and what is written for good of them is
-// carried out first.
+// saveWindows writes what the windows hold to disk, when the events that they hold are there, and what these led to: that is what
+// first waits for.
 func (n *Node) saveWindows(ctx context.Context, first ...func(context.Context) error) error {
 	n.saving.Lock()
 	defer n.saving.Unlock()
@@ -330,12 +321,12 @@ func (n *Node) keepWindows(ctx context.Context) {
 			err = n.saveWindows(last)
 			cancel()
 		case <-n.saveNow:
-			err = n.SaveWindows(ctx)
+			err = n.saveWindows(ctx, n.Flush)
 		case <-tick.C:
 			if n.engine.Seq() == n.savedSeq {
 				continue
 			}
-			err = n.SaveWindows(ctx)
+			err = n.saveWindows(ctx, n.Flush)
 		}
 		if ctx.Err() != nil && !done {
 			continue
