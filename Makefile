@@ -54,6 +54,7 @@ bench: build ## each bar, one line each; BAR=spine picks a part, BAR=NAME one ba
 generate: ## code and reference pages made from other files
 	$(GO) generate ./signal
 	$(GO) test ./cmd/testudo -run 'TestReference' -update
+	$(GO) test ./policy/native -run 'TestRuleCatalogue' -update
 
 clean:
 	rm -rf bin console/ui/dist/* console/ui/node_modules

@@ -35,7 +35,7 @@ func Scanners() ([]scan.Scanner, error) {
 }
 
 // BuiltinRules is where the rules that ship are read from.
-func BuiltinRules() policy.Source { return policy.Embedded("builtin:", rules.Edge()) }
+func BuiltinRules() policy.Source { return policy.Embedded("builtin:", rules.Judging()) }
 
 // Loader returns the loader of rule files for these settings.
 func Loader(cfg *Policy) *policy.Loader {
