@@ -203,6 +203,21 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// Ids that are UUIDs are referred to in any case of letters.
+func TestReferencesById(t *testing.T) {
+	rules, problems := compileText(t, Config{}, twoBases+"title: F\nlogsource: {product: windows}\nfilter: {rules: [5638F7C0-AC70-491D-8465-2A65075E0D86], s: {A: 1}, condition: s}\n---\n"+
+		"title: C\nid: c\ncorrelation: {type: event_count, rules: [5638F7C0-ac70-491d-8465-2a65075e0d86], timespan: 5m, condition: {gte: 2}}\n")
+	if len(problems) > 0 || len(rules) != 3 {
+		t.Fatal(len(rules), problems)
+	}
+	if !strings.Contains(rules[0].When, "filter") || !rules[0].Silent {
+		t.Errorf("the rule is not filtered or not silent: %+v", rules[0])
+	}
+	if _, err := policy.NewSet(rules); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPipelines holds each thing that a pipeline does.
 func TestPipelines(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "mine.yaml")

@@ -37,7 +37,6 @@ type document struct {
 	fit     *fitted          // of rules
 	where   match.Expr       // of rules: the log source, and what pipelines add
 	when    match.Expr       // of rules: the detection
-	clause  string           // of filters: their text, for people
 	visited bool             // while a chain of correlations is followed
 }
 

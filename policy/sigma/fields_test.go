@@ -113,6 +113,16 @@ func TestValuesAreOneAtom(t *testing.T) {
 	}
 }
 
+// Values that are compared with case and without stay apart.
+func TestCaseStaysApart(t *testing.T) {
+	r := ruleOf(t, "a:\n    F|cased: Ab\nb:\n    F: cd\ncondition: 1 of them")
+	for value, want := range map[string]bool{"Ab": true, "ab": false, "AB": false, "CD": true} {
+		if got := fires(r, attrs("F="+value)); got != want {
+			t.Errorf("%s: fires %v", value, got)
+		}
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	rules, problems := compileText(t, Config{}, `title: A  Title
   of two lines
