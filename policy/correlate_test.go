@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,6 +295,50 @@ func TestExplainCorrelation(t *testing.T) {
 		"rule login fires on this event", "rule other does not fire on this event"}
 	if diff := cmp.Diff(want, x.Because); !ok || x.Fires || diff != "" {
 		t.Errorf("%v %+v\n%s", ok, x, diff)
+	}
+}
+
+// TestCorrelateInTheOrderOfNumbers: events that are judged side by side, with a reload in the middle, are judged as one by one
+// in the order of their numbers.
+func TestCorrelateInTheOrderOfNumbers(t *testing.T) {
+	rules := func(other string) *Set {
+		return newSet(t, base("other", other), silent(base("x", "x")), silent(base("y", "y")),
+			silent(correlated("two", Correlation{Kind: window.Count, GroupBy: client(), Tests: atLeast(2), Within: 20 * time.Second}, "x")),
+			correlated("two-then-y", Correlation{Kind: window.Ordered, GroupBy: client(), Within: 30 * time.Second}, "two", "y"))
+	}
+	first, second := rules("1"), rules("2")
+	engine := NewEngine(first)
+	const workers, each = 4, 500
+	var mu sync.Mutex
+	verdicts := make(map[uint64]string)
+	events := make(map[uint64]*signal.Event)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range each {
+				e := numbered(w*each+i, []string{"/x", "/y", "/x1", "/"}[(i+w)%4], fmt.Sprintf("10.0.0.%d", i%3), int64(i))
+				v := engine.JudgeNumbered(e)
+				mu.Lock()
+				verdicts[e.Seq], events[e.Seq] = told(v), e
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Go(func() { engine.Swap(second) })
+	wg.Wait()
+	replay, fired := NewEngine(first), 0
+	for seq := uint64(1); seq <= workers*each; seq++ {
+		if events[seq].Str(signal.FieldPolicyUID) == second.Digest() && replay.Set() == first {
+			replay.Swap(second)
+		}
+		got := told(replay.Judge(events[seq]))
+		if got != verdicts[seq] {
+			t.Fatalf("event %d: judged again %s\nlive %s", seq, got, verdicts[seq])
+		}
+		fired += strings.Count(got, "two-then-y")
+	}
+	if fired == 0 || replay.Set() != second {
+		t.Errorf("%d sequences: the test shows nothing", fired)
 	}
 }
 

@@ -16,7 +16,10 @@
 // Judging is deterministic. A verdict is a function of the event, the set, and
 // the state of the windows ("the third within ten minutes"), which is itself a fold over the
 // events in the order of their sequence numbers. The engine reads no clock, no disk and no
-// network; time is the event's.
+// network; time is the event's. What windows hold can be taken out and put back
+// ([Engine.AppendState], [Engine.Restore], [Engine.Resume]), so that they go on over a restart.
+//
+// A rule has a condition, or a [Correlation]: then it fires on what other rules of its set match over time.
 //
 // The package imports no dialect: the command names them.
 package policy
