@@ -18,6 +18,14 @@ type Coverage struct {
 	Unmapped  []Count `json:"unmapped"`            // fields that no table maps: they are read from the event's unmapped attributes
 	AllMapped int     `json:"all_mapped"`          // rules that read mapped fields alone
 	Unknown   []Count `json:"unknown_log_sources"` // log sources that no table knows: they are matched by their names
+	Off       []Off   `json:"off"`                 // deprecated and unsupported rules, and those with placeholders that have no values
+}
+
+// Off is a rule that loads and never fires.
+type Off struct {
+	Rule string `json:"rule"`
+	File string `json:"file"`
+	Why  string `json:"why"`
 }
 
 // Count is how many rules there are of something.
@@ -53,6 +61,9 @@ func Cover(rules []*policy.Rule) Coverage {
 			c.AllMapped++
 		}
 		for _, n := range r.Notes {
+			if n.Key == NoteDisabled {
+				c.Off = append(c.Off, Off{r.ID, r.File, n.Text})
+			}
 			if n.Key == NoteUnknownSource {
 				for name := range strings.SplitSeq(n.Text, ", ") {
 					unknown[name]++
@@ -89,6 +100,12 @@ func (c Coverage) Print(w io.Writer) error {
 	}
 	part("fields that no table maps, read from unmapped attributes (rules, field)", c.Unmapped)
 	part("log sources that no table knows, matched by name (rules, log source)", c.Unknown)
+	if len(c.Off) > 0 {
+		b.WriteString("rules that load and never fire:\n")
+	}
+	for _, o := range c.Off {
+		fmt.Fprintf(&b, "         %s: %s\n", policy.Printable(o.File, 500), policy.Printable(o.Why, 200))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
