@@ -15,7 +15,7 @@ import (
 // FuzzLoad feeds the rule loader. Whatever it gets, it says where in the file a problem is,
 // and what it accepts makes a set that judges.
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/bad/*.yaml", "../../rules/edge/*.yaml"} {
+	for _, pattern := range []string{"testdata/bad/*.yaml", "testdata/windows/*.yaml", "../../rules/edge/*.yaml"} {
 		files, _ := filepath.Glob(pattern)
 		for _, path := range files {
 			text, err := os.ReadFile(path)
