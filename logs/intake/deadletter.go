@@ -94,7 +94,10 @@ func (d *DeadLetters) lose(err error) {
 }
 
 func (d *DeadLetters) write(line []byte) error {
-	if d.f != nil && d.size+int64(len(line)) > int64(d.Max) {
+	if err := d.open(); err != nil {
+		return err
+	}
+	if d.size > 0 && d.size+int64(len(line)) > int64(d.Max) {
 		if d.Once {
 			return fmt.Errorf("%s is full: it holds %v", d.Path, d.Max)
 		}
@@ -103,28 +106,34 @@ func (d *DeadLetters) write(line []byte) error {
 		if err := os.Rename(d.Path, d.Path+".1"); err != nil {
 			return err
 		}
-	}
-	if d.f == nil {
-		f, err := os.OpenFile(d.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
+		if err := d.open(); err != nil {
 			return err
-		}
-		info, err := f.Stat()
-		if err == nil && !info.Mode().IsRegular() {
-			err = fmt.Errorf("%s is not a regular file", d.Path)
-		}
-		if err != nil {
-			_ = f.Close()
-			return err
-		}
-		d.f, d.size = f, info.Size()
-		if d.size > 0 && d.size+int64(len(line)) > int64(d.Max) && !d.Once {
-			return d.write(line) // it was full already
 		}
 	}
 	n, err := d.f.Write(line)
 	d.size += int64(n)
 	return err
+}
+
+// open opens the file, if it is not open.
+func (d *DeadLetters) open() error {
+	if d.f != nil {
+		return nil
+	}
+	f, err := os.OpenFile(d.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", d.Path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return err
+	}
+	d.f, d.size = f, info.Size()
+	return nil
 }
 
 // DeadStats says what became of records that are no events.
