@@ -20,7 +20,7 @@ const (
 	maxVerified = 128
 	// maxApart is up to how many constants are looked for one by one, each by the processor's vector
 	// instructions.
-	maxApart = 2
+	maxApart = 4
 )
 
 // Contains finds all constants that are in a text.
@@ -50,9 +50,10 @@ type gramSlot struct {
 }
 
 type gramEntry struct {
-	text string
-	id   int32
-	at   int32 // of the gram in text
+	word, mask uint64 // the constant's bytes from the gram on, at most eight of them
+	text       string
+	id         int32
+	at         int32 // of the gram in text
 }
 
 // NewContains returns the set of these constants.
@@ -82,6 +83,12 @@ func newContains(constants []Constant) *Contains {
 	var short []Constant
 	var rest []literal.Pattern
 	filed := map[uint32][]gramEntry{}
+	grams := map[uint32]int{} // in how many places of constants
+	for _, k := range constants {
+		for i := 0; i+gram <= len(k.Text); i++ {
+			grams[load4(k.Text, i)]++
+		}
+	}
 	// Those with the fewest places to choose from choose first.
 	sorted := slices.Clone(constants)
 	slices.SortFunc(sorted, func(a, b Constant) int {
@@ -92,16 +99,22 @@ func newContains(constants []Constant) *Contains {
 			short = append(short, k)
 			continue
 		}
-		at, ok := rarest(k.Text, filed)
+		at, ok := rarest(k.Text, grams, filed)
 		if !ok {
 			rest = append(rest, literal.Pattern{Text: k.Text})
 			c.restIDs = append(c.restIDs, k.ID)
 			continue
 		}
 		g := load4(k.Text, at)
-		filed[g] = append(filed[g], gramEntry{k.Text, k.ID, int32(at)})
+		e := gramEntry{word: head(k.Text[at:]), mask: ^uint64(0), text: k.Text, id: k.ID, at: int32(at)}
+		if n := len(k.Text) - at; n < 8 {
+			e.mask >>= 64 - 8*n
+		}
+		filed[g] = append(filed[g], e)
 	}
-	if len(short) > 0 {
+	if len(short) <= maxApart {
+		c.apart = short
+	} else {
 		c.short = newShortSet(short)
 	}
 	if len(rest) > 0 {
@@ -116,18 +129,18 @@ func newContains(constants []Constant) *Contains {
 	return c
 }
 
-// rarest returns where in the text its rarest gram with room stands.
-func rarest(text string, filed map[uint32][]gramEntry) (at int, ok bool) {
+// rarest returns where in the text its rarest gram with room stands. What is in many constants is in many texts.
+func rarest(text string, grams map[uint32]int, filed map[uint32][]gramEntry) (at int, ok bool) {
 	if len(text) > maxVerified {
 		return 0, false
 	}
 	best := 0.0
 	for i := 0; i+gram <= len(text); i++ {
-		n := len(filed[load4(text, i)])
-		if n >= maxEntries {
+		g := load4(text, i)
+		if len(filed[g]) >= maxEntries {
 			continue
 		}
-		if cost := Commonness(text[i:i+gram]) * float64(n+1); !ok || cost < best {
+		if cost := Commonness(text[i:i+gram]) * float64(grams[g]+len(filed[g])); !ok || cost < best {
 			at, ok, best = i, true, cost
 		}
 	}
@@ -144,8 +157,8 @@ func (c *Contains) file(filed map[uint32][]gramEntry) {
 		grams = append(grams, g)
 	}
 	slices.Sort(grams)
-	// One bit in 32 or fewer is set, in at most 64 KiB; more would not stay near the processor.
-	width := min(19, max(9, bits.Len(uint(32*len(grams)-1))))
+	// One bit in 64 or fewer is set, in at most 64 KiB; more would not stay near the processor.
+	width := min(19, max(9, bits.Len(uint(64*len(grams)-1))))
 	c.bitmap, c.bits = make([]uint64, 1<<(width-6)), uint(32-width)
 	size := 1 << bits.Len(uint(2*len(grams)))
 	c.slots, c.shift = make([]gramSlot, size), uint(32-bits.TrailingZeros(uint(size)))
@@ -209,50 +222,50 @@ func (c *Contains) filter(text string, m *Marks) {
 		w := load8(text, p)
 		h0, h1, h2 := gramHash(uint32(w))>>shift, gramHash(uint32(w>>8))>>shift, gramHash(uint32(w>>16))>>shift
 		h3, h4 := gramHash(uint32(w>>24))>>shift, gramHash(uint32(w>>32))>>shift
-		hit := bitmap[h0>>6]>>(h0&63) | bitmap[h1>>6]>>(h1&63) | bitmap[h2>>6]>>(h2&63) | bitmap[h3>>6]>>(h3&63) | bitmap[h4>>6]>>(h4&63)
-		if hit&1 == 0 {
+		b0, b1, b2 := bitmap[h0>>6]>>(h0&63), bitmap[h1>>6]>>(h1&63), bitmap[h2>>6]>>(h2&63)
+		b3, b4 := bitmap[h3>>6]>>(h3&63), bitmap[h4>>6]>>(h4&63)
+		if (b0|b1|b2|b3|b4)&1 == 0 {
 			continue
 		}
-		for k := range 5 {
+		for hits := b0&1 | b1&1<<1 | b2&1<<2 | b3&1<<3 | b4&1<<4; hits != 0; hits &= hits - 1 {
+			k := bits.TrailingZeros64(hits)
 			c.look(text, p+k, uint32(w>>(8*k)), m)
 		}
 	}
 	for ; p+gram <= n; p++ {
-		c.look(text, p, load4(text, p), m)
+		g := load4(text, p)
+		if h := gramHash(g) >> shift; bitmap[h>>6]>>(h&63)&1 == 1 {
+			c.look(text, p, g, m)
+		}
 	}
 }
 
 // look compares the text with the constants that have the gram at p.
 func (c *Contains) look(text string, p int, g uint32, m *Marks) {
-	h := gramHash(g)
-	if b := h >> (c.bits & 31); c.bitmap[b>>6]>>(b&63)&1 == 0 {
-		return
-	}
-	for i := h >> c.shift; ; i = (i + 1) & uint32(len(c.slots)-1) {
-		s := &c.slots[i]
-		if s.to == 0 {
+	i := gramHash(g) >> c.shift
+	for c.slots[i].gram != g {
+		if c.slots[i].to == 0 {
 			return
 		}
-		if s.gram != g {
+		i = (i + 1) & uint32(len(c.slots)-1)
+	}
+	s := &c.slots[i]
+	w := head(text[p:])
+	for k := s.from; k < s.to; k++ {
+		e := &c.entries[k]
+		m.Steps++
+		if w&e.mask != e.word || m.Has(e.id) {
 			continue
 		}
-		for k := s.from; k < s.to; k++ {
-			e := &c.entries[k]
-			if m.Has(e.id) {
-				continue
-			}
-			m.Steps++
-			if from := p - int(e.at); from >= 0 && len(text)-from >= len(e.text) && text[from:from+len(e.text)] == e.text {
-				m.Add(e.id)
-			}
+		if from := p - int(e.at); from >= 0 && len(text)-from >= len(e.text) && text[from:from+len(e.text)] == e.text {
+			m.Add(e.id)
 		}
-		return
 	}
 }
 
 // Size returns the bytes that the tables take.
 func (c *Contains) Size() int {
-	size := 8*len(c.bitmap) + 12*len(c.slots) + 24*len(c.entries)
+	size := 8*len(c.bitmap) + 12*len(c.slots) + 40*len(c.entries)
 	if c.short != nil {
 		size += c.short.size()
 	}
@@ -316,15 +329,32 @@ func (s *shortSet) find(text string, m *Marks) {
 	if s.pairs == nil {
 		return
 	}
-	for i := 0; i+2 <= len(text); i++ {
-		pair := uint32(text[i]) | uint32(text[i+1])<<8
-		if s.pairs[pair>>6]>>(pair&63)&1 == 0 {
-			continue
+	i := 0
+	for ; i+8 <= len(text); i += 7 { // eight bytes hold seven pairs
+		w := load8(text, i)
+		hit := uint64(0)
+		for k := 0; k < 7; k++ {
+			pair := w >> (8 * k) & 0xffff
+			hit |= s.pairs[pair>>6] >> (pair & 63) & 1 << k
 		}
-		s.look(pair|2<<24, m)
-		if i+3 <= len(text) {
-			s.look(pair|uint32(text[i+2])<<16|3<<24, m)
+		for ; hit != 0; hit &= hit - 1 {
+			s.at(text, i+bits.TrailingZeros64(hit), m)
 		}
+	}
+	for ; i+2 <= len(text); i++ {
+		s.at(text, i, m)
+	}
+}
+
+// at looks for constants at a place of the text.
+func (s *shortSet) at(text string, i int, m *Marks) {
+	pair := uint32(text[i]) | uint32(text[i+1])<<8
+	if s.pairs[pair>>6]>>(pair&63)&1 == 0 {
+		return
+	}
+	s.look(pair|2<<24, m)
+	if i+3 <= len(text) {
+		s.look(pair|uint32(text[i+2])<<16|3<<24, m)
 	}
 }
 

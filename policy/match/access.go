@@ -25,11 +25,13 @@ const (
 	rareText    = 1e-6   // a literal in a text
 	shortEqual  = 0.05   // a value of one or two bytes
 	mostChance  = 0.5
+	mostShared  = 0.1 // however many atoms ask for a token
+	fallback    = 0.05
 	fewValues   = 0.6 // of fields that have a handful of values, and that there is a value at all
 	places      = 60  // in a text, where a literal may stand
 	// textPrice is what a literal in a text filter costs all events, as a chance to be evaluated.
 	textPrice  = 0.00005
-	shortPrice = 0.03 // of literals too short for the filter
+	shortPrice = 0.1  // of literals too short for the filter
 	anyPrice   = 0.05 // of going through every text of an event
 )
 
@@ -134,6 +136,9 @@ func (b *builder) weigh() {
 		a, short := &access{specs: t.specs}, false
 		for _, sp := range t.specs {
 			chance, price := b.chance(sp, shared[sp])
+			if col := &b.x.columns[sp.column]; col.on.Field == 0 && b.n.atoms[i].On.Field != 0 {
+				chance, price = chance*fallback, price*fallback // a parser puts values into the field where it can
+			}
 			a.chance += chance
 			a.price += price
 			a.any = a.any || b.x.columns[sp.column].on.Any
@@ -153,7 +158,7 @@ func (b *builder) weigh() {
 // chance estimates how often an event has a token, and its price.
 func (b *builder) chance(sp spec, shared int) (chance, price float64) {
 	col := &b.x.columns[sp.column]
-	least, common := rareEqual, shareChance*float64(shared-1)
+	least, common := rareEqual, math.Min(shareChance*float64(shared-1), mostShared)
 	switch sp.kind {
 	case specExists:
 		return fewValues, fewValues
@@ -172,14 +177,14 @@ func (b *builder) chance(sp spec, shared int) (chance, price float64) {
 			common = mostChance
 		}
 	case specPrefix, specSuffix:
-		common = math.Max(common, 4*math.Sqrt(textset.Commonness(sp.text)))
+		common = math.Max(common, 4*likely(sp.text))
 	case specContains:
 		least = rareText
-		common = math.Max(common, places*math.Sqrt(textset.Commonness(sp.text)))
+		common = math.Max(common, places*likely(sp.text))
 	}
 	chance = math.Min(math.Max(common, least), mostChance)
-	if handful(col.on.Field) {
-		chance = fewValues
+	if few := handful(col.on.Field); few > 0 {
+		chance = few
 	}
 	price = chance
 	if sp.kind == specContains {
@@ -188,12 +193,22 @@ func (b *builder) chance(sp spec, shared int) (chance, price float64) {
 	return chance, price
 }
 
-// handful reports whether a field has a few values only, so that none of them is rare.
-func handful(f signal.Field) bool {
+// likely estimates how often a text stands at a place of a value: its bytes depend on each other.
+func likely(text string) float64 { return math.Pow(textset.Commonness(text), 0.7) }
+
+// handful returns how often an event has a certain value of a field that has a few values only, so that none of them is rare; 0 for
+// other fields.
+func handful(f signal.Field) float64 {
 	switch f {
-	case signal.FieldMetadataLogProduct, signal.FieldMetadataLogName, signal.FieldMetadataLogCategory, signal.FieldMetadataLogProvider,
-		signal.FieldClassUID, signal.FieldActivityID, signal.FieldSeverityID, signal.FieldHTTPRequestHTTPMethod, signal.FieldProcessIntegrity:
-		return true
+	case signal.FieldMetadataLogProduct, signal.FieldSeverityID, signal.FieldActivityID, signal.FieldHTTPRequestHTTPMethod, signal.FieldProcessIntegrity:
+		return 0.6
+	case signal.FieldMetadataLogName, signal.FieldMetadataLogProvider, signal.FieldClassUID:
+		return 0.3
+	case signal.FieldMetadataLogCategory:
+		return 0.2
 	}
-	return f.Kind() == signal.KindBool
+	if f.Kind() == signal.KindBool {
+		return mostChance
+	}
+	return 0
 }

@@ -7,16 +7,39 @@ import (
 	"github.com/testudo-sec/testudo/internal/textset"
 )
 
+// code is a node as it is evaluated: small, since thousands of them must stay near the processor.
+type code struct {
+	kind   nodeKind
+	shared bool
+	// from is the atom, or the place in Index.leaves, or the first of the kids in Index.kids, which end before to.
+	from, to int32
+}
+
 // atom is an atom as the index answers it.
 type atom struct {
 	of      *Atom
-	columns []int32 // of its values
-	plain   bool    // it is answered by its definition
-	tokens  []int32 // where it holds the event has one of them; nil where they are not looked up
-	scanned []int32 // the columns whose scans find them
-	exact   bool    // and where the event has one, it holds
+	more    *preparation // nil where there is none
+	columns part         // of its values
+	tokens  part         // where it holds the event has one of them; empty where they are not looked up
+	scanned part         // the columns whose scans find them
+	exact   bool         // and where the event has one, it holds
+	plain   bool         // it is answered by its definition
 	fold    bool
+}
 
+// part is a part of Index.numbers.
+type part struct{ from, to int32 }
+
+func (x *Index) of(p part) []int32 { return x.numbers[p.from:p.to] }
+
+func (x *Index) keep(numbers []int32) part {
+	from := int32(len(x.numbers))
+	x.numbers = append(x.numbers, numbers...)
+	return part{from, int32(len(x.numbers))}
+}
+
+// preparation is what helps to answer an atom for one text.
+type preparation struct {
 	set    finder   // its constants, where they are many
 	empty  bool     // one of them is the empty text
 	guards []*guard // of its regular expression, or of each of its patterns
@@ -53,76 +76,81 @@ func (b *builder) atoms() {
 		case a.On.Elem || a.Op == OpCompare || a.Other != nil && a.Other.Elem:
 			at.plain = true
 		case a.On.Measure != MeasureNone && (kind == intValues || kind == numberValues):
-			at.columns = []int32{b.column(a.On, kind)}
+			at.columns = b.x.keep([]int32{b.column(a.On, kind)})
 		default:
+			var columns []int32
 			for _, o := range a.On.sources() {
-				at.columns = append(at.columns, b.column(o, kind))
+				columns = append(columns, b.column(o, kind))
 			}
+			at.columns = b.x.keep(columns)
 			if a.Other != nil {
+				at.more = &preparation{}
 				for _, o := range a.Other.sources() {
-					at.other = append(at.other, b.column(o, textValues))
+					at.more.other = append(at.more.other, b.column(o, textValues))
 				}
 			} else {
-				at.prepare()
+				at.more = prepare(a)
 			}
 		}
 		b.x.atoms[i] = at
 	}
 }
 
-// prepare makes what helps to answer for one text.
-func (at *atom) prepare() {
-	switch at.of.Op {
+func prepare(a *Atom) *preparation {
+	p := &preparation{}
+	switch a.Op {
 	case OpRegex:
-		if g := guardOf(at.of.Regex.String()); g != nil {
-			at.guards = []*guard{g}
+		g := guardOf(a.Regex.String())
+		if g == nil {
+			return nil
 		}
+		p.guards = []*guard{g}
 	case OpGlob:
-		for _, pattern := range at.of.Texts {
+		for _, pattern := range a.Texts {
 			g := &guard{}
 			if _, piece := longestPiece(pattern); piece != "" {
-				g.needs = []required{{piece, at.fold}}
+				g.needs = []required{{piece, a.Fold}}
 			}
-			at.guards = append(at.guards, g)
+			p.guards = append(p.guards, g)
 		}
 	case OpEqual, OpPrefix, OpSuffix, OpContains:
-		at.many()
+		if len(a.Texts) < manyTexts {
+			return nil
+		}
+		p.many(a)
+	default:
+		return nil
 	}
+	return p
 }
 
 // many makes the set of an atom with many constants.
-func (at *atom) many() {
-	if len(at.of.Texts) < manyTexts {
-		return
-	}
+func (p *preparation) many(a *Atom) {
 	var constants []textset.Constant
-	for _, t := range at.of.Texts {
+	for _, t := range a.Texts {
 		if t == "" {
-			at.empty = true
+			p.empty = true
 			continue
 		}
 		constants = append(constants, textset.Constant{Text: t, ID: int32(len(constants))})
 	}
-	switch at.of.Op {
+	switch a.Op {
 	case OpEqual:
-		at.set = textset.NewEqual(constants)
+		p.set = textset.NewEqual(constants)
 	case OpPrefix:
-		at.set = textset.NewPrefix(constants)
+		p.set = textset.NewPrefix(constants)
 	case OpSuffix:
-		at.set = textset.NewSuffix(constants)
+		p.set = textset.NewSuffix(constants)
 	case OpContains:
-		at.set = textset.NewContains(constants)
+		p.set = textset.NewContains(constants)
 	}
 }
 
 // answer returns what a node answers for the event.
 func (s *scratch) answer(r ref) Answer {
-	n := &s.x.nodes[r.number()]
-	switch n.kind {
-	case nodeConst:
-		return Of(!r.turned())
-	case nodeAtom:
-		return Of(s.holds(n.atom) != r.turned())
+	n := &s.x.codes[r.number()]
+	if n.kind == nodeAtom {
+		return Of(s.holds(n.from) != r.turned())
 	}
 	if n.shared {
 		if st := &s.nodes[r.number()]; st.stamp == s.now {
@@ -131,9 +159,11 @@ func (s *scratch) answer(r ref) Answer {
 	}
 	var answer Answer
 	switch n.kind {
+	case nodeConst:
+		answer = Yes
 	case nodeAnd:
 		answer = Yes
-		for _, kid := range n.kids {
+		for _, kid := range s.x.kids[n.from:n.to] {
 			if a := s.answer(kid); a == No {
 				answer = No
 				break
@@ -143,7 +173,7 @@ func (s *scratch) answer(r ref) Answer {
 		}
 	case nodeOr:
 		answer = No
-		for _, kid := range n.kids {
+		for _, kid := range s.x.kids[n.from:n.to] {
 			if a := s.answer(kid); a == Yes {
 				answer = Yes
 				break
@@ -152,7 +182,7 @@ func (s *scratch) answer(r ref) Answer {
 			}
 		}
 	default:
-		answer = eval(n.leaf, &s.scope)
+		answer = eval(s.x.leaves[n.from], &s.scope)
 	}
 	if n.shared {
 		s.nodes[r.number()] = nodeState{s.now, answer}
@@ -177,8 +207,8 @@ func (s *scratch) holds(i int32) bool {
 }
 
 func (s *scratch) work(at *atom) bool {
-	if at.tokens != nil && s.isScanned(at) {
-		if !s.lit.HasAny(at.tokens) {
+	if at.tokens.from < at.tokens.to && s.isScanned(at) {
+		if !s.lit.HasAny(s.x.of(at.tokens)) {
 			return false
 		}
 		if at.exact {
@@ -188,7 +218,7 @@ func (s *scratch) work(at *atom) bool {
 	if at.plain {
 		return at.of.holds(&s.scope)
 	}
-	for _, c := range at.columns {
+	for _, c := range s.x.of(at.columns) {
 		if s.holdsIn(at, c) {
 			return true
 		}
@@ -197,7 +227,7 @@ func (s *scratch) work(at *atom) bool {
 }
 
 func (s *scratch) isScanned(at *atom) bool {
-	for _, c := range at.scanned {
+	for _, c := range s.x.of(at.scanned) {
 		if s.columns[c].scanned != s.now {
 			return false
 		}
@@ -244,37 +274,36 @@ func (s *scratch) holdsIn(at *atom, c int32) bool {
 func (s *scratch) textHolds(at *atom, v int32) bool {
 	a := at.of
 	if a.Op == OpRegex {
-		return (at.guards == nil || at.guards[0].passes(s, v)) && a.Regex.MatchString(s.values[v].raw)
+		return (at.more == nil || at.more.guards[0].passes(s, v)) && a.Regex.MatchString(s.values[v].raw)
 	}
-	text := s.form(at, v)
+	text, more := s.form(at, v), at.more
 	switch {
-	case at.other != nil:
-		for _, c := range at.other {
+	case more == nil:
+		for _, c := range a.Texts {
+			if textOp(a.Op, text, c) {
+				return true
+			}
+		}
+	case a.Other != nil:
+		for _, c := range more.other {
 			for w := s.gather(c); w >= 0; w = s.values[w].next {
 				if textOp(a.Op, text, s.form(at, w)) {
 					return true
 				}
 			}
 		}
-		return false
-	case at.set != nil:
+	case more.set != nil:
 		if text == "" {
-			return at.empty
+			return more.empty
 		}
 		s.local.Clear(len(a.Texts))
-		at.set.Find(text, &s.local)
+		more.set.Find(text, &s.local)
 		return len(s.local.Found) > 0
-	case at.guards != nil:
+	default:
 		for i, pattern := range a.Texts {
-			if at.guards[i].passes(s, v) && GlobMatch(pattern, text) {
+			if more.guards[i].passes(s, v) && GlobMatch(pattern, text) {
 				return true
 			}
-		}
-		return false
-	}
-	for _, c := range a.Texts {
-		if textOp(a.Op, text, c) {
-			return true
 		}
 	}
 	return false

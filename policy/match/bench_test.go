@@ -3,6 +3,7 @@ package match_test
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -99,27 +100,29 @@ func BenchmarkSigma(b *testing.B) {
 	}
 }
 
-// measure judges the events in turn and reports the processor's time beside the clock's: other
-// programs on the machine stretch the latter.
+// measure judges the events in turn, and reports beside the clock's time the processor's of the
+// quickest pass over all of them: other programs on the machine stretch the rest.
 func measure(b *testing.B, events []*signal.Event, judge func(*signal.Event)) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	b.ReportAllocs()
-	i := 0
-	before := threadTime(b)
-	for b.Loop() {
+	best, began := math.Inf(1), threadTime(b)
+	for i := 0; b.Loop(); i++ {
+		if i%len(events) == 0 && i > 0 {
+			now := threadTime(b)
+			best, began = min(best, float64(now-began)/float64(len(events))), now
+		}
 		judge(events[i%len(events)])
-		i++
 	}
-	b.ReportMetric(float64(threadTime(b)-before)/float64(i), "cpu-ns/op")
+	b.ReportMetric(best, "best-cpu-ns/op")
 }
 
 func threadTime(b *testing.B) int64 {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		b.Fatal(err)
 	}
-	return u.Utime.Nano() + u.Stime.Nano()
+	return t.Nano()
 }
 
 func BenchmarkBuild(b *testing.B) {

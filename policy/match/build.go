@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/testudo-sec/testudo/internal/textset"
 	"github.com/testudo-sec/testudo/signal"
@@ -134,47 +135,76 @@ func (b *builder) fold() {
 }
 
 // gates makes a gate of what rules ask beside their tokens of every text of the event: those texts are gone
-// through where a gate lets the event pass.
+// through where a gate lets the event pass. A gate with few tokens behind it has a column of its own, in which a few literals
+// are found much faster than those of all gates.
 func (b *builder) gates() {
 	x := b.x
 	type gate struct {
 		node  ref
 		opens int32
 	}
-	at := map[gate]int{}
+	var order []gate
+	behind := map[gate][]int{}
+	tokens := map[gate]map[spec]bool{}
 	for i := range b.rules {
-		r := &x.rules[i]
-		if r.access == nil || !r.access.any {
+		if x.rules[i].access == nil || !x.rules[i].access.any {
 			continue
 		}
-		parts := []ref{r.root}
-		if root := &b.n.nodes[r.root.number()]; root.kind == nodeAnd {
-			parts = root.kids
-		}
-		var beside []ref
-		for _, p := range parts {
-			if n := &b.n.nodes[p.number()]; !n.any && n.kind != nodeLeaf && n.cost < gateCost {
-				beside = append(beside, p)
-			}
-		}
-		node := b.n.join(beside, false)
-		for _, sp := range r.access.specs {
+		node := b.beside(x.rules[i].root)
+		for _, sp := range x.rules[i].access.specs {
 			if !x.columns[sp.column].gated {
 				continue
 			}
 			g := gate{node, sp.column}
-			k, ok := at[g]
-			if !ok {
-				k = len(x.rules)
-				at[g] = k
-				x.rules = append(x.rules, compiledRule{root: node, opens: sp.column, access: b.access(node)})
-				r = &x.rules[i]
+			if tokens[g] == nil {
+				tokens[g] = map[spec]bool{}
+				order = append(order, g)
 			}
-			x.rules[k].classes |= r.classes
+			tokens[g][sp] = true
+			if rules := behind[g]; len(rules) == 0 || rules[len(rules)-1] != i {
+				behind[g] = append(rules, i)
+			}
 		}
 	}
 	b.price() // of the nodes that are new
+	for _, g := range order {
+		opens, classes := g.opens, uint64(0)
+		if len(tokens[g]) <= fewTokens {
+			opens = int32(len(x.columns))
+			x.columns = append(x.columns, x.columns[g.opens])
+		}
+		for _, i := range behind[g] {
+			classes |= x.rules[i].classes
+			own := *x.rules[i].access // atoms share it
+			own.specs = slices.Clone(own.specs)
+			for k := range own.specs {
+				if own.specs[k].column == g.opens {
+					own.specs[k].column = opens
+				}
+			}
+			x.rules[i].access = &own
+		}
+		x.rules = append(x.rules, compiledRule{root: g.node, classes: classes, opens: opens, access: b.access(g.node)})
+	}
 }
+
+// beside returns what a condition asks beside what it asks of every text: the event must have it for it to match.
+func (b *builder) beside(r ref) ref {
+	parts := []ref{r}
+	if root := &b.n.nodes[r.number()]; root.kind == nodeAnd {
+		parts = root.kids
+	}
+	var beside []ref
+	for _, p := range parts {
+		if n := &b.n.nodes[p.number()]; !n.any && n.kind != nodeLeaf && n.cost < gateCost {
+			beside = append(beside, p)
+		}
+	}
+	return b.n.join(beside, false)
+}
+
+// fewTokens is up to how many tokens a gate has a column of its own for.
+const fewTokens = 4
 
 // gateCost bounds what a part of a gate may cost, in nanoseconds.
 const gateCost = 200
@@ -224,13 +254,14 @@ func (b *builder) wait() {
 		if len(specs) == 0 || len(ids) < len(specs) {
 			continue
 		}
-		at := &x.atoms[i]
-		at.tokens, at.exact = ids, b.tokensOf[i].exact
+		var scanned []int32
 		for _, sp := range specs {
-			if !slices.Contains(at.scanned, sp.column) {
-				at.scanned = append(at.scanned, sp.column)
+			if !slices.Contains(scanned, sp.column) {
+				scanned = append(scanned, sp.column)
 			}
 		}
+		at := &x.atoms[i]
+		at.tokens, at.scanned, at.exact = x.keep(ids), x.keep(scanned), b.tokensOf[i].exact
 	}
 }
 
@@ -288,6 +319,9 @@ func (b *builder) tables() {
 		}
 		if len(l.contains) > 0 {
 			col.contains = textset.NewContains(l.contains)
+			col.joined = col.on.Any && col.kind == textValues && len(col.on.Steps) == 0 && col.empty < 0 &&
+				len(l.equal)+len(l.prefix)+len(l.suffix) == 0 &&
+				!slices.ContainsFunc(l.contains, func(c textset.Constant) bool { return strings.IndexByte(c.Text, 0) >= 0 })
 		}
 		if col.kind == intValues {
 			col.ints = newIntervals(l.ints, afterInt)
@@ -338,34 +372,47 @@ func (b *builder) visit(used []bool) {
 
 // order lays the nodes out for evaluation: what is cheap and decides often comes first.
 func (b *builder) order() {
-	x := b.x
-	x.nodes = b.n.nodes
+	x, nodes := b.x, b.n.nodes
 	b.price()
 	for i := range x.rules {
 		b.use(x.rules[i].root)
 	}
-	for i := range x.nodes {
-		n := &x.nodes[i]
-		n.shared = n.uses > 1
-		worth := func(r ref) float64 {
-			kid := &x.nodes[r.number()]
-			decides := kid.chance
-			if r.turned() {
-				decides = 1 - decides
-			}
-			if n.kind == nodeAnd {
-				decides = 1 - decides
-			}
-			return kid.cost / math.Max(decides, 0.001)
+	x.codes = make([]code, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		c := code{kind: n.kind, shared: n.uses > 1}
+		switch n.kind {
+		case nodeAtom:
+			c.from = n.atom
+		case nodeLeaf:
+			c.from = int32(len(x.leaves))
+			x.leaves = append(x.leaves, n.leaf)
+		default:
+			c.from = int32(len(x.kids))
+			x.kids = append(x.kids, n.kids...)
+			c.to = int32(len(x.kids))
+			slices.SortStableFunc(x.kids[c.from:c.to], func(l, r ref) int { return cmp.Compare(b.worth(n, l), b.worth(n, r)) })
 		}
-		n.kids = slices.Clone(n.kids)
-		slices.SortStableFunc(n.kids, func(a, b ref) int { return cmp.Compare(worth(a), worth(b)) })
+		x.codes[i] = c
 	}
+}
+
+// worth returns what it costs to decide a node by one of its kids: the least is tried first.
+func (b *builder) worth(n *node, r ref) float64 {
+	kid := &b.n.nodes[r.number()]
+	decides := kid.chance
+	if r.turned() {
+		decides = 1 - decides
+	}
+	if n.kind == nodeAnd {
+		decides = 1 - decides
+	}
+	return kid.cost / math.Max(decides, 0.001)
 }
 
 // use counts how many conditions have a node.
 func (b *builder) use(r ref) {
-	n := &b.x.nodes[r.number()]
+	n := &b.n.nodes[r.number()]
 	if n.uses++; n.uses > 1 {
 		return
 	}

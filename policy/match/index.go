@@ -27,8 +27,11 @@ type Rule struct {
 type Index struct {
 	rules   []compiledRule // those after the first count are gates
 	count   int
-	nodes   []node
+	codes   []code
+	kids    []ref
+	leaves  []Expr // loops and functions
 	atoms   []atom
+	numbers []int32 // of tokens and columns, by atom
 	columns []column
 
 	tokens   []token

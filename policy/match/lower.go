@@ -1,44 +1,39 @@
 package match
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 const (
 	lanes = 0x0101010101010101 // a one in each of eight bytes
 	high  = 0x80 * lanes
 )
 
-// foldInto returns the text as [Fold] makes it, in memory that is appended to b, or as it is where folding
-// changes nothing. It takes eight bytes at a time while they are ASCII.
+// foldInto returns the text as [Fold] makes it, in memory that is appended to b. It takes eight bytes at a time
+// while they are ASCII.
 func foldInto(b []byte, s string) ([]byte, string) {
-	n, i := len(s), 0
-	for ; i+8 <= n; i += 8 {
-		if w := load8(s[i : i+8]); w&high != 0 || upper(w) != 0 {
-			break
-		}
-	}
-	if i+8 > n {
-		for ; i < n && s[i] < 0x80 && (s[i] < 'A' || s[i] > 'Z'); i++ {
-		}
-		if i == n {
-			return b, s
-		}
-	}
-	from := len(b)
-	b = append(b, s[:i]...)
+	from, n := len(b), len(s)
+	b = slices.Grow(b, n)
+	out := b[from : from+n]
+	i := 0
 	for ; i+8 <= n; i += 8 {
 		w := load8(s[i : i+8])
 		if w&high != 0 {
 			break
 		}
-		b = binary.LittleEndian.AppendUint64(b, w|upper(w))
+		binary.LittleEndian.PutUint64(out[i:], w|upper(w))
 	}
-	for ; i < n && s[i] < 0x80; i++ {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
+	if i+8 > n {
+		for ; i < n && s[i] < 0x80; i++ {
+			c := s[i]
+			if 'A' <= c && c <= 'Z' {
+				c |= 0x20
+			}
+			out[i] = c
 		}
-		b = append(b, c)
 	}
+	b = b[:from+i]
 	if i < n {
 		b = appendFold(b, s[i:])
 	}

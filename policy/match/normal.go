@@ -26,12 +26,11 @@ func (r ref) number() int  { return int(r >> 1) }
 // an and holds no and, an or no or, and nothing stands in one of them twice. A node stands for every
 // condition that has it.
 type node struct {
-	kind   nodeKind
-	shared bool // several conditions have it: its answer is kept for the event
-	kids   []ref
-	atom   int32
-	leaf   Expr // *Loop or *Func
-	uses   int32
+	kind nodeKind
+	kids []ref
+	atom int32
+	leaf Expr  // *Loop or *Func
+	uses int32 // by how many others and rules
 
 	cost, chance float64 // nanoseconds to answer; how often the answer is Yes
 	any          bool    // something below it looks at every text of the event

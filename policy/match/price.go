@@ -75,8 +75,8 @@ func (b *builder) priceOf(i int32) (cost, chance float64, any bool) {
 	if a.Other != nil {
 		cost += 100
 	}
-	if t := b.x.atoms; int(i) < len(t) && t[i].tokens != nil {
-		cost = 2 + 0.5*float64(len(t[i].tokens))
+	if t := b.x.atoms; int(i) < len(t) && t[i].tokens.to > t[i].tokens.from {
+		cost = 2 + 0.5*float64(t[i].tokens.to-t[i].tokens.from)
 		if !t[i].exact {
 			cost *= 2
 		}

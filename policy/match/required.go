@@ -1,14 +1,11 @@
 package match
 
 import (
-	"math"
 	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/testudo-sec/testudo/internal/textset"
 )
 
 // required is a text that must be in what a regular expression matches.
@@ -65,7 +62,7 @@ func requiredIn(re *syntax.Regexp, least int) []required {
 func weight(needs []required) float64 {
 	sum := 0.0
 	for _, r := range needs {
-		sum += math.Sqrt(textset.Commonness(r.text))
+		sum += likely(r.text)
 	}
 	return sum
 }

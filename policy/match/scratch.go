@@ -19,6 +19,7 @@ type scratch struct {
 	columns []columnState
 	values  []value
 	text    []byte // texts that the event has in another form: folded, stepped, numbers
+	joined  [2]joinedState
 	atoms   []atomState
 	nodes   []nodeState
 	seen    []uint32 // rules that were evaluated
@@ -39,6 +40,12 @@ type value struct {
 	raw, folded string
 	next        int32 // of the same column, -1 for none
 	isFolded    bool
+}
+
+// joinedState is every text of the event as one, as it is and folded.
+type joinedState struct {
+	stamp uint32
+	text  string
 }
 
 type atomState struct {
@@ -65,7 +72,7 @@ const (
 func newScratch(x *Index) *scratch {
 	return &scratch{
 		x: x, columns: make([]columnState, len(x.columns)), atoms: make([]atomState, len(x.atoms)),
-		nodes: make([]nodeState, len(x.nodes)), seen: make([]uint32, len(x.rules)), attrs: make([]attrState, len(x.byName)),
+		nodes: make([]nodeState, len(x.codes)), seen: make([]uint32, len(x.rules)), attrs: make([]attrState, len(x.byName)),
 	}
 }
 
@@ -77,6 +84,7 @@ func (s *scratch) begin(e *signal.Event, class uint64) {
 		clear(s.nodes)
 		clear(s.seen)
 		clear(s.attrs)
+		s.joined = [2]joinedState{}
 		s.now = 1
 	}
 	s.lit.Clear(len(s.x.tokens))
@@ -85,6 +93,7 @@ func (s *scratch) begin(e *signal.Event, class uint64) {
 // end lets go of the event.
 func (s *scratch) end() {
 	s.e, s.scope.e = nil, nil
+	s.joined[0].text, s.joined[1].text = "", ""
 	clear(s.values)
 	s.values, s.text, s.next = s.values[:0], s.text[:0], s.next[:0]
 	if cap(s.text) > keptText {
