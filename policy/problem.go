@@ -10,6 +10,9 @@ import (
 // MaxProblems bounds how many problems one load reports.
 const MaxProblems = 200
 
+// maxMessage bounds what is shown of a message, in characters.
+const maxMessage = 8000
+
 // Problem is one thing that is wrong with a rule file.
 type Problem struct {
 	File    string `json:"file"`
@@ -35,7 +38,7 @@ func (p Problem) Error() string {
 	if p.Note {
 		b.WriteString("note: ")
 	}
-	b.WriteString(p.Message)
+	b.WriteString(Printable(p.Message, maxMessage)) // it may quote a file
 	if p.Hint != "" {
 		b.WriteString("; ")
 		b.WriteString(p.Hint)
