@@ -135,7 +135,7 @@ func (l *load) detect(doc *document) {
 		return
 	}
 	doc.where = match.And{sourceExpr(doc.fit.source), doc.fit.added(l.lines)}
-	doc.when = d.when
+	doc.when = simplify(d.when)
 	doc.rule.Condition = simplify(match.And{doc.where, doc.when})
 	doc.note("logsource", sourceText(doc.fit.source))
 	if unknown := sourceUnknown(doc.fit.source); len(unknown) > 0 {
