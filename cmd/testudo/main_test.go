@@ -46,7 +46,7 @@ func TestScript(t *testing.T) {
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "waitfor": waitFor, "flip": flip, "cutoff": cutOff, "busy": busy, "lacks": lacks, "secretfile": secretFile, "escape": escape,
+			"status": status, "waitfor": waitFor, "flip": flip, "cutoff": cutOff, "busy": busy, "lacks": lacks, "secretfile": secretFile, "escape": escape, "gz": gz,
 		},
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io/fs"
 	"net"
@@ -117,6 +118,19 @@ func secretFile(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: secretfile FILE NAME SEC+RET")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+" = \""+strings.ReplaceAll(args[2], "+", "")+"\"\n"), 0o600))
+}
+
+// gz compresses a file: gz FILE TO.
+func gz(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: gz FILE TO")
+	}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes(), 0o600))
 }
 
 // escape runs a program with ESC in its arguments replaced by the control character, which may succeed
