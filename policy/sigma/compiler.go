@@ -3,7 +3,6 @@ package sigma
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -16,7 +15,7 @@ import (
 // compiler compiles the selections of one rule, or those of a filter for one rule.
 type compiler struct {
 	s     *source
-	lines *pipelines
+	pipes *pipelines
 	fit   *fitted // what the pipelines make of the rule's log source
 
 	missing []string // placeholders without values
@@ -124,8 +123,7 @@ func (c *compiler) entries(name string, n *yaml.Node) match.Expr {
 // detection is the selections and the condition of a rule or a filter, compiled for one log source.
 type detection struct {
 	when match.Expr
-	text string    // of the condition, for people
-	ast  condition // of the condition, and the names that it knows
+	ast  condition
 }
 
 // detection compiles the detection part of a rule, or a filter; skip names the keys that are not selections.
@@ -168,7 +166,6 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 	if !ok {
 		return detection{}, false
 	}
-	var texts []string
 	all := condition{op: opOr}
 	for _, item := range items {
 		text, at, ok := c.s.scalarText(item, "condition")
@@ -180,7 +177,7 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 			c.s.problemIn(at, fault.offset, fault.hint, "condition: %s", fault.message)
 			return detection{}, false
 		}
-		all.of, texts = append(all.of, ast), append(texts, strings.TrimSpace(text))
+		all.of = append(all.of, ast)
 	}
 	if len(all.of) == 0 {
 		c.s.problem(n, "", "condition is an empty list")
@@ -192,5 +189,5 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 		}
 		return match.Const(false) // what is wrong with it is noted
 	})
-	return detection{when: when, text: strings.Join(texts, " or "), ast: all}, true
+	return detection{when: when, ast: all}, true
 }

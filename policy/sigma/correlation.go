@@ -30,15 +30,32 @@ func (l *load) correlate() {
 			for _, to := range l.find(ref.Rule) {
 				silent[to] = true
 				loud[to] = loud[to] || generate
-				if to.rule.Disabled && !doc.rule.Disabled {
-					doc.disable(fmt.Sprintf("rule %q, which it refers to, is disabled", ref.Rule))
-				}
 			}
 		}
+	}
+	for l.disableChains() {
 	}
 	for doc := range silent {
 		doc.rule.Silent = !loud[doc]
 	}
+}
+
+// disableChains switches off the correlations that refer to a rule that is off, and reports whether there were any.
+func (l *load) disableChains() bool {
+	found := false
+	for _, doc := range l.documents {
+		if doc.kind != correlationDocument || doc.bad || doc.rule.Disabled {
+			continue
+		}
+		for _, ref := range doc.rule.Correlation.Of {
+			if to := l.find(ref.Rule); len(to) > 0 && to[0].rule.Disabled {
+				doc.disable(fmt.Sprintf("rule %q, which it refers to, is disabled", ref.Rule))
+				found = true
+				break
+			}
+		}
+	}
+	return found
 }
 
 var correlationKeys = []string{"type", "rules", "group-by", "timespan", "condition", "aliases", "generate"}

@@ -279,6 +279,57 @@ steps:
 	}
 }
 
+// What changes a rule from outside is part of what names the rule: state of windows and verdicts of a replay hang on that.
+func TestOutsideChangesAreSeen(t *testing.T) {
+	dir := t.TempDir()
+	digest := func(pipeline, more string) string {
+		cfg := Config{}
+		if pipeline != "" {
+			file := filepath.Join(dir, "p.yaml")
+			if err := os.WriteFile(file, []byte(pipeline), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Pipelines = []string{file}
+		}
+		rules, problems := compileText(t, cfg, "title: T\nid: t\nlogsource: {product: x}\ndetection: {sel: {F|expand: '%v%'}, condition: sel}\n"+more)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		set, err := policy.NewSet(rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.Digest()
+	}
+	filter := "---\ntitle: F\nlogsource: {product: x}\nfilter: {rules: any, s: {A: %s}, condition: s}\n"
+	long := "---\ntitle: F\nlogsource: {product: x}\nfilter: {rules: any, s: {A: [" + strings.Repeat("a, ", 2000) + "%s]}, condition: s}\n"
+	seen := map[string]string{}
+	for name, d := range map[string]string{
+		"bare": digest("", ""), "values": digest("values: {v: a}\n", ""), "other values": digest("values: {v: b}\n", ""),
+		"steps": digest("values: {v: a}\nsteps: [{fields: {F: G}}]\n", ""),
+		"a":     digest("", strings.Replace(filter, "%s", "a", 1)), "b": digest("", strings.Replace(filter, "%s", "b", 1)),
+		"long a": digest("", strings.Replace(long, "%s", "a", 1)), "long b": digest("", strings.Replace(long, "%s", "b", 1)),
+	} {
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[d] = name
+	}
+}
+
+// A correlation over a rule that is off is off too, and loads.
+func TestCorrelationOverDisabled(t *testing.T) {
+	rules, problems := compileText(t, Config{}, "title: D\nid: d\ncorrelation: {type: event_count, rules: [c], timespan: 5m, condition: {gte: 2}}\n---\n"+
+		"title: T\nname: old\nstatus: deprecated\nlogsource: {product: x}\ndetection: {sel: {F: 1}, condition: sel}\n---\n"+
+		"title: C\nid: c\ncorrelation: {type: event_count, rules: [old], timespan: 5m, condition: {gte: 2}}\n")
+	if len(problems) > 0 || len(rules) != 3 || !rules[0].Disabled || !rules[2].Disabled || !strings.Contains(notesOf(rules[2]), "old") {
+		t.Fatal(rules, problems)
+	}
+	if _, err := policy.NewSet(rules); err != nil {
+		t.Error(err)
+	}
+}
+
 func notesOf(r *policy.Rule) string {
 	var all []string
 	for _, n := range r.Notes {

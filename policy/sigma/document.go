@@ -1,6 +1,8 @@
 package sigma
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -37,6 +39,7 @@ type document struct {
 	fit     *fitted          // of rules
 	where   match.Expr       // of rules: the log source, and what pipelines add
 	when    match.Expr       // of rules: the detection
+	clause  string           // of filters: their text, for people
 	visited bool             // while a chain of correlations is followed
 }
 
@@ -127,30 +130,44 @@ func (l *load) readDocument(s *source, body *yaml.Node, end int) *document {
 
 // detect compiles a detection rule.
 func (l *load) detect(doc *document) {
-	doc.fit = l.lines.fit(doc.source, doc.rule.ID, doc.rule.Name)
-	c := &compiler{s: doc.s, lines: l.lines, fit: doc.fit}
+	doc.fit = l.pipes.fit(doc.source, doc.rule.ID, doc.rule.Name)
+	c := &compiler{s: doc.s, pipes: l.pipes, fit: doc.fit}
 	d, ok := c.detection(doc.body, "detection")
 	if !ok {
 		doc.bad = true
 		return
 	}
-	doc.where = match.And{sourceExpr(doc.fit.source), doc.fit.added(l.lines)}
+	doc.where = match.And{sourceExpr(doc.fit.source), doc.fit.added(l.pipes)}
 	doc.when = simplify(d.when)
 	doc.rule.Condition = simplify(match.And{doc.where, doc.when})
 	doc.note("logsource", sourceText(doc.fit.source))
 	if unknown := sourceUnknown(doc.fit.source); len(unknown) > 0 {
 		doc.note(NoteUnknownSource, strings.Join(unknown, ", "))
 	}
-	if len(doc.fit.steps) > 0 {
-		doc.rule.When += "\n# pipelines:\n" + comment(l.lines.text)
+	if len(doc.fit.steps) > 0 || strings.Contains(doc.rule.When, "expand") {
+		doc.rule.When += l.pipes.stamp()
 	}
 	if len(c.missing) > 0 {
 		doc.disable("no pipeline gives values to %" + strings.Join(c.missing, "%, %") + "%")
 	}
 }
 
+// maxComment bounds what a rule's text repeats of a filter.
+const maxComment = 2_000
+
+// comment returns what changes a rule from outside as lines of its text, which a rule's identity is made of: a long
+// text is cut, and named by its digest.
 func comment(text string) string {
-	return "# " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n# ")
+	text = strings.TrimRight(text, "\n")
+	if len(text) > maxComment {
+		text = strings.ToValidUTF8(text[:maxComment], "") + "\n… sha256:" + digest(text)
+	}
+	return "# " + strings.ReplaceAll(text, "\n", "\n# ")
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 // disable switches a rule off, and says why.

@@ -19,13 +19,17 @@ func (l *load) filter() {
 		if f.kind != filterDocument {
 			continue
 		}
+		f.clause = comment(f.rule.When)
+		if strings.Contains(f.rule.When, "expand") {
+			f.clause += l.pipes.stamp()
+		}
 		for _, doc := range l.filtered(f) {
 			if x := l.filterExpr(f, doc); x != nil {
 				if len(touched[doc]) == 0 {
 					order = append(order, doc)
 				}
 				touched[doc] = append(touched[doc], x)
-				doc.rule.When += fmt.Sprintf("\n# filter %q:\n", f.title) + comment(f.rule.When)
+				doc.rule.When += fmt.Sprintf("\n# filter %q:\n", f.title) + f.clause
 			}
 		}
 		f.rule = nil // it is no rule itself
@@ -109,7 +113,7 @@ func (l *load) nearest(ref string) string {
 
 // checkFilter looks for what is wrong with a filter that applies to no rule.
 func (l *load) checkFilter(f *document) {
-	c := &compiler{s: f.s, lines: l.lines, fit: l.lines.fit(f.source, "", "")}
+	c := &compiler{s: f.s, pipes: l.pipes, fit: l.pipes.fit(f.source, "", "")}
 	c.detection(f.body, "filter", "rules")
 }
 
@@ -119,7 +123,7 @@ func (l *load) filterExpr(f, doc *document) match.Expr {
 	if f.bad {
 		return nil
 	}
-	c := &compiler{s: f.s, lines: l.lines, fit: doc.fit}
+	c := &compiler{s: f.s, pipes: l.pipes, fit: doc.fit}
 	d, ok := c.detection(f.body, "filter", "rules")
 	if !ok {
 		f.bad = true

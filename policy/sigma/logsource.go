@@ -98,7 +98,7 @@ func sourceTests(text string) (match.Expr, error) {
 	return any, nil
 }
 
-// sourceParts of a log source as they are written, "" for what it does not name.
+// partOfSource returns a part of a log source by its name, "" where it is not named.
 func partOfSource(src logfields.Source, part string) string {
 	switch part {
 	case "product":

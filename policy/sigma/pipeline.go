@@ -24,7 +24,7 @@ const maxPipelineBytes = 1 << 20
 type pipelines struct {
 	steps  []step
 	values map[string][]string
-	text   string // of all files, for digests of rules
+	text   string // of all files
 }
 
 // step is one entry of a pipeline's steps.
@@ -36,7 +36,6 @@ type step struct {
 	fields map[string][]string
 	add    *yaml.Node // a selection
 	file   *source    // that add stands in
-	what   string     // of the step, for problems
 }
 
 // rewriting sets parts of a log source; a part that is set to nothing is left out.
@@ -82,6 +81,14 @@ func (r *rewriting) apply(src logfields.Source) logfields.Source {
 	return src
 }
 
+// stamp returns the line of a rule's text that says by which pipelines it was changed.
+func (p *pipelines) stamp() string {
+	if p.text == "" {
+		return ""
+	}
+	return "\n# pipelines sha256:" + digest(p.text)
+}
+
 // names returns what the steps make of a field's name.
 func (f *fitted) names(name string) []string {
 	names := []string{name}
@@ -112,7 +119,7 @@ func (f *fitted) added(p *pipelines) match.Expr {
 		if st.add == nil {
 			continue
 		}
-		c := &compiler{s: st.file.again(), lines: p, fit: f}
+		c := &compiler{s: st.file.again(), pipes: p, fit: f}
 		// What is wrong with it was said when the file was read.
 		if x := c.selection("add", st.add); x != nil {
 			all = append(all, x)
@@ -217,7 +224,7 @@ func (p *pipelines) readStep(s *source, n *yaml.Node, what string) {
 		return
 	}
 	s.known(pairs, what, "when", "rules", "logsource", "fields", "prefix", "add")
-	st := step{file: s, what: what}
+	st := step{file: s}
 	for _, pr := range pairs {
 		switch pr.key {
 		case "when":
@@ -237,7 +244,7 @@ func (p *pipelines) readStep(s *source, n *yaml.Node, what string) {
 			st.fields = s.renaming(pr.value)
 		case "add":
 			before := len(s.problems)
-			c := &compiler{s: s, lines: p, fit: &fitted{}}
+			c := &compiler{s: s, pipes: p, fit: &fitted{}}
 			if n, ok := s.resolved(pr.value); ok && n.Kind != yaml.MappingNode {
 				s.problem(n, "as in add: {EventID: 1}", "add must be a map of fields and values, not %s", kindOf(n))
 			} else if c.selection("add", pr.value); len(s.problems) == before {
@@ -334,7 +341,7 @@ func (c *compiler) expand(n *yaml.Node) ([]pattern, bool) {
 		}
 		name := rest[1 : 1+end]
 		rest = rest[end+2:]
-		values := c.lines.values[name]
+		values := c.pipes.values[name]
 		if len(values) == 0 {
 			if missing = true; !slices.Contains(c.missing, name) {
 				c.missing = append(c.missing, name)

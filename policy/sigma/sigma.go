@@ -56,8 +56,8 @@ func (d *Dialect) Detect(f policy.File) bool {
 //
 // A rule that a correlation refers to is silent, unless a correlation that refers to it says generate: true.
 func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems) {
-	lines, problems := readPipelines(d.cfg.Pipelines)
-	l := &load{lines: lines, byID: make(map[string][]*document), byName: make(map[string][]*document)}
+	pipes, problems := readPipelines(d.cfg.Pipelines)
+	l := &load{pipes: pipes, byID: make(map[string][]*document), byName: make(map[string][]*document)}
 	read := make([][]*document, len(files))
 	found := make([]policy.Problems, len(files))
 	var next atomic.Int64
@@ -91,7 +91,7 @@ func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems)
 
 // load is one run of Compile.
 type load struct {
-	lines     *pipelines
+	pipes     *pipelines
 	documents []*document // in the order of the files
 	byID      map[string][]*document
 	byName    map[string][]*document
