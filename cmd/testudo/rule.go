@@ -33,7 +33,7 @@ func (a *app) checkRules(ctx context.Context, paths []string) (*policy.CheckRepo
 }
 
 func (a *app) ruleCheckCommand() *cobra.Command {
-	var fields bool
+	var fields, cost bool
 	cmd := &cobra.Command{
 		Use:   "check PATH...",
 		Short: "Say whether rule files load, and what is wrong with those that do not",
@@ -48,9 +48,15 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 					return err
 				}
 			}
+			if cost && report.Set != nil {
+				if err := report.Set.PrintCosts(a.stdout); err != nil {
+					return err
+				}
+			}
 			return a.answer(report)
 		},
 	}
+	cmd.Flags().BoolVar(&cost, "cost", false, "say what rules wait for, and which are evaluated for every event")
 	cmd.Flags().BoolVar(&fields, "fields", false, "list the fields and log sources that no table maps")
 	return cmd
 }

@@ -138,5 +138,10 @@ func (a *Affix) edge(chunk uint64, from uint32) *affixEdge {
 	}
 }
 
-// Size returns the bytes that the tables take.
-func (a *Affix) Size() int { return 24*len(a.edges) + 2*len(a.lengths) }
+// Size returns the bytes that the tables take, texts not included; nil takes none.
+func (a *Affix) Size() int {
+	if a == nil {
+		return 0
+	}
+	return 24*len(a.edges) + 2*len(a.lengths)
+}

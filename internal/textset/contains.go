@@ -263,8 +263,11 @@ func (c *Contains) look(text string, p int, g uint32, m *Marks) {
 	}
 }
 
-// Size returns the bytes that the tables take.
+// Size returns the bytes that the tables take, texts not included; nil takes none.
 func (c *Contains) Size() int {
+	if c == nil {
+		return 0
+	}
 	size := 8*len(c.bitmap) + 12*len(c.slots) + 40*len(c.entries)
 	if c.short != nil {
 		size += c.short.size()

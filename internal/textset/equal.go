@@ -98,5 +98,10 @@ func (e *Equal) Find(text string, m *Marks) {
 	}
 }
 
-// Size returns the bytes that the tables take, texts not included.
-func (e *Equal) Size() int { return 24 * len(e.slots) }
+// Size returns the bytes that the tables take, texts not included; nil takes none.
+func (e *Equal) Size() int {
+	if e == nil {
+		return 0
+	}
+	return 24 * len(e.slots)
+}

@@ -57,6 +57,7 @@ func (b *builder) build() *Index {
 	b.wait()
 	b.tables()
 	b.order()
+	b.explainPlans()
 	return x
 }
 

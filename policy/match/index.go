@@ -47,6 +47,9 @@ type Index struct {
 	live     uint64           // classes with rules
 	exact    [][]signal.Class // by rule, as they were given; nil where every class has a bit of its own
 
+	why    map[int32]string // for plans: why a rule has no access, or what its gate asks
+	shared int              // atoms that several conditions ask
+
 	memory sync.Pool // *scratch
 }
 
@@ -62,6 +65,7 @@ type compiledRule struct {
 	classes uint64
 	opens   int32 // of a gate: the column that is scanned where it does not answer No
 	access  *access
+	cost    float64 // of an evaluation, in nanoseconds, roughly
 }
 
 // token is something that a value of an event may have: equal to a text, in a range.
