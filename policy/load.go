@@ -33,6 +33,25 @@ func (l *Loader) Load(ctx context.Context, sources ...Source) (*Set, error) {
 	return l.compile(files, problems)
 }
 
+// Files returns the rule files of the sources, or [Problems] where one cannot be read.
+func (l *Loader) Files(ctx context.Context, sources ...Source) ([]File, error) {
+	files, problems, err := read(ctx, sources, l.maxFile())
+	if err == nil && len(problems) > 0 {
+		return nil, problems.sorted()
+	}
+	return files, err
+}
+
+// Compile returns the rules of files that belong together, or [Problems]. What [Loader.Disable] lists is not
+// looked at.
+func (l *Loader) Compile(files []File) ([]*Rule, error) {
+	rules, problems := l.rules(files)
+	if problems, _ = problems.split(); len(problems) > 0 {
+		return nil, problems.sorted()
+	}
+	return rules, nil
+}
+
 func (l *Loader) maxFile() bytesize.Size {
 	if l.MaxFile > 0 {
 		return l.MaxFile

@@ -66,6 +66,8 @@ type Exception struct {
 	Suspect  int64
 	Suspects []string
 	Examples []FreedEvent
+
+	context bool // its terms are not about what the rule looked at
 }
 
 // FreedEvent is an event that an exception frees.
@@ -317,10 +319,12 @@ func (x *Exception) free(e *signal.Event, rules []string) {
 	}
 }
 
-// best returns the narrowest candidates, of those that free as much the simplest.
+// best returns the candidates that free the fewest others, of those that free as many the ones that are about what the
+// rule looked at, and of these the narrowest.
 func (t *exceptionTrial) best(limit int) []Exception {
 	slices.SortStableFunc(t.candidates, func(a, b Exception) int {
-		return cmp.Or(cmp.Compare(a.Suspect, b.Suspect), cmp.Compare(a.Freed, b.Freed), cmp.Compare(a.general(), b.general()), cmp.Compare(len(a.Terms), len(b.Terms)))
+		return cmp.Or(cmp.Compare(a.Suspect, b.Suspect), cmp.Compare(a.Freed, b.Freed), cmp.Compare(a.general(), b.general()),
+			cmp.Compare(flag(a.context), flag(b.context)), cmp.Compare(len(b.Terms), len(a.Terms)))
 	})
 	type reach struct {
 		suspect, freed int64
@@ -335,6 +339,13 @@ func (t *exceptionTrial) best(limit int) []Exception {
 		}
 	}
 	return out
+}
+
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // general counts the terms that stand for more than one value.

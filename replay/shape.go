@@ -14,35 +14,57 @@ import (
 // candidates returns exceptions of which each frees the event from the rule. They are made of the values for which the
 // rule holds and of those that say what the event is, exactly and by shape, on the event's route.
 func candidates(r *policy.Rule, e *signal.Event) []Exception {
-	held := termsOf(e, heldFields(r.Condition, e))
-	var context []Term
-	for _, t := range termsOf(e, contextFields()) {
-		if !slices.ContainsFunc(held, func(h Term) bool { return h.Field == t.Field }) {
-			context = append(context, t)
-		}
+	fields := heldFields(r.Condition, e)
+	if slices.ContainsFunc(fields, isWAF) { // a score stands for the rules of the firewall and where they matched
+		fields = append([]signal.Field{signal.FieldWAFRules, signal.FieldWAFTargets}, fields...)
 	}
+	fields = slices.DeleteFunc(fields, says)
+	held := termsOf(e, fields)
+	context := termsOf(e, slices.DeleteFunc(contextFields(), func(f signal.Field) bool { return slices.Contains(fields, f) }))
 	scope := termsOf(e, []signal.Field{signal.FieldEdgeRoute})
-	path := slices.Concat(held, context)
-	path = slices.DeleteFunc(path, func(t Term) bool { return t.Field != placeOf(e) })
+	of := func(f signal.Field) []Term {
+		return slices.DeleteFunc(slices.Concat(held, context), func(t Term) bool { return t.Field != f })
+	}
+	places := of(placeOf(e))
 	var out []Exception
-	add := func(terms ...Term) {
-		x := Exception{Terms: slices.Concat(scope, terms)}
+	add := func(context bool, terms ...Term) {
+		x := Exception{Terms: slices.Concat(scope, terms), context: context}
 		if len(out) < maxCandidates && match.Eval(x.Expr(), e) == match.Yes {
 			out = append(out, x)
 		}
 	}
-	for _, t := range slices.Concat(held, context) {
-		if len(scope) > 0 && t.Field == scope[0].Field {
-			continue
-		}
-		add(t)
-		for _, p := range path {
-			if p.Field != t.Field {
-				add(p, t)
+	for _, p := range places {
+		for _, rules := range of(signal.FieldWAFRules) {
+			for _, targets := range of(signal.FieldWAFTargets) {
+				add(false, p, rules, targets)
 			}
 		}
 	}
+	for _, t := range held {
+		for _, p := range places {
+			if p.Field != t.Field {
+				add(false, p, t)
+			}
+		}
+		add(false, t)
+	}
+	for _, t := range context {
+		add(true, t)
+	}
 	return out
+}
+
+// isWAF reports whether a field is one of the web application firewall's sums.
+func isWAF(f signal.Field) bool {
+	return slices.Contains([]signal.Field{signal.FieldWAFScore, signal.FieldWAFThreshold, signal.FieldWAFCategories, signal.FieldWAFMessages}, f)
+}
+
+// says reports whether a field says how an event was looked at, or a sum, and not what it was: an exception by it would
+// say nothing.
+func says(f signal.Field) bool {
+	return isWAF(f) || slices.Contains([]signal.Field{signal.FieldEdgeMode, signal.FieldEdgeRoute, signal.FieldWAFParanoia, signal.FieldWAFOutboundScore,
+		signal.FieldActivityID, signal.FieldHTTPRequestVersion, signal.FieldEdgeClientTrust, signal.FieldHTTPResponseLatency,
+		signal.FieldMetadataLogProduct, signal.FieldMetadataLogName, signal.FieldMetadataLogCategory, signal.FieldMetadataEventCode}, f)
 }
 
 // placeOf returns the field that says what an event was about, by which an exception can be narrowed.
