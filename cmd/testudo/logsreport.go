@@ -241,11 +241,11 @@ func (p *logPrinter) found(s *assembly.LogSummary) {
 		} else if !c.Last.Equal(c.First) {
 			span += " to " + c.Last.Format("01-02 15:04:05Z")
 		}
-		title := cut(policy.Printable(c.Title, 200), max(width-24-len(span), 12))
 		hidden := ""
 		if p.limit > 0 && c.Count > uint64(p.limit) {
 			hidden = fmt.Sprintf(" (%s not printed: --limit 0)", thousands(c.Count-uint64(p.limit)))
 		}
+		title := cut(policy.Printable(c.Title, 200), max(width-24-len(span)-len(hidden), 12))
 		p.write(fmt.Sprintf("  %8s  %s  %s  %s%s\n", thousands(c.Count), p.paint(severityStyle(c.Severity), fmt.Sprintf("%-8s", c.Severity)), title, p.paint("2", span), hidden))
 	}
 	for _, who := range []struct {
@@ -345,10 +345,10 @@ func summaryJSON(s *assembly.LogSummary, deadLetter string) string {
 		severities[sev.String()] = n
 	}
 	text, err := json.Marshal(map[string]any{
-		"type": "summary", "files": s.Files, "files_unread": s.Unread, "bytes": s.Bytes, "events": s.Events, "events_older": s.Older,
+		"type": "summary", "files": s.Files, "files_unread": append([]string{}, s.Unread...), "bytes": s.Bytes, "events": s.Events, "events_older": s.Older,
 		"formats": s.Formats, "records_unread": s.Rejected, "dead_letter": deadLetter, "detections": s.Detections, "severities": severities,
-		"top_rules": top, "top_hosts": s.Hosts, "top_users": s.Users, "rules": s.RulesTotal, "rule_files": s.RuleSet.Files,
-		"rule_files_loaded": s.RuleSet.Loaded, "rule_problems": s.RuleSet.Problems, "faults": s.Faults, "seconds": s.Elapsed.Seconds(), "seconds_loading": s.Loading.Seconds(),
+		"top_rules": top, "top_hosts": append([]assembly.NameCount{}, s.Hosts...), "top_users": append([]assembly.NameCount{}, s.Users...), "rules": s.RulesTotal, "rule_files": s.RuleSet.Files,
+		"rule_files_loaded": s.RuleSet.Loaded, "rule_problems": append(policy.Problems{}, s.RuleSet.Problems...), "faults": s.Faults, "seconds": s.Elapsed.Seconds(), "seconds_loading": s.Loading.Seconds(),
 	})
 	if err != nil {
 		return fmt.Sprintf(`{"type":"error","error":%q}`+"\n", err)

@@ -186,7 +186,7 @@ func TestOTLPHTTP(t *testing.T) {
 	}
 }
 
-// TestOTLPGRPC speaks the protocol of doc/PROTOCOL-HTTP2.md by hand; bench speaks it with grpc-go.
+// TestOTLPGRPC speaks the protocol of doc/PROTOCOL-HTTP2.md by hand, as its clients do.
 func TestOTLPGRPC(t *testing.T) {
 	var x exports
 	limits := DefaultLimits()
