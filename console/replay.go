@@ -149,6 +149,7 @@ type Exception struct {
 	Examples []FreedEvent    `json:"examples"`
 	Change   string          `json:"change" doc:"what to put into a rule file"`
 	How      string          `json:"how" doc:"where to put it"`
+	Firewall string          `json:"firewall,omitempty" doc:"a line of waf.before that leaves out what matched on this path, instead of the change"`
 	Checked  bool            `json:"checked" doc:"the change was compiled, and the rule does not fire on the event any more"`
 }
 

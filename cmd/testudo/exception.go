@@ -110,6 +110,9 @@ func (a *app) printExceptions(r *console.ExceptionReport) {
 	}
 	if len(r.Proposals) > 0 {
 		p := &r.Proposals[0]
+		if p.Firewall != "" {
+			fmt.Fprintf(w, "\nthe first as an exclusion from the firewall, which goes on with the rest of its rules; a line of waf.before:\n\n    %s\n", p.Firewall)
+		}
 		fmt.Fprintf(w, "\nthe first as a change of the rule; %s:\n\n", p.How)
 		for line := range strings.Lines(p.Change) {
 			fmt.Fprintf(w, "    %s", line)

@@ -81,7 +81,7 @@ func (v *vectors) coded(column int) bool {
 		if s.PageType != format.DataPage && s.PageType != format.DataPageV2 {
 			continue
 		}
-		if s.Encoding != format.RLEDictionary && s.Encoding != format.PlainDictionary {
+		if s.Encoding != format.RLEDictionary {
 			return false
 		}
 		pages++

@@ -108,9 +108,6 @@ func (w *exceptionWriter) native() (change, how string, checked bool) {
 	if builtin {
 		how = fmt.Sprintf("put this into a file of your rules folder, and %s into policy.disable: the rule ships with testudo", r.ID)
 	}
-	if directive := w.exclusion(); directive != "" {
-		how += "; or rather leave out what matched, and keep the rest of the firewall, by this line in waf.before of testudo.yaml:\n" + directive + "\n"
-	}
 	return string(text), how, w.check([]policy.File{{Name: "exception.yaml", Text: text}}, id)
 }
 

@@ -198,6 +198,7 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		}
 		w := exceptionWriter{loader: loader, files: files, rule: x.Rule, event: x.Event, exception: b}
 		p.Change, p.How, p.Checked = w.write()
+		p.Firewall = w.exclusion()
 		out.Proposals = append(out.Proposals, p)
 	}
 	return out, nil
