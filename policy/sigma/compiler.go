@@ -19,6 +19,7 @@ type compiler struct {
 	fit   *fitted // what the pipelines make of the rule's log source
 
 	missing []string // placeholders without values
+	texts   int      // that the values stand for so far
 }
 
 // operands returns where a field stands in the events of the rule's log source; that of "" is every text of an event.
@@ -160,6 +161,34 @@ func (c *compiler) detection(n *yaml.Node, what string, skip ...string) (detecti
 	return d, ok && len(c.s.problems) == before
 }
 
+// maxWeight bounds what a condition stands for: the values of every selection, as often as the condition names it.
+const maxWeight = 500_000
+
+// weight counts the parts and constants of an expression.
+func weight(x match.Expr) int {
+	n := 0
+	match.Walk(x, func(x match.Expr) bool {
+		n++
+		if a, ok := x.(*match.Atom); ok {
+			n += len(a.Texts) + len(a.Ints) + len(a.Numbers) + len(a.Prefixes)
+		}
+		return true
+	})
+	return n
+}
+
+// weight adds the weights of the names up, as often as they are named.
+func (c condition) weight(of map[string]int) int {
+	if c.op == opName {
+		return 1 + of[c.name]
+	}
+	n := 1
+	for i := range c.of {
+		n += c.of[i].weight(of)
+	}
+	return n
+}
+
 // conditions compiles a condition, or a list of them that are joined by or.
 func (c *compiler) conditions(n *yaml.Node, names []string, selections map[string]match.Expr) (detection, bool) {
 	items, ok := c.s.items(n)
@@ -177,10 +206,22 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 			c.s.problemIn(at, fault.offset, fault.hint, "condition: %s", fault.message)
 			return detection{}, false
 		}
-		all.of = append(all.of, ast)
+		if all.of = append(all.of, ast); len(all.of) > maxConditions {
+			c.s.problem(at, "split the rule", "more than %d conditions", maxConditions)
+			return detection{}, false
+		}
 	}
 	if len(all.of) == 0 {
 		c.s.problem(n, "", "condition is an empty list")
+		return detection{}, false
+	}
+	weights := make(map[string]int)
+	for name, x := range selections {
+		x = simplify(x)
+		selections[name], weights[name] = x, weight(x)
+	}
+	if all.weight(weights) > maxWeight {
+		c.s.problem(n, "split the rule", "the condition and its selections stand for more than %d values", maxWeight)
 		return detection{}, false
 	}
 	when := all.expr(func(name string) match.Expr {

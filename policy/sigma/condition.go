@@ -13,6 +13,8 @@ import (
 const (
 	maxConditionDepth = 64
 	maxConditionWords = 5_000
+	maxConditionParts = 20_000 // that "1 of" and "all of" stand for
+	maxConditions     = 100    // of a rule
 )
 
 type conditionOp uint8
@@ -147,6 +149,7 @@ type conditionParser struct {
 	next  int
 	names []string
 	end   int
+	parts int // that quantifiers stand for so far
 }
 
 func (p *conditionParser) peek() (word, bool) {
@@ -266,6 +269,9 @@ func (p *conditionParser) quantified(how word) (condition, *fault) {
 		if them && !strings.HasPrefix(name, "_") || !them && starMatch(w.text, name) {
 			all.of = append(all.of, condition{name: name})
 		}
+	}
+	if p.parts += len(all.of); p.parts > maxConditionParts {
+		return condition{}, &fault{offset: w.offset, message: fmt.Sprintf("it names more than %d selections", maxConditionParts), hint: "split the rule"}
 	}
 	if len(all.of) == 0 {
 		f := &fault{offset: w.offset, message: fmt.Sprintf("no selection is called %q", shown(w.text)), hint: "there are " + shown(strings.Join(p.names, ", "))}

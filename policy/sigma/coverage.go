@@ -71,6 +71,7 @@ func Cover(rules []*policy.Rule) Coverage {
 			}
 		}
 	}
+	slices.SortStableFunc(c.Off, func(a, b Off) int { return strings.Compare(a.File, b.File) })
 	c.Mapped, c.Unmapped, c.Unknown = counts(mapped), counts(unmapped), counts(unknown)
 	return c
 }

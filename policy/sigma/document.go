@@ -41,6 +41,9 @@ type document struct {
 	when    match.Expr       // of rules: the detection
 	clause  string           // of filters: their text, for people
 	visited bool             // while a chain of correlations is followed
+
+	compiled map[string]match.Expr // of filters: what they add to rules, by how those are fitted
+	texts    int                   // of filters: that their values stand for so far
 }
 
 // readFile returns the documents of a file, and what is wrong with them.

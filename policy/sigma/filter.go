@@ -117,12 +117,29 @@ func (l *load) checkFilter(f *document) {
 	c.detection(f.body, "filter", "rules")
 }
 
-// filterExpr returns what a filter adds to a rule's condition: its fields are those of the rule's log source. What is
-// wrong with a filter is noted once.
+// maxFilterTexts bounds what a filter's values stand for, over all log sources that it is compiled for.
+const maxFilterTexts = 1_000_000
+
+// filterExpr returns what a filter adds to a rule's condition: its fields are those of the rule's log source, and rules
+// of one log source share it. What is wrong with a filter is noted once.
 func (l *load) filterExpr(f, doc *document) match.Expr {
 	if f.bad {
 		return nil
 	}
+	key := doc.fit.key()
+	if x, ok := f.compiled[key]; ok {
+		return x
+	}
+	x := l.compileFilter(f, doc)
+	if f.compiled == nil {
+		f.compiled = make(map[string]match.Expr)
+	}
+	f.compiled[key] = x
+	return x
+}
+
+func (l *load) compileFilter(f, doc *document) match.Expr {
+	f.s.nodes = 0 // each reading counts for itself
 	c := &compiler{s: f.s, pipes: l.pipes, fit: doc.fit}
 	d, ok := c.detection(f.body, "filter", "rules")
 	if !ok {
@@ -134,8 +151,14 @@ func (l *load) filterExpr(f, doc *document) match.Expr {
 		f.s.problem(f.body, "give them under values in a pipeline", "no pipeline gives values to %%%s%%", strings.Join(c.missing, "%, %"))
 		return nil
 	}
-	if d.ast.holds(func(string) bool { return false }) {
-		return d.when // it says what is kept
+	if f.texts += c.texts; f.texts > maxFilterTexts {
+		f.bad = true
+		f.s.problem(f.body, "name fewer rules, or split it", "over all log sources the filter's values stand for more than %d texts", maxFilterTexts)
+		return nil
 	}
-	return match.Not{Part: d.when}
+	when := simplify(d.when)
+	if d.ast.holds(func(string) bool { return false }) {
+		return when // it says what is kept
+	}
+	return match.Not{Part: when}
 }

@@ -13,8 +13,11 @@ import (
 	"github.com/testudo-sec/testudo/signal"
 )
 
-// maxForms bounds the texts that one value stands for, by placeholders, dashes and offsets.
-const maxForms = 10_000
+// The bounds of what values stand for, by placeholders, dashes and offsets.
+const (
+	maxForms = 10_000  // texts of one value
+	maxTexts = 250_000 // texts of a rule
+)
 
 // entry compiles an entry of a selection: a key and its value or values.
 func (c *compiler) entry(at *yaml.Node, key string, value *yaml.Node) match.Expr {
@@ -327,6 +330,12 @@ func (c *compiler) patterns(it *item, v *yaml.Node) ([]pattern, bool) {
 			c.s.problem(v, "write fewer", "the value stands for more than %d texts", maxForms)
 			return nil, false
 		}
+	}
+	if c.texts += len(patterns); c.texts > maxTexts {
+		if c.texts-len(patterns) <= maxTexts {
+			c.s.problem(v, "split the rule", "the values up to here stand for more than %d texts", maxTexts)
+		}
+		return nil, false
 	}
 	return patterns, true
 }

@@ -89,6 +89,16 @@ func (p *pipelines) stamp() string {
 	return "\n# pipelines sha256:" + digest(p.text)
 }
 
+// key is the same for what is fitted alike.
+func (f *fitted) key() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q", f.source)
+	for _, st := range f.steps {
+		fmt.Fprintf(&b, " %p", st)
+	}
+	return b.String()
+}
+
 // names returns what the steps make of a field's name.
 func (f *fitted) names(name string) []string {
 	names := []string{name}
