@@ -22,7 +22,7 @@ const (
 )
 
 // Source is where rule files come from: a tree in the program, or a folder or file on
-// disk. Of a tree every file that ends in .yaml or .yml is read, in the
+// disk. Of a tree every file that ends in .yaml, .yml or .rego is read, in the
 // order of their names; hidden files and folders are not. Links are followed to files
 // inside the folder only.
 type Source struct {
@@ -99,7 +99,7 @@ func (r *reader) source(s Source) error {
 
 func isRuleFile(name string) bool {
 	ext := strings.ToLower(path.Ext(name))
-	return ext == ".yaml" || ext == ".yml"
+	return ext == ".yaml" || ext == ".yml" || ext == ".rego"
 }
 
 // open returns the tree, or for a single file the tree around it and its name.

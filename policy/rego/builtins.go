@@ -13,7 +13,7 @@ import (
 
 // The bounds of one evaluation.
 const (
-	MaxSteps     = 2_000_000 // expressions evaluated, and costs of built-ins
+	MaxSteps     = 1_000_000 // expressions evaluated, and costs of built-ins
 	MaxText      = 1 << 20   // bytes of one text or encoding that a built-in makes
 	bytesPerStep = 64        // bytes that a built-in makes for one step
 	maxShift     = 4096      // bits that a number may be shifted by

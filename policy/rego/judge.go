@@ -3,6 +3,8 @@ package rego
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +50,7 @@ func (p *Policies) Judge(ctx context.Context, document any) ([]Violation, error)
 	var all []Violation
 	for i := range p.units {
 		for j := range p.units[i].entries {
-			found, err := p.units[i].judge(ctx, &p.units[i].entries[j], input)
+			found, err := p.units[i].judge(ctx, &p.units[i].entries[j], input, MaxSteps)
 			if err != nil {
 				return nil, err
 			}
@@ -79,7 +81,7 @@ func valueOf(document any) (ast.Value, error) {
 }
 
 // judge evaluates one entry.
-func (u *unit) judge(ctx context.Context, e *entry, input ast.Value) ([]Violation, error) {
+func (u *unit) judge(ctx context.Context, e *entry, input ast.Value, steps int) ([]Violation, error) {
 	if e.constraint != nil {
 		review, ok := e.constraint.review(input)
 		if !ok {
@@ -87,7 +89,7 @@ func (u *unit) judge(ctx context.Context, e *entry, input ast.Value) ([]Violatio
 		}
 		input = review
 	}
-	result, err := u.eval(ctx, e.path, input)
+	result, err := u.eval(ctx, e.path, input, steps)
 	if err != nil {
 		return nil, fmt.Errorf("rule %s: %w", e.id(), err)
 	}
@@ -98,7 +100,7 @@ func (u *unit) judge(ctx context.Context, e *entry, input ast.Value) ([]Violatio
 	if err != nil || len(found) == 0 || e.excepted == nil {
 		return found, err
 	}
-	exceptions, err := u.eval(ctx, e.excepted, input)
+	exceptions, err := u.eval(ctx, e.excepted, input, steps)
 	if err != nil {
 		return nil, fmt.Errorf("exceptions of %s: %w", e.id(), err)
 	}
@@ -109,8 +111,8 @@ func (u *unit) judge(ctx context.Context, e *entry, input ast.Value) ([]Violatio
 }
 
 // eval returns the value of a rule, nil where it has none.
-func (u *unit) eval(ctx context.Context, path ast.Ref, input ast.Value) (ast.Value, error) {
-	work := &budget{limit: MaxSteps, done: ctx.Done()}
+func (u *unit) eval(ctx context.Context, path ast.Ref, input ast.Value, steps int) (ast.Value, error) {
+	work := &budget{limit: steps, done: ctx.Done()}
 	store := inmem.New()
 	txn, err := store.NewTransaction(ctx, storage.TransactionParams{})
 	if err != nil {
@@ -209,4 +211,15 @@ func (e *entry) isExcepted(exceptions ast.Value) bool {
 		}
 		return found
 	})
+}
+
+// fingerprint names policies by their texts.
+func fingerprint(files []policy.File) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%d %d\n", len(f.Name), len(f.Text))
+		h.Write([]byte(f.Name))
+		h.Write(f.Text)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/signal"
 )
 
 // load compiles modules, one file each.
@@ -305,4 +306,75 @@ func FuzzLoad(f *testing.F) {
 			p.Judge(context.Background(), map[string]any{"kind": "Pod", "apiVersion": "v1"})
 		}
 	})
+}
+
+// TestDialect judges the object of a Kubernetes audit record, and an event itself.
+func TestDialect(t *testing.T) {
+	d := New()
+	fs := files(`package main
+deny[msg] { input.spec.containers[i].securityContext.privileged == true; msg := sprintf("container %d is privileged", [i]) }
+warn[msg] { input.metadata.labels["app.kubernetes.io/name"] == "7"; input.spec.replicas > 2; msg := "labelled" }`,
+		`package event
+deny[msg] { input.class_uid == 6003; input.api.operation == "delete"; msg := sprintf("%s was deleted", [input.actor.user.name]) }`,
+		requiredLabels, constraintOf("owner", "  parameters: {labels: [owner]}\n"))
+	for i, f := range fs {
+		if !d.Detect(f) {
+			t.Errorf("file %d is not detected", i)
+		}
+	}
+	rules, found := d.Compile(fs)
+	if len(found) > 0 || len(rules) != 4 {
+		t.Fatalf("%d rules, %v", len(rules), found)
+	}
+	set, err := policy.NewSet(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := policy.NewEngine(set)
+	why := func(e *signal.Event) map[string]string {
+		all := make(map[string]string)
+		for _, h := range engine.Judge(e).Hits {
+			all[h.Rule] = h.Why
+		}
+		return all
+	}
+	e := &signal.Event{Class: signal.ClassAPIActivity, Plane: signal.PlaneLogs}
+	e.SetString(signal.FieldMetadataLogProduct, "kubernetes")
+	e.SetString(signal.FieldMetadataLogName, "audit")
+	e.SetString(signal.FieldAPIOperation, "create")
+	for name, v := range map[string]string{
+		"requestObject.apiVersion": "v1", "requestObject.kind": "Pod", "requestObject.metadata.name": "web",
+		"requestObject.metadata.labels.app.kubernetes.io/name":        "7",
+		"requestObject.spec.replicas":                                 "3",
+		"requestObject.spec.containers[0].image":                      "a",
+		"requestObject.spec.containers[1].securityContext.privileged": "true",
+		"requestObject.spec.containers[1].command[0]":                 "sh",
+	} {
+		e.SetUnmapped(name, v)
+	}
+	want := map[string]string{
+		"rego.main.deny": "container 1 is privileged", "rego.main.warn": "labelled", "rego.k8srequiredlabels.owner": `Pod web lacks {"owner"}`,
+	}
+	if diff := cmp.Diff(want, why(e)); diff != "" {
+		t.Errorf("an audit record (-want +got):\n%s", diff)
+	}
+	gone := &signal.Event{Class: signal.ClassAPIActivity, Plane: signal.PlaneLogs}
+	gone.SetString(signal.FieldAPIOperation, "delete")
+	gone.SetString(signal.FieldActorUserName, "eve")
+	if diff := cmp.Diff(map[string]string{"rego.event.deny": "eve was deleted"}, why(gone)); diff != "" {
+		t.Errorf("an event (-want +got):\n%s", diff)
+	}
+	if d.Detect(policy.File{Name: "a.yaml", Text: []byte("id: x\n")}) {
+		t.Error("another rule file is detected")
+	}
+}
+
+// TestBounded holds that the built-ins whose results grow are measured: those that make texts or collections, but for the
+// ones that only take from what there is.
+func TestBounded(t *testing.T) {
+	for _, name := range bounded {
+		if available().custom[ours+name] == nil && name != "strings.repeat" && name != "array.flatten" {
+			t.Errorf("OPA has no built-in %s", name)
+		}
+	}
 }

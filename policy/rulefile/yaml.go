@@ -47,26 +47,61 @@ func (s *File) Problem(tk *token.Token, hint, format string, args ...any) {
 	s.Problems = append(s.Problems, p)
 }
 
-// Parse returns the bodies of the documents of a file.
-func (s *File) Parse(text string) []ast.Node {
-	tokens := lexer.Tokenize(text)
-	if !s.bounded(tokens) {
-		return nil
-	}
-	file, err := parser.Parse(tokens, 0)
-	if err != nil {
-		var syntax *yaml.SyntaxError
-		if errors.As(err, &syntax) {
-			s.Problem(syntax.Token, yamlHint(syntax.Message), "YAML: %s", policy.Printable(syntax.Message, 200))
-		} else {
-			s.Problem(nil, "", "YAML: %s", policy.Printable(err.Error(), 200))
+// Document is one document of a stream.
+type Document struct {
+	Text string
+	Line int // lines of the file above its first
+}
+
+// Documents cuts a stream at the lines that begin with three dashes, where no document's content can stand (YAML 1.2.2,
+// section 9.1.2). The parser that reads them loses what follows an empty document, so it is given one at a time.
+func Documents(text string) []Document {
+	var all []Document
+	begin, first, line := 0, 0, 0
+	for at := 0; at < len(text); line++ {
+		end := strings.IndexByte(text[at:], '\n') + 1
+		if end == 0 {
+			end = len(text) - at
 		}
-		return nil
+		if l := text[at : at+end]; strings.HasPrefix(l, "---") && (len(l) == 3 || strings.IndexByte(" \t\r\n", l[3]) >= 0) {
+			all = append(all, Document{text[begin:at], first})
+			begin, first = at, line
+		}
+		at += end
 	}
+	return append(all, Document{text[begin:], first})
+}
+
+// Parse returns the bodies of the documents of a file; empty ones have none.
+func (s *File) Parse(text string) []ast.Node {
 	var bodies []ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body != nil {
-			bodies = append(bodies, doc.Body)
+	total := 0
+	for _, doc := range Documents(text) {
+		tokens := lexer.Tokenize(doc.Text)
+		for _, tk := range tokens {
+			tk.Position.Line += doc.Line
+		}
+		if total += len(tokens); total > maxTokens {
+			s.Problem(nil, "split it", "more than %d YAML tokens", maxTokens)
+			return nil
+		}
+		if !s.bounded(tokens) {
+			return nil
+		}
+		file, err := parser.Parse(tokens, 0)
+		if err != nil {
+			var syntax *yaml.SyntaxError
+			if errors.As(err, &syntax) {
+				s.Problem(syntax.Token, yamlHint(syntax.Message), "YAML: %s", policy.Printable(syntax.Message, 200))
+			} else {
+				s.Problem(nil, "", "YAML: %s", policy.Printable(err.Error(), 200))
+			}
+			return nil
+		}
+		for _, doc := range file.Docs {
+			if doc.Body != nil {
+				bodies = append(bodies, doc.Body)
+			}
 		}
 	}
 	return bodies
@@ -84,10 +119,6 @@ func yamlHint(message string) string {
 // parse: anchors and aliases (with them a small file can stand for an endless one), tags,
 // directives, and deep nesting.
 func (s *File) bounded(tokens token.Tokens) bool {
-	if len(tokens) > maxTokens {
-		s.Problem(nil, "split it", "more than %d YAML tokens", maxTokens)
-		return false
-	}
 	depth, line, onLine := 0, 0, 0
 	indents := []int{}
 	for _, tk := range tokens {
