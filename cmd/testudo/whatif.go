@@ -244,6 +244,9 @@ func (a *app) printWhatIf(r *console.WhatIfReport, onlyChanged bool) error {
 	}
 	if v := r.Verified; v != nil {
 		fmt.Fprintf(w, "\nrecorded verdicts judged again: %d the same, %d different, %d over masked values, %d of other rules\n", v.Same, v.Different, v.Masked, v.Other)
+		if v.Other > 0 {
+			fmt.Fprintln(w, "  those of other rules were judged by a set that is not in force any more, which cannot be asked")
+		}
 		for _, m := range v.Mismatches {
 			fmt.Fprintf(w, "  %s: fired on record %d times and not now, now %d times and not on record, as on event %s\n", m.Rule, m.Recorded, m.Replayed, m.Event)
 		}

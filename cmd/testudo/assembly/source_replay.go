@@ -27,7 +27,7 @@ func (s replays) Exceptions(ctx context.Context, q console.ExceptionQuery, progr
 
 // WhatIf replays a history for the console and the command; live are the rules in force.
 func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, live *policy.Set, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
-	none := console.WhatIfReport{Counts: map[string]int64{}}
+	none := whatIfReport(&replay.Report{})
 	changed, err := changedRules(loader, live, &q)
 	var problems policy.Problems
 	if errors.As(err, &problems) {
@@ -127,7 +127,7 @@ func changedRules(loader *policy.Loader, live *policy.Set, q *console.WhatIfQuer
 
 func whatIfReport(r *replay.Report) console.WhatIfReport {
 	out := console.WhatIfReport{
-		Live: r.Live, Changed: r.Changed, Since: r.Since, Until: r.Until, Rules: console.WhatIfRules(r.Rules), Events: r.Events, Judged: r.Judged,
+		Errors: []console.RuleError{}, Examples: []console.WhatIfExample{}, Live: r.Live, Changed: r.Changed, Since: r.Since, Until: r.Until, Rules: console.WhatIfRules{Added: orNone(r.Rules.Added), Removed: orNone(r.Rules.Removed), Changed: orNone(r.Rules.Changed)}, Events: r.Events, Judged: r.Judged,
 		Counts: countsOf(r.Counts), ByRule: whatIfRows(r.ByRule), ByRoute: whatIfRows(r.ByRoute), ByAsset: whatIfRows(r.ByAsset), ByClient: whatIfRows(r.ByClient),
 		Exact: r.Exact, Inexact: replayReasons(r.Inexact), ElapsedMS: r.ElapsedMS, PerSecond: r.PerSecond, Files: r.Files, Skipped: r.Skipped,
 	}
@@ -136,6 +136,9 @@ func whatIfReport(r *replay.Report) console.WhatIfReport {
 	}
 	return out
 }
+
+// orNone returns the list, an empty one for nil: it is written as [] then.
+func orNone(list []string) []string { return append([]string{}, list...) }
 
 func countsOf(c replay.Counts) map[string]int64 {
 	out := make(map[string]int64, len(c))
@@ -176,7 +179,7 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		return none, err
 	}
 	out := console.ExceptionReport{Event: q.Event.String(), Summary: policy.Printable(replay.Summary(x.Event), 200), Rule: x.Rule.ID, Title: x.Rule.Title, Fired: x.Fired,
-		Exact: len(x.Inexact) == 0, Inexact: replayReasons(x.Inexact)}
+		Exact: len(x.Inexact) == 0, Inexact: replayReasons(x.Inexact), Proposals: []console.Exception{}}
 	if x.For != nil {
 		out.For = x.For.ID
 	}
@@ -186,12 +189,12 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 	}
 	for i := range x.Best {
 		b := &x.Best[i]
-		p := console.Exception{Text: b.String(), Freed: b.Freed, Suspect: b.Suspect, Suspects: append([]string{}, b.Suspects...)}
+		p := console.Exception{Text: b.String(), Freed: b.Freed, Suspect: b.Suspect, Suspects: orNone(b.Suspects)}
 		for _, t := range b.Terms {
 			p.Terms = append(p.Terms, console.ExceptionTerm{Field: t.Field.Name(), Shape: string(t.Shape), Value: t.Value, Values: t.Values})
 		}
 		for _, e := range b.Examples {
-			p.Examples = append(p.Examples, console.FreedEvent{Event: e.Event, Time: e.Time, Summary: e.Summary, Rules: append([]string{}, e.Rules...)})
+			p.Examples = append(p.Examples, console.FreedEvent{Event: e.Event, Time: e.Time, Summary: e.Summary, Rules: orNone(e.Rules)})
 		}
 		if p.Examples == nil {
 			p.Examples = []console.FreedEvent{}
