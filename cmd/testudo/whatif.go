@@ -328,13 +328,13 @@ func whatIfTable(out io.Writer, name string, rows []console.WhatIfRow, kinds []s
 			cells = append(cells, strconv.FormatInt(r.Before, 10), strconv.FormatInt(r.After, 10))
 		}
 		for _, k := range kinds {
-			cell := ""
+			cell := "-"
 			if n := r.Counts[k]; n > 0 {
 				cell = strconv.FormatInt(n, 10)
 			}
 			cells = append(cells, cell)
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -57,14 +57,14 @@ func TestPrintWhatIf(t *testing.T) {
   no longer caught   1
 
 RULE   BEFORE  AFTER  NEWLY BLOCKED  NO LONGER CAUGHT
-admin  0       2      2
-old    1       0                     1
+admin  0       2      2              -
+old    1       0      -              1
 
 ROUTE  NEWLY BLOCKED  NO LONGER CAUGHT
 shop   2              1
 
-CLIENT  NEWLY BLOCKED  NO LONGER CAUGHT
-a?[31m  2
+CLIENT     NEWLY BLOCKED  NO LONGER CAUGHT
+a\x1b[31m  2              -
 
 examples:
   019b  newly blocked  admin
