@@ -1,6 +1,7 @@
 package match_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"math"
@@ -13,9 +14,12 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/falco"
 	"github.com/testudo-sec/testudo/policy/match"
+	"github.com/testudo-sec/testudo/policy/native"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/policy/streamtest"
+	"github.com/testudo-sec/testudo/rules"
 	"github.com/testudo-sec/testudo/signal"
 	"golang.org/x/sys/unix"
 )
@@ -40,12 +44,7 @@ func sigmaRules(t testing.TB, n int) []match.Rule {
 	if len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	var rules []match.Rule
-	for _, r := range compiled {
-		if r.Condition != nil && !r.Disabled {
-			rules = append(rules, match.Rule{Expr: r.Condition, Classes: r.On})
-		}
-	}
+	rules := conditions(compiled)
 	if n == 0 {
 		return rules
 	}
@@ -123,6 +122,61 @@ func threadTime(b *testing.B) int64 {
 		b.Fatal(err)
 	}
 	return t.Nano()
+}
+
+// BenchmarkFalco judges an uninteresting opening of a file by the public Falco rules.
+func BenchmarkFalco(b *testing.B) {
+	var files []policy.File
+	for _, name := range []string{"falco_rules.yaml", "falco-incubating_rules.yaml", "falco-sandbox_rules.yaml"} {
+		text, err := os.ReadFile(filepath.Join(require.Corpora(b), "falco", name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		files = append(files, policy.File{Name: name, Text: text})
+	}
+	rules, problems := falco.New().Compile(files)
+	if len(problems) > 0 {
+		b.Fatal(problems)
+	}
+	judgeOne(b, conditions(rules), streamtest.FileOpen())
+}
+
+// BenchmarkRequest judges an honest request by the rules that ship.
+func BenchmarkRequest(b *testing.B) {
+	for name, tree := range map[string]fs.FS{"edge": rules.Edge(), "all": rules.Judging()} {
+		l := &policy.Loader{Dialects: []policy.Dialect{native.New(native.Actions()...)}}
+		set, err := l.Load(context.Background(), policy.Embedded("rules", tree))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("%s/%d", name, set.Len()), func(b *testing.B) {
+			judgeOne(b, conditions(set.Rules()), streamtest.Request())
+		})
+	}
+}
+
+func conditions(rules []*policy.Rule) []match.Rule {
+	var all []match.Rule
+	for _, r := range rules {
+		if r.Condition != nil && !r.Disabled {
+			all = append(all, match.Rule{Expr: r.Condition, Classes: r.On})
+		}
+	}
+	return all
+}
+
+func judgeOne(b *testing.B, rules []match.Rule, e *signal.Event) {
+	x := match.NewIndex(rules)
+	var m match.Matches
+	events := make([]*signal.Event, 1000)
+	for i := range events {
+		events[i] = e
+	}
+	measure(b, events, func(e *signal.Event) {
+		if x.Match(e, &m); len(m.Fired) > 0 {
+			b.Fatal("a rule fired")
+		}
+	})
 }
 
 func BenchmarkBuild(b *testing.B) {

@@ -20,6 +20,7 @@ type builder struct {
 	tokensOf []tokens  // by atom
 	accessOf []*access // by atom
 	needs    map[*Atom][]required
+	regexes  map[*Atom][2]float64 // cost and chance
 	byspec   map[spec]int32
 	waiting  [][]int32 // rules by token
 }
@@ -27,7 +28,7 @@ type builder struct {
 func newBuilder(rules []Rule) *builder {
 	return &builder{
 		x: &Index{count: len(rules)}, n: newNormalizer(), rules: rules,
-		byColumn: map[string]int32{}, bodies: map[*Loop]ref{}, needs: map[*Atom][]required{}, byspec: map[spec]int32{},
+		byColumn: map[string]int32{}, bodies: map[*Loop]ref{}, needs: map[*Atom][]required{}, regexes: map[*Atom][2]float64{}, byspec: map[spec]int32{},
 	}
 }
 

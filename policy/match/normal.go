@@ -226,7 +226,13 @@ func (n *normalizer) rewrite(a *Atom) ref {
 	case one.Op == OpExists:
 		one.On.Measure = MeasureNone
 		return n.atom(&one)
-	case one.Other != nil || one.Op == OpRegex || one.Op == OpCompare:
+	case one.Op == OpRegex:
+		texts, ok := plainTexts(one.Regex.String())
+		if !ok {
+			return n.atom(&one)
+		}
+		return n.rewrite(&Atom{On: one.On, Op: OpContains, Texts: texts})
+	case one.Other != nil || one.Op == OpCompare:
 		return n.atom(&one)
 	case one.Op == OpInt || one.Op == OpNumber || one.Op == OpCIDR:
 		return n.join([]ref{n.constants(&one)}, true)

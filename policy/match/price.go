@@ -1,6 +1,9 @@
 package match
 
-import "math"
+import (
+	"math"
+	"regexp/syntax"
+)
 
 // price estimates what it costs to answer each node, and how often its answer is Yes.
 func (b *builder) price() {
@@ -68,7 +71,7 @@ func (b *builder) priceOf(i int32) (cost, chance float64, any bool) {
 	case OpGlob:
 		cost = 10 + 40*constants
 	case OpRegex:
-		cost = 500
+		cost, chance = b.priceOfRegex(a)
 	default:
 		cost = 50
 	}
@@ -76,13 +79,32 @@ func (b *builder) priceOf(i int32) (cost, chance float64, any bool) {
 		cost += 100
 	}
 	if t := b.x.atoms; int(i) < len(t) && t[i].tokens.to > t[i].tokens.from {
-		cost = 2 + 0.5*float64(t[i].tokens.to-t[i].tokens.from)
-		if !t[i].exact {
-			cost *= 2
+		look := 2 + 0.5*float64(t[i].tokens.to-t[i].tokens.from)
+		if t[i].exact {
+			cost = look
+		} else {
+			cost = look + b.accessOf[i].chance*cost
 		}
 	}
 	if any {
 		cost *= 20
 	}
 	return cost, chance, any
+}
+
+// priceOfRegex estimates a regular expression: its matcher's work grows with its size, and what it needs spares most texts it.
+func (b *builder) priceOfRegex(a *Atom) (cost, chance float64) {
+	if known, ok := b.regexes[a]; ok {
+		return known[0], known[1]
+	}
+	pattern := a.Regex.String()
+	cost, chance = math.Min(500+20*float64(len(pattern)), 10000), 0.3
+	if tree, err := syntax.Parse(pattern, syntax.Perl); err == nil {
+		if needs, ok := requiredOf(tree, 1); ok && len(needs) <= maxNeeds {
+			chance = math.Min(places*weight(needs), 0.3)
+			cost = 15*float64(len(needs)) + math.Min(2*chance, 1)*cost
+		}
+	}
+	b.regexes[a] = [2]float64{cost, chance}
+	return cost, chance
 }

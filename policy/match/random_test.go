@@ -163,7 +163,7 @@ func (d dice) regex() *regexp.Regexp {
 			case 5:
 				b.WriteString("(?:" + regexp.QuoteMeta(pick(d, words)) + ")?")
 			case 6:
-				b.WriteString(pick(d, []string{"mask", "abcd", "maſk", "ma[sk]k", "(?i:MASK)", "kilo"}))
+				b.WriteString(pick(d, []string{"mask", "abcd", "maſk", "ma[sk]k", "(?i:MASK)", "kilo", "[abK]", "a[bc]d", "(a|b)[cd]", "(?:ab|cd)(?:e|f)?"}))
 			}
 		}
 		if re, err := regexp.Compile(b.String()); err == nil {

@@ -37,13 +37,11 @@ func requiredIn(re *syntax.Regexp, least int) []required {
 			return requiredIn(re.Sub[0], least)
 		}
 	case syntax.OpConcat:
-		var best []required
-		for _, sub := range re.Sub {
-			if needs := requiredIn(sub, least); len(needs) > 0 && (best == nil || weight(needs) < weight(best)) {
-				best = needs
-			}
+		return requiredInRow(re.Sub, least)
+	case syntax.OpCharClass:
+		if texts, ok := textsIn(re, false); ok {
+			return requiredOneOf(texts, false, least)
 		}
-		return best
 	case syntax.OpAlternate:
 		var all []required
 		for _, sub := range re.Sub {
@@ -56,6 +54,155 @@ func requiredIn(re *syntax.Regexp, least int) []required {
 		return all
 	}
 	return nil
+}
+
+// requiredInRow returns the best of what expressions that follow each other require: of one of them, or of several in a
+// row that match a few texts only.
+func requiredInRow(row []*syntax.Regexp, least int) []required {
+	var best []required
+	consider := func(needs []required) {
+		if len(needs) > 0 && (best == nil || weight(needs) < weight(best)) {
+			best = needs
+		}
+	}
+	var run []string
+	fold := false
+	for _, sub := range row {
+		texts, few := textsIn(sub, false)
+		longer, fits := crossed(run, texts)
+		if !few || !fits {
+			consider(requiredOneOf(run, fold, least))
+			run, fold = texts, false
+		} else {
+			run = longer
+		}
+		fold = fold || few && folds(sub)
+		if !few {
+			run = nil
+			consider(requiredIn(sub, least))
+		}
+	}
+	consider(requiredOneOf(run, fold, least))
+	return best
+}
+
+// requiredOneOf returns what is required where one of the texts is.
+func requiredOneOf(texts []string, fold bool, least int) []required {
+	var all []required
+	for _, t := range texts {
+		needs := requiredLiteral([]rune(t), fold, least)
+		if needs == nil || len(all)+len(needs) > maxRequired {
+			return nil
+		}
+		all = append(all, needs...)
+	}
+	return all
+}
+
+// folds reports whether a part of an expression disregards the case of letters.
+func folds(re *syntax.Regexp) bool {
+	return re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase != 0 || slices.ContainsFunc(re.Sub, folds)
+}
+
+// The bounds of the texts that an expression is written out as.
+const (
+	maxTexts  = 32
+	maxTexted = 64 // bytes of one
+)
+
+// textsIn returns all the texts that an expression matches, where they are few. Letters that match in any case are all
+// written out where exact is set, and stand as they are otherwise.
+func textsIn(re *syntax.Regexp, exact bool) ([]string, bool) {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if exact && re.Flags&syntax.FoldCase != 0 {
+			return casesOf(re.Rune)
+		}
+		t := string(re.Rune)
+		return []string{t}, len(t) <= maxTexted && !slices.Contains(re.Rune, utf8.RuneError)
+	case syntax.OpCapture:
+		return textsIn(re.Sub[0], exact)
+	case syntax.OpCharClass:
+		var texts []string
+		for i := 0; i+1 < len(re.Rune); i += 2 {
+			for r := re.Rune[i]; r <= re.Rune[i+1]; r++ {
+				if texts = append(texts, string(r)); len(texts) > maxTexts || r >= utf8.RuneSelf {
+					return nil, false
+				}
+			}
+		}
+		return texts, len(texts) > 0
+	case syntax.OpConcat:
+		all := []string{""}
+		for _, sub := range re.Sub {
+			texts, ok := textsIn(sub, exact)
+			if !ok {
+				return nil, false
+			}
+			if all, ok = crossed(all, texts); !ok {
+				return nil, false
+			}
+		}
+		return all, true
+	case syntax.OpAlternate:
+		var all []string
+		for _, sub := range re.Sub {
+			texts, ok := textsIn(sub, exact)
+			if !ok || len(all)+len(texts) > maxTexts {
+				return nil, false
+			}
+			all = append(all, texts...)
+		}
+		return all, true
+	}
+	return nil, false
+}
+
+// crossed returns every text of the one list followed by every one of the other.
+func crossed(first, second []string) ([]string, bool) {
+	if len(first) == 0 {
+		return second, true
+	}
+	if len(first)*len(second) > maxTexts {
+		return nil, false
+	}
+	var all []string
+	for _, a := range first {
+		for _, b := range second {
+			if len(a)+len(b) > maxTexted {
+				return nil, false
+			}
+			all = append(all, a+b)
+		}
+	}
+	return all, true
+}
+
+// plainTexts returns the texts of which one must be in a value for an expression to match it and that suffice, where
+// that is all that the expression asks.
+func plainTexts(pattern string) ([]string, bool) {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return nil, false
+	}
+	return textsIn(tree, true)
+}
+
+// casesOf returns a literal in every case.
+func casesOf(runes []rune) (all []string, ok bool) {
+	for _, r := range runes {
+		if r == utf8.RuneError {
+			return nil, false
+		}
+		cases := []string{string(r)}
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			cases = append(cases, string(other))
+		}
+		if all, ok = crossed(all, cases); !ok {
+			return nil, false
+		}
+	}
+	return all, len(all) > 0
 }
 
 // weight estimates how often one of the texts is found.

@@ -1,4 +1,4 @@
-// Package streamtest has a mixed stream of benign events for measurements: processes, files, registry and sign-ins of Windows, processes and
+// Package streamtest has events for measurements. [Events] is a mixed stream of benign ones: processes, files, registry and sign-ins of Windows, processes and
 // audit records of Linux, calls of clouds and clusters, requests of web servers and proxies, with their fields where the parsers of
 // the logs room put them.
 package streamtest
