@@ -171,6 +171,8 @@ func TestParseTime(t *testing.T) {
 		{"2026-02-30T00:00:00Z", nil, ""}, {"2026-13-01T00:00:00Z", nil, ""}, {"2026-02-03T25:00:00Z", nil, ""}, {"2026-02-03T09:14:22.Z", nil, ""},
 		{"2026-02-03T09:14:22+", nil, ""}, {"2026-02-03T09:14:22 soon", nil, ""}, {"1969-12-31T23:59:59Z", nil, ""}, {"9999-01-01T00:00:00Z", nil, ""},
 		{"", nil, ""}, {"12", nil, ""}, {"99999999999", nil, ""}, {"9300000000", nil, ""}, {"17701100621234567890", nil, ""}, {"1770110062x", nil, ""},
+		// Digits that would be a time after 2261 and do not fit: a date without separators, a count of something.
+		{"20260203101112", nil, ""}, {"20260203101112123", nil, ""}, {"50000000000000000", nil, ""}, {"9214646399999999999", nil, ""},
 	} {
 		ns, ok := logs.ParseTime(c.text, c.zone)
 		got := ""

@@ -3,6 +3,8 @@ package logs
 import (
 	"bytes"
 	"strings"
+
+	"github.com/testudo-sec/testudo/signal"
 )
 
 // Masked stands where a secret stood.
@@ -47,4 +49,28 @@ func IsSecretName(name string) bool {
 		return true
 	}
 	return false
+}
+
+// MaskSecrets masks in an event that came as one what a [Mapper] would have masked in a record: attributes that are
+// called like a secret, structures kept as text that speak of one, and values in addresses and queries.
+func MaskSecrets(e *signal.Event) {
+	for _, f := range [...]signal.Field{signal.FieldHTTPRequestURLQueryString, signal.FieldHTTPRequestReferrer, signal.FieldURLURLString,
+		signal.FieldHTTPRequestURLPath} {
+		if e.Has(f) && !e.IsMasked(f) {
+			SetText(e, f, e.Str(f))
+		}
+	}
+	for _, f := range [...]signal.Field{signal.FieldAPIRequestData, signal.FieldRawData} {
+		if v := e.Str(f); v != "" && !e.IsMasked(f) && mentionsSecret(v) {
+			e.SetMasked(f, v, Masked)
+		}
+	}
+	attrs := e.UnmappedAttrs()
+	for i := range attrs {
+		a := &attrs[i]
+		structure := strings.HasPrefix(a.Value, "{") || strings.HasPrefix(a.Value, "[")
+		if a.Value != "" && (IsSecretName(a.Name) || structure && mentionsSecret(a.Value)) {
+			a.Value = Masked
+		}
+	}
 }

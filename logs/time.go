@@ -38,7 +38,7 @@ func parseEpoch(s string) (int64, bool) {
 	case n < 1e17:
 		unit = 1e3
 	}
-	if unit == 1e9 && n > lastSecond {
+	if n > lastSecond*(1e9/unit) {
 		return 0, false
 	}
 	ns := n * unit

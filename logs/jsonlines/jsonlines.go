@@ -9,7 +9,6 @@ package jsonlines
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/testudo-sec/testudo/logs"
 	"github.com/testudo-sec/testudo/signal"
@@ -69,7 +68,9 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 		seen |= r.mark
 		switch {
 		case r.mark == markClass:
-			return p.ocsf(record, e)
+			if p.ocsf(record, e) {
+				return nil
+			}
 		case r.mark == markHost && hostAt < 0:
 			hostAt = i
 		case r.mark == markCategory:
@@ -108,12 +109,14 @@ func (p *parser) Parse(record []byte, e *signal.Event) error {
 }
 
 // ocsf reads an event that is one already. Its identity, its cause, its plane and its place in a judge's sequence are not
-// taken over: they are this node's to give.
-func (p *parser) ocsf(record []byte, e *signal.Event) error {
-	if err := e.UnmarshalJSON(bytes.Clone(record)); err != nil {
-		return &logs.ParseError{Format: "jsonlines", Class: logs.BadShape, Reason: "no OCSF event: " + plain(err.Error()), Offset: -1}
+// taken over: they are this node's to give. It reports false where the record is no such event after all, whose attributes are then
+// those of any other: nobody shall keep a record from being judged by writing class_uid into it.
+func (p *parser) ocsf(record []byte, e *signal.Event) bool {
+	if e.UnmarshalJSON(bytes.Clone(record)) != nil {
+		return false
 	}
 	e.ID, e.Parent, e.Seq, e.Plane = signal.ID{}, signal.ID{}, 0, signal.PlaneLogs
+	logs.MaskSecrets(e)
 	set := func(f signal.Field, v string) {
 		if v != "" {
 			e.SetString(f, v)
@@ -122,12 +125,5 @@ func (p *parser) ocsf(record []byte, e *signal.Event) error {
 	set(signal.FieldMetadataLogProduct, p.source.Product)
 	set(signal.FieldMetadataLogName, p.source.Service)
 	set(signal.FieldMetadataLogCategory, p.source.Category)
-	return nil
-}
-
-// plain cuts off what an error may quote.
-func plain(reason string) string {
-	reason = strings.TrimPrefix(reason, "event: ")
-	before, _, _ := strings.Cut(reason, ": ")
-	return before
+	return true
 }
