@@ -71,6 +71,12 @@ func (ps Problems) sorted() Problems {
 	return ps
 }
 
+// Errors returns the problems that are no notes.
+func (ps Problems) Errors() Problems {
+	problems, _ := ps.split()
+	return problems
+}
+
 // split returns the problems apart from the notes.
 func (ps Problems) split() (problems, notes Problems) {
 	for _, p := range ps {

@@ -38,6 +38,15 @@ func Embedded(name string, tree fs.FS) Source { return Source{Name: name, FS: tr
 // begins.
 func Disk(path string) Source { return Source{Name: filepath.ToSlash(path), Path: path} }
 
+// ReadFiles returns the rule files of the sources, none larger than limit (0 for DefaultMaxFile), and what is wrong with
+// them as files. The error is for what ends the whole load.
+func ReadFiles(ctx context.Context, limit bytesize.Size, sources ...Source) ([]File, Problems, error) {
+	if limit <= 0 {
+		limit = DefaultMaxFile
+	}
+	return read(ctx, sources, limit)
+}
+
 // read returns the files of the sources and what is wrong with them as files.
 func read(ctx context.Context, sources []Source, limit bytesize.Size) ([]File, Problems, error) {
 	r := reader{ctx: ctx, limit: int64(limit)}

@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/falco"
 	"github.com/testudo-sec/testudo/policy/native"
+	"github.com/testudo-sec/testudo/policy/rego"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/rules"
 	"github.com/testudo-sec/testudo/scan"
@@ -17,7 +19,7 @@ import (
 
 // Dialects lists the rule dialects, in the order in which they are asked whose a file is.
 func Dialects(cfg *Policy) []policy.Dialect {
-	return []policy.Dialect{falco.New(), sigma.New(cfg.Sigma), native.New(native.Actions()...)}
+	return []policy.Dialect{falco.New(), rego.New(), sigma.New(cfg.Sigma), native.New(native.Actions()...)}
 }
 
 // Condition compiles a condition that stands alone, as a hunt's.
@@ -60,4 +62,22 @@ func PrintFields(w io.Writer, set *policy.Set) error {
 		return nil
 	}
 	return sigma.Cover(set.Rules()).Print(w)
+}
+
+// Policies loads Rego policies that judge documents. The error is policy.Problems where something is wrong with them.
+func Policies(ctx context.Context, cfg *Policy, path string) (*rego.Policies, error) {
+	files, problems, err := policy.ReadFiles(ctx, cfg.MaxFile, policy.Disk(path))
+	if err != nil {
+		return nil, err
+	}
+	dialect := rego.New()
+	files = slices.DeleteFunc(files, func(f policy.File) bool { return !dialect.Detect(f) })
+	policies, more := rego.Load(files)
+	if problems = append(problems, more...); policies == nil || len(problems.Errors()) > 0 {
+		return nil, problems.Errors()
+	}
+	if policies.Len() == 0 {
+		return nil, fmt.Errorf("no policy in %s: a policy has rules called deny, warn or violation", path)
+	}
+	return policies, nil
 }
