@@ -341,6 +341,7 @@ func (b *builder) tables() {
 // visit says on which events the columns with tokens are scanned, and numbers the names of attributes.
 func (b *builder) visit(used []bool) {
 	x := b.x
+	b.parents()
 	x.byField = make([][]int32, len(signal.Fields())+1)
 	ids := map[string]int32{}
 	var constants []textset.Constant
@@ -370,6 +371,21 @@ func (b *builder) visit(used []bool) {
 		}
 	}
 	x.names = textset.NewEqual(constants)
+}
+
+// parents finds for each column with steps one with fewer of the same: what they make is made once.
+func (b *builder) parents() {
+	for c := range b.x.columns {
+		col := &b.x.columns[c]
+		col.parent, col.steps = -1, col.on.Steps
+		for n := len(col.on.Steps) - 1; n >= 0 && col.kind == textValues && col.parent < 0; n-- {
+			o := col.on
+			o.Steps = o.Steps[:n]
+			if parent, ok := b.byColumn[string(o.appendKey([]byte{byte(textValues)}))]; ok {
+				col.parent, col.steps = parent, col.on.Steps[n:]
+			}
+		}
+	}
 }
 
 // order lays the nodes out for evaluation: what is cheap and decides often comes first.

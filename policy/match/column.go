@@ -25,6 +25,8 @@ type column struct {
 	kind    valueKind
 	fold    bool   // tokens are those of folded values
 	gated   bool   // it is scanned where a gate opens only
+	parent  int32  // the column whose values need only the last steps to become this one's; -1 for none
+	steps   []Step // that they need
 	texts   int32  // the column of the texts that the values are read from; -1 where there are none
 	name    int32  // number of the attribute's name, -1 for none
 	classes uint64 // of the rules that wait for its tokens

@@ -169,6 +169,12 @@ func (s *scratch) gather(c int32) int32 {
 	st.gathered, st.first, st.last = s.now, -1, -1
 	col := &s.x.columns[c]
 	o := &col.on
+	if col.parent >= 0 {
+		for at := s.gather(col.parent); at >= 0; at = s.values[at].next {
+			s.add(c, s.values[at].raw)
+		}
+		return st.first
+	}
 	if o.Field != 0 {
 		s.gatherField(c, o.Field, o.At)
 	}
@@ -225,9 +231,9 @@ func (s *scratch) gatherField(c int32, f signal.Field, at int) {
 	}
 }
 
-// add takes a value through the column's steps and appends it.
+// add takes a value through the column's steps, as far as its parent has not, and appends it.
 func (s *scratch) add(c int32, v string) {
-	for _, step := range s.x.columns[c].on.Steps {
+	for _, step := range s.x.columns[c].steps {
 		if !step.needed(v) {
 			continue
 		}
