@@ -24,8 +24,10 @@ package native
 
 import (
 	"path"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/cel-go/cel"
 
@@ -70,14 +72,31 @@ func (d *Dialect) Detect(f policy.File) bool {
 // Compile returns the rules of the files. Of a file with a problem it returns the rules
 // that have none.
 func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems) {
+	type compiled struct {
+		rules    []*policy.Rule
+		problems policy.Problems
+	}
+	results := make([]compiled, len(files))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(files), maxWorkers) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(files); i = next.Add(1) - 1 {
+				results[i].rules, results[i].problems = d.compileFile(files[i])
+			}
+		})
+	}
+	wg.Wait()
 	var rules []*policy.Rule
 	var problems policy.Problems
-	for _, f := range files {
-		r, p := d.compileFile(f)
-		rules, problems = append(rules, r...), append(problems, p...)
+	for _, r := range results { // in the order of the files, whoever was first
+		rules, problems = append(rules, r.rules...), append(problems, r.problems...)
 	}
 	return rules, problems
 }
+
+// maxWorkers bounds the files that are compiled at once.
+const maxWorkers = 8
 
 // Condition compiles a condition that stands alone, as a hunt's. The error is
 // policy.Problems whose lines and columns count within text.
