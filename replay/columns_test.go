@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -223,6 +224,14 @@ func (w world) expr(depth int) match.Expr {
 	return w.atom(w.operand())
 }
 
+// thorough is how many times as much as usual the tests over random rules and events do: TESTUDO_LONG asks for more.
+func thorough() int {
+	if os.Getenv("TESTUDO_LONG") != "" {
+		return 20
+	}
+	return 1
+}
+
 // plain hides that a condition is an expression, so that every event is made and asked about.
 type plain struct{ replay.Condition }
 
@@ -234,19 +243,16 @@ func TestColumnsAgree(t *testing.T) {
 	w := world{r: rand.New(rand.NewPCG(seed, 1))}
 	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	var events []*signal.Event
-	for i := range 2000 {
+	for i := range 1000 {
 		events = append(events, w.event(i, start))
 	}
 	h := lakeOf(t, events, 700)
-	rounds := 160
-	if testing.Short() {
-		rounds = 40
-	}
+	rounds := 50 * thorough()
 	matched := 0
 	for range rounds {
 		agree(t, h, w.expr(3), replay.Query{Limit: replay.MaxLimit}, &matched)
-		agree(t, h, w.expr(2), replay.Query{Limit: 1 + w.r.IntN(30), Since: start.Add(time.Duration(w.r.IntN(1000)) * time.Second),
-			Until: start.Add(time.Duration(1000+w.r.IntN(1000)) * time.Second)}, &matched)
+		agree(t, h, w.expr(2), replay.Query{Limit: 1 + w.r.IntN(30), Since: start.Add(time.Duration(w.r.IntN(500)) * time.Second),
+			Until: start.Add(time.Duration(500+w.r.IntN(500)) * time.Second)}, &matched)
 	}
 	if matched == 0 {
 		t.Error("no condition matched any event")

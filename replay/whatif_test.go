@@ -216,7 +216,7 @@ func TestWhatIfAgrees(t *testing.T) {
 	w := world{r: rand.New(rand.NewPCG(seed, 2)), rules: true}
 	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	var events []*signal.Event
-	for i := range 1500 {
+	for i := range 800 {
 		e := w.event(i, start)
 		e.Seq = uint64(i + 1)
 		e.SetString(signal.FieldEdgeMode, pick(w, []string{"block", "detect"}))
@@ -224,7 +224,7 @@ func TestWhatIfAgrees(t *testing.T) {
 	}
 	h := lakeOf(t, events, 400)
 	differences := int64(0)
-	for round := range 60 {
+	for round := range 24 * thorough() {
 		var live, changed []*policy.Rule
 		for i := range 8 {
 			id := fmt.Sprintf("r%d", i)
