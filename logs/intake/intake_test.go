@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -351,14 +354,34 @@ func TestDecompress(t *testing.T) {
 	z, _ := zstd.NewWriter(&zs)
 	_, _ = z.Write([]byte(text))
 	_ = z.Close()
-	for name, packed := range map[string]string{"plain": text, "gzip": gz.String(), "two gzips": gz.String() + gz.String(), "zstd": zs.String(), "short": "t", "none": ""} {
+	wide := func(text string, order binary.AppendByteOrder) string {
+		var b []byte
+		for _, u := range utf16.Encode([]rune("\ufeff" + text)) {
+			b = order.AppendUint16(b, u)
+		}
+		return string(b)
+	}
+	var gzWide bytes.Buffer
+	g = gzip.NewWriter(&gzWide)
+	_, _ = g.Write([]byte(wide(text, binary.LittleEndian)))
+	_ = g.Close()
+	const odd = "toy \U0001F422 ü\r\n" // a pair of surrogates
+	long := strings.Repeat(odd, 10_000)
+	bz, err := base64.StdEncoding.DecodeString("QlpoOTFBWSZTWWIFquMAAAVRgAAQQAACAYSgIAAhoZHqEMCIxazhCzIvF3JFOFCQYgWq4w==")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, packed := range map[string]string{"plain": text, "gzip": gz.String(), "two gzips": gz.String() + gz.String(), "zstd": zs.String(), "short": "t", "none": "",
+		"bzip2": string(bz), "UTF-16": wide(text, binary.LittleEndian), "UTF-16BE": wide(text, binary.BigEndian), "gzip of UTF-16": gzWide.String(),
+		"pairs": wide(long, binary.LittleEndian), "half a pair": "\xff\xfea\x00\x3d\xd8", "half before a letter": "\xff\xfe\x3d\xd8a\x00", "odd": "\xff\xfea\x00b"} {
 		r, err := Decompress(strings.NewReader(packed))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(r)
 		_ = r.Close()
-		want := map[string]string{"two gzips": text + text, "short": "t", "none": ""}
+		want := map[string]string{"two gzips": text + text, "short": "t", "none": "", "pairs": long, "half a pair": "a\ufffd",
+			"half before a letter": "\ufffda", "odd": "a\ufffd"}
 		w, special := want[name]
 		if !special {
 			w = text
@@ -366,6 +389,20 @@ func TestDecompress(t *testing.T) {
 		if err != nil || string(got) != w {
 			t.Errorf("%s: %q %v", name, got, err)
 		}
+	}
+}
+
+// Of files that hold logs and cannot be read, the error says what to do.
+func TestForeign(t *testing.T) {
+	for begins, want := range map[string]string{"\xfd7zXZ\x00\x00": "xz -dk", "ElfFile\x00....": "evtx_dump", "LPKSHHRH....": "journalctl"} {
+		if _, err := Decompress(strings.NewReader(begins)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", begins, err)
+		}
+	}
+	if r, err := Decompress(strings.NewReader("ElfF")); err != nil {
+		t.Error(err)
+	} else if got, err := io.ReadAll(r); err != nil || string(got) != "ElfF" {
+		t.Errorf("%q %v", got, err)
 	}
 }
 
