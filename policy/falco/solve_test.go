@@ -19,9 +19,25 @@ import (
 // compiles to can hold. The rules for which that does not succeed are named here with the reason.
 func TestCorpusFires(t *testing.T) {
 	rules, _ := New().Compile(corpus(t))
+	all := make([]match.Rule, len(rules))
+	for i, r := range rules {
+		all[i] = match.Rule{Expr: r.Condition, Classes: r.On}
+	}
+	index := match.NewIndex(all)
 	var silent []string
 	for _, r := range rules {
-		if e := solve(r, 4000); e == nil {
+		e := solve(r, 4000)
+		if e != nil {
+			// The index finds what each rule by itself says.
+			var m match.Matches
+			index.Match(e, &m)
+			for i, other := range rules {
+				if got := slices.Contains(m.Fired, int32(i)); got != judge(other, e) {
+					t.Errorf("an event for %s: the index says %v of %s", r.Name, got, other.Name)
+				}
+			}
+		}
+		if e == nil {
 			silent = append(silent, r.Name)
 		} else if s := r.Sentence(e); s == "" || strings.Contains(s, "%proc") {
 			t.Errorf("%s: sentence %q", r.Name, s)

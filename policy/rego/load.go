@@ -36,7 +36,6 @@ type entry struct {
 	line     int
 	column   int
 	excepted ast.Ref // conftest's exceptions of the package; nil for none
-	set      bool    // the rule is a set of messages
 
 	constraint *constraint // of Gatekeeper
 }
