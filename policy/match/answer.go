@@ -88,15 +88,22 @@ func (b *builder) atoms() {
 				for _, o := range a.Other.sources() {
 					at.more.other = append(at.more.other, b.column(o, textValues))
 				}
-			} else {
-				at.more = prepare(a)
 			}
 		}
 		b.x.atoms[i] = at
 	}
 }
 
-func prepare(a *Atom) *preparation {
+// prepare helps the atoms that their tokens leave open.
+func (b *builder) prepare() {
+	for i := range b.x.atoms {
+		if at := &b.x.atoms[i]; !at.plain && at.of.Other == nil && !(at.exact && at.tokens.to > at.tokens.from) {
+			at.more = preparationOf(at.of)
+		}
+	}
+}
+
+func preparationOf(a *Atom) *preparation {
 	p := &preparation{}
 	switch a.Op {
 	case OpRegex:
@@ -299,7 +306,7 @@ func (s *scratch) textHolds(at *atom, v int32) bool {
 		s.local.Clear(len(a.Texts))
 		more.set.Find(text, &s.local)
 		return len(s.local.Found) > 0
-	default:
+	case a.Op == OpGlob:
 		for i, pattern := range a.Texts {
 			if more.guards[i].passes(s, v) && GlobMatch(pattern, text) {
 				return true

@@ -56,6 +56,7 @@ func (b *builder) build() *Index {
 	b.gates()
 	b.atoms()
 	b.wait()
+	b.prepare()
 	b.tables()
 	b.order()
 	b.explainPlans()

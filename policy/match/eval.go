@@ -5,13 +5,26 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/testudo-sec/testudo/signal"
 )
 
 // Eval says by the form's definition whether the event matches. It is what [Index] is held
 // against, and what evaluates a condition that stands alone.
-func Eval(x Expr, e *signal.Event) Answer { return eval(x, &scope{e: e}) }
+func Eval(x Expr, e *signal.Event) Answer {
+	s := scopes.Get().(*scope)
+	s.e = e
+	answer := eval(x, s)
+	s.e = nil
+	if cap(s.room) <= keptText {
+		scopes.Put(s)
+	}
+	return answer
+}
+
+// scopes is memory for folded texts.
+var scopes = sync.Pool{New: func() any { return new(scope) }}
 
 func eval(x Expr, s *scope) Answer {
 	switch x := x.(type) {
@@ -110,9 +123,18 @@ func (a *Atom) textHolds(s *scope, v string) bool {
 	if a.Op == OpRegex {
 		return a.Regex.MatchString(v)
 	}
-	if a.Fold {
-		v = Fold(v)
+	if !a.Fold {
+		return a.compares(s, v)
 	}
+	from := len(s.room)
+	s.room, v = foldInto(s.room, v)
+	holds := a.compares(s, v)
+	s.room = s.room[:from]
+	return holds
+}
+
+// compares reports whether a value in the form that is compared fits one of the constants.
+func (a *Atom) compares(s *scope, v string) bool {
 	if a.Other != nil {
 		return a.Other.texts(s, func(c string) bool {
 			if a.Fold {

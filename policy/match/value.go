@@ -14,6 +14,7 @@ import (
 type scope struct {
 	e    *signal.Event
 	elem string // the value of the loop around it
+	room []byte // for folded texts
 }
 
 // Texts calls yield for each value of the operand in the event as text, changed by its steps, until
