@@ -18,6 +18,7 @@ type Desk struct {
 	sources Sources
 	changed func(Topic)
 	link    func(secret string) string
+	replays chan struct{} // the server's: what-ifs running
 }
 
 const (

@@ -95,7 +95,7 @@ func New(cfg Config, sources Sources, deps Deps) (*Server, error) {
 		hunts: make(chan struct{}, 4), replays: make(chan struct{}, maxReplays), proofs: make(chan struct{}, 1), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
 		streams: streams{total: cfg.MaxStreams, each: cfg.MaxStreamsPerIdentity, open: make(map[string]int)},
 	}
-	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL}
+	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL, replays: s.replays}
 	s.names = hostNames(cfg)
 	s.place(cfg.Listen)
 	if s.routes, err = s.table(); err != nil {

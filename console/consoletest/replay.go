@@ -9,13 +9,14 @@ import (
 )
 
 // WhatIf says that whatever the change is, the newest denied request is let through. Rules whose text has "error" in it do
-// not compile.
+// not compile. World.Report, where it is set, is the answer to all else.
 func (n node) WhatIf(ctx context.Context, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
 	n.w.Lock.Lock()
 	defer n.w.Lock.Unlock()
 	if err := n.w.fail(); err != nil {
 		return console.WhatIfReport{}, err
 	}
+	n.w.Asked = q
 	for _, f := range q.Files {
 		if strings.Contains(f.Text, "error") {
 			return console.WhatIfReport{Counts: map[string]int64{}, Errors: []console.RuleError{{File: f.Name, Line: 1, Column: 1, Message: "an error", Hint: "mend it"}}}, nil
@@ -23,6 +24,9 @@ func (n node) WhatIf(ctx context.Context, q console.WhatIfQuery, progress func(f
 	}
 	if progress != nil {
 		progress(0.5)
+	}
+	if n.w.Report != nil {
+		return *n.w.Report, ctx.Err()
 	}
 	r := console.WhatIfReport{Live: "live", Changed: "changed", Since: q.Since, Until: q.Until, Events: int64(len(n.w.Log)), Exact: true, Counts: map[string]int64{},
 		Rules: console.WhatIfRules{Changed: []string{"edge.waf-attack"}}}

@@ -34,6 +34,8 @@ type World struct {
 	People   []console.Person
 	Tokens   []console.Token
 	Ledger   []console.LedgerEntry // oldest first
+	Report   *console.WhatIfReport // where set, what every what-if answers
+	Asked    console.WhatIfQuery   // the last what-if
 	Fail     error                 // where set, every source but sign-in returns it
 
 	sessions  map[string]*openSession // by secret

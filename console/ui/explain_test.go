@@ -23,8 +23,8 @@ func TestExplain(t *testing.T) {
 	}
 	at := "/traffic/" + denied.ID.String()
 	for path, want := range map[string]string{
-		at:                                   "What made it fire",
-		at + "/explain":                      "http_request.url.path contains &#39;search&#39;",
+		at:                                    "What made it fire",
+		at + "/explain":                       "http_request.url.path contains &#39;search&#39;",
 		at + "/explain?rule=" + w.Rules[1].ID: `class="in-1 is-`,
 	} {
 		status, body := p.get(path)

@@ -100,7 +100,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"clock": clock, "moment": moment, "ago": ago, "left": left, "span": span, "iso": iso,
 		"num": num, "size": byteSize, "rate": rate, "plural": plural,
 		"verdict": verdictWord, "barOf": barOf, "queueBar": queueBar, "scoreBar": scoreBar,
-		"tops": tops, "failing": failing, "spanOf": tokenLife,
+		"tops": tops, "failing": failing, "rulesAs": rulesAs, "whatIfSpans": func() any { return whatIfSpans }, "spanOf": tokenLife,
 		"q": newQuery, "join": strings.Join, "link": webLink, "ref": ref,
 	}
 }

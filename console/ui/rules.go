@@ -134,8 +134,39 @@ func (p *Pages) reloadRules(w http.ResponseWriter, r *http.Request) error {
 
 type checkView struct {
 	Text    string
+	From    string // id of the rule that the text is a copy of
+	Off     string // id of the rule that is switched off in the place of a text
+	Since   string // how far back a what-if looks
 	Report  *console.RuleReport
+	WhatIf  *whatIfView
 	Problem string
+	Hidden  []hiddenLine
+	Replays bool // whether what is recorded can be replayed
+}
+
+// hiddenLine is a line of a text that does not look like what it is.
+type hiddenLine struct {
+	Number int
+	Text   string
+}
+
+// maxHidden bounds the lines that are shown.
+const maxHidden = 5
+
+// hiddenLines returns the lines that hold what cannot be seen or turns the direction of writing: a field of a form shows
+// text as it is.
+func hiddenLines(text string) (lines []hiddenLine) {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimRight(line, "\n")
+		if visText(strings.ReplaceAll(line, "\t", "  ")) != strings.ReplaceAll(line, "\t", "  ") {
+			if lines = append(lines, hiddenLine{n, line}); len(lines) == maxHidden {
+				break
+			}
+		}
+	}
+	return lines
 }
 
 // exampleRule is what the form begins with.
@@ -155,14 +186,34 @@ tests:
     fires: false
 `
 
+// checkPage is the form with an example, or with the file of a rule to begin with.
 func (p *Pages) checkPage(w http.ResponseWriter, r *http.Request) error {
-	v := p.view(w, r, "Try a rule", "rules")
-	v.Main = &checkView{Text: exampleRule}
-	return p.page(w, "check", v)
+	m := &checkView{Text: exampleRule}
+	if id := r.URL.Query().Get("rule"); id != "" {
+		src := p.srv.Sources().Rules
+		if src == nil {
+			return missing("rules")
+		}
+		rule, err := src.Rule(r.Context(), id)
+		if err != nil {
+			return err
+		}
+		m.Text, m.From = rule.Source, rule.ID
+		if m.Text == "" {
+			m.Problem = "The file of this rule cannot be read any more."
+		}
+	}
+	return p.checked(w, r, m)
 }
 
 func (p *Pages) check(w http.ResponseWriter, r *http.Request) error {
-	m := &checkView{Text: strings.ReplaceAll(r.PostFormValue("text"), "\r\n", "\n")}
+	m := &checkView{Text: strings.ReplaceAll(r.PostFormValue("text"), "\r\n", "\n"), From: r.PostFormValue("from"), Since: r.PostFormValue("since")}
+	if r.PostFormValue("do") == "whatif" {
+		if err := p.whatIf(r, m); err != nil {
+			return err
+		}
+		return p.checked(w, r, m)
+	}
 	report, err := p.srv.Desk().CheckRule(r.Context(), m.Text)
 	var input *console.InputError
 	switch {
@@ -173,6 +224,11 @@ func (p *Pages) check(w http.ResponseWriter, r *http.Request) error {
 	default:
 		m.Report = &report
 	}
+	return p.checked(w, r, m)
+}
+
+func (p *Pages) checked(w http.ResponseWriter, r *http.Request, m *checkView) error {
+	m.Replays, m.Hidden = p.srv.Sources().Replay != nil, hiddenLines(m.Text)
 	v := p.view(w, r, "Try a rule", "rules")
 	v.Main = m
 	return p.page(w, "check", v)

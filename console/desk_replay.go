@@ -1,0 +1,56 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// pageReplayTime bounds a what-if whose answer is a page: it must be written before the connection's own time ends.
+const pageReplayTime = 40 * time.Second
+
+// ErrTooLong is the error of a what-if that takes longer than a page may.
+var ErrTooLong = errors.New("the replay takes longer than a page can wait")
+
+// WhatIf says what a change of rules would have made of what is recorded. It puts nothing in force. The error is
+// ErrTooLong where a page cannot wait for the answer; the API's call of that name has half an hour. Operators may.
+func (d *Desk) WhatIf(ctx context.Context, q WhatIfQuery) (WhatIfReport, error) {
+	if _, err := d.caller(ctx, RoleOperator); err != nil {
+		return WhatIfReport{}, err
+	}
+	if d.sources.Replay == nil {
+		return WhatIfReport{}, unavailable("a lake")
+	}
+	size := 0
+	for _, f := range q.Files {
+		size += len(f.Text)
+	}
+	if size > maxRuleText {
+		return WhatIfReport{}, &InputError{Field: "text", Reason: fmt.Sprintf("%d bytes, at most %d are read", size, maxRuleText)}
+	}
+	select {
+	case d.replays <- struct{}{}:
+		defer func() { <-d.replays }()
+	default:
+		return WhatIfReport{}, &LimitedError{RetryAfter: 10 * time.Second}
+	}
+	limited, cancel := context.WithTimeout(ctx, pageReplayTime)
+	defer cancel()
+	r, err := d.sources.Replay.WhatIf(limited, q, nil)
+	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
+		return r, ErrTooLong
+	}
+	return r, err
+}
+
+var regoForm = regexp.MustCompile(`(?m)^[ \t]*package[ \t]+[\w.\[\]"]+[ \t\r]*$`)
+
+// RuleFileName returns the name of a file that could hold the text: dialects tell their files by name and text.
+func RuleFileName(text string) string {
+	if regoForm.MatchString(text) {
+		return "rule.rego"
+	}
+	return "rule.yaml"
+}
