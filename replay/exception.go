@@ -15,9 +15,10 @@ import (
 	"github.com/testudo-sec/testudo/store"
 )
 
-// Term is one part of an exception: what a field's value is like.
+// Term is one part of an exception: what the value of a field is like, or of an attribute outside of the field table.
 type Term struct {
-	Field signal.Field
+	Field signal.Field // 0 for Attr
+	Attr  string
 	Shape Shape
 	// Value is the text, or the regular expression (RE2, anchored); Values are the elements of ShapeAmong.
 	Value  string
@@ -36,7 +37,7 @@ const (
 
 // Expr returns the term as a condition.
 func (t *Term) Expr() match.Expr {
-	on := match.Operand{Field: t.Field}
+	on := match.Operand{Field: t.Field, Attr: t.Attr}
 	switch t.Shape {
 	case ShapeLike:
 		return &match.Atom{On: on, Op: match.OpRegex, Regex: compileShape(t.Value)}
@@ -46,15 +47,23 @@ func (t *Term) Expr() match.Expr {
 	return match.Text(on, match.OpEqual, false, t.Value)
 }
 
+// Name returns the name of the field or attribute.
+func (t *Term) Name() string {
+	if t.Attr != "" {
+		return t.Attr
+	}
+	return t.Field.Name()
+}
+
 // String returns the term for people.
 func (t *Term) String() string {
 	switch t.Shape {
 	case ShapeLike:
-		return fmt.Sprintf("%s fits %s", t.Field.Name(), t.Value)
+		return fmt.Sprintf("%s fits %s", t.Name(), t.Value)
 	case ShapeAmong:
-		return fmt.Sprintf("%s has none but %q", t.Field.Name(), t.Values)
+		return fmt.Sprintf("%s has none but %q", t.Name(), t.Values)
 	}
-	return fmt.Sprintf("%s is %q", t.Field.Name(), t.Value)
+	return fmt.Sprintf("%s is %q", t.Name(), t.Value)
 }
 
 // Exception is a condition under which a rule is not to fire: all of its terms hold.

@@ -19,7 +19,7 @@ func candidates(r *policy.Rule, e *signal.Event) []Exception {
 		fields = append([]signal.Field{signal.FieldWAFRules, signal.FieldWAFTargets}, fields...)
 	}
 	fields = slices.DeleteFunc(fields, says)
-	held := termsOf(e, fields)
+	held := append(termsOf(e, fields), attrTerms(e, heldAttrs(r.Condition, e))...)
 	context := termsOf(e, slices.DeleteFunc(contextFields(), func(f signal.Field) bool { return slices.Contains(fields, f) }))
 	scope := termsOf(e, []signal.Field{signal.FieldEdgeRoute})
 	of := func(f signal.Field) []Term {
@@ -42,7 +42,7 @@ func candidates(r *policy.Rule, e *signal.Event) []Exception {
 	}
 	for _, t := range held {
 		for _, p := range places {
-			if p.Field != t.Field {
+			if p.Field != t.Field || t.Attr != "" {
 				add(false, p, t)
 			}
 		}
@@ -89,29 +89,62 @@ func contextFields() []signal.Field {
 // heldFields returns the fields of the atoms that make a condition hold.
 func heldFields(x match.Expr, e *signal.Event) []signal.Field {
 	var out []signal.Field
-	var visit func(match.Expr)
-	visit = func(x match.Expr) {
-		switch x := x.(type) {
-		case match.And:
-			for _, part := range x {
-				visit(part)
+	held(x, e, func(x match.Expr) {
+		for _, f := range match.Fields(x) {
+			if !slices.Contains(out, f) {
+				out = append(out, f)
 			}
-		case match.Or:
-			for _, part := range x {
-				if match.Eval(part, e) == match.Yes {
-					visit(part)
-					return
-				}
+		}
+	})
+	return out
+}
+
+// heldAttrs returns the attributes outside of the field table that the atoms read which make a condition hold.
+func heldAttrs(x match.Expr, e *signal.Event) []string {
+	var out []string
+	held(x, e, func(x match.Expr) {
+		for _, name := range match.Attrs(x) {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
 			}
-		case *match.Atom, *match.Loop, *match.Func:
-			for _, f := range match.Fields(x) {
-				if !slices.Contains(out, f) {
-					out = append(out, f)
-				}
+		}
+	})
+	return out
+}
+
+// held visits the atoms, loops and functions that make a condition hold: of a choice the first part that does.
+func held(x match.Expr, e *signal.Event, visit func(match.Expr)) {
+	switch x := x.(type) {
+	case match.And:
+		for _, part := range x {
+			held(part, e, visit)
+		}
+	case match.Or:
+		for _, part := range x {
+			if match.Eval(part, e) == match.Yes {
+				held(part, e, visit)
+				return
+			}
+		}
+	case *match.Atom, *match.Loop, *match.Func:
+		visit(x)
+	}
+}
+
+// attrTerms returns what the values of attributes outside of the field table are.
+func attrTerms(e *signal.Event, names []string) []Term {
+	var out []Term
+	for _, name := range names {
+		for _, a := range e.UnmappedAttrs() {
+			if !match.AttrIs(a.Name, name) || a.Value == "" || len(a.Value) > maxTermText || !utf8.ValidString(a.Value) {
+				continue
+			}
+			out = append(out, Term{Attr: name, Shape: ShapeIs, Value: a.Value})
+			if like := shapeOf(a.Value); like != "" {
+				out = append(out, Term{Attr: name, Shape: ShapeLike, Value: like})
 			}
 		}
 	}
-	visit(x)
 	return out
 }
 

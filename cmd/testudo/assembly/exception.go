@@ -145,6 +145,9 @@ func (w *exceptionWriter) exclusion() string {
 // celTerm writes a term as a condition of native rules.
 func celTerm(t *replay.Term) string {
 	name := t.Field.Name()
+	if t.Attr != "" {
+		name = "attr(" + celText(t.Attr) + ")"
+	}
 	switch t.Shape {
 	case replay.ShapeLike:
 		return name + ".matches(" + celText(t.Value) + ")"
@@ -173,7 +176,7 @@ func (w *exceptionWriter) falco() (change, how string, checked bool) {
 		t := &w.exception.Terms[i]
 		name := falcoField(t.Field)
 		if name == "" || t.Shape == replay.ShapeAmong && len(t.Values) > 1 {
-			return w.byHand("Falco has no field for " + t.Field.Name())
+			return w.byHand("Falco has no field for " + t.Name())
 		}
 		fields = append(fields, name)
 		switch t.Shape {
@@ -212,9 +215,12 @@ func (w *exceptionWriter) sigma() (change, how string, checked bool) {
 	var selection yaml.MapSlice
 	for i := range w.exception.Terms {
 		t := &w.exception.Terms[i]
-		name := sigmaField(source, t.Field)
+		name := t.Attr
+		if name == "" {
+			name = sigmaField(source, t.Field)
+		}
 		if name == "" || t.Shape == replay.ShapeAmong {
-			return w.byHand("Sigma has no field for " + t.Field.Name() + " in records of this log")
+			return w.byHand("Sigma has no field for " + t.Name() + " in records of this log")
 		}
 		switch t.Shape {
 		case replay.ShapeLike:

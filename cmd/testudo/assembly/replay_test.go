@@ -62,6 +62,15 @@ then: deny
 why: "{src_endpoint.ip} asked for {http_request.url.path}"
 `
 
+const attributeRule = `id: company
+title: A company
+severity: low
+on: process_activity
+when: attr("Company").startsWith("Example")
+then: alert
+why: "a program of the company ran"
+`
+
 const falcoRule = `- rule: Program in a temporary folder
   desc: a program runs from a folder that everybody can write to
   condition: evt.type in (execve, execveat) and proc.exepath startswith /tmp/
@@ -86,7 +95,7 @@ level: high
 // console.
 func TestReplays(t *testing.T) {
 	folder := t.TempDir()
-	for name, text := range map[string]string{"native.yaml": huntedRules, "falco.yaml": falcoRule, "sigma.yml": sigmaRule} {
+	for name, text := range map[string]string{"native.yaml": huntedRules, "attribute.yaml": attributeRule, "falco.yaml": falcoRule, "sigma.yml": sigmaRule, "company.yml": strings.NewReplacer("A tool runs", "A company", "9b2d1e4f60", "9b2d1e4f61", "Image|endswith: '\\tool.exe'", "Company|startswith: Example").Replace(sigmaRule)} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -101,6 +110,9 @@ func TestReplays(t *testing.T) {
 	s.hand(29*time.Second, httpRequest("/order/77/select", "203.0.113.2"))
 	program := s.hand(20*time.Second, process("/tmp/build/77/run", "ci"))
 	tool := s.hand(20*time.Second, process(`C:\Programs\tool.exe`, "ann"))
+	trail := process(`C:\Programs\tool.exe`, "ann")
+	trail.SetUnmapped("Company", "Example 77")
+	companion := s.hand(20*time.Second, trail)
 	if err := s.m.storage.Store.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +152,8 @@ func TestReplays(t *testing.T) {
 		{order, "select-in-path", []string{`id: select-in-path`, `http_request.url.path == "/order/1042/select"`, `edge.route == "shop"`}},
 		{program, "", []string{"override:", "exceptions: append", "proc.exepath", "/tmp/build/77/run"}},
 		{tool, "", []string{"filter:", "3a5f0c9b-2d1e-4f60-8a3b-0c9b2d1e4f60", "Image|cased", "tool.exe"}},
+		{companion, "3a5f0c9b-2d1e-4f60-8a3b-0c9b2d1e4f61", []string{"filter:", "Company|cased: Example 77"}},
+		{companion, "company", []string{`process.file.path == "C:\\Programs\\tool.exe"`}},
 	} {
 		x, err := source.Exceptions(t.Context(), console.ExceptionQuery{Event: c.event, Rule: c.rule, Since: time.Now().Add(-time.Hour)}, nil)
 		if err != nil {

@@ -191,7 +191,7 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		b := &x.Best[i]
 		p := console.Exception{Text: b.String(), Freed: b.Freed, Suspect: b.Suspect, Suspects: orNone(b.Suspects)}
 		for _, t := range b.Terms {
-			p.Terms = append(p.Terms, console.ExceptionTerm{Field: t.Field.Name(), Shape: string(t.Shape), Value: t.Value, Values: t.Values})
+			p.Terms = append(p.Terms, console.ExceptionTerm{Field: t.Name(), Shape: string(t.Shape), Value: t.Value, Values: t.Values})
 		}
 		for _, e := range b.Examples {
 			p.Examples = append(p.Examples, console.FreedEvent{Event: e.Event, Time: e.Time, Summary: e.Summary, Rules: orNone(e.Rules)})
