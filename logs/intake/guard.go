@@ -10,8 +10,9 @@ import (
 // SourceAttr is the unmapped attribute that says from where an event's record came.
 const SourceAttr = "testudo.source"
 
-// maxAhead is how far a record's time may lie in the future: clocks differ by that much.
-const maxAhead = 10 * time.Minute
+// maxAhead is how far a record's time may lie in the future: clocks differ by that much. It is no more than windows
+// wait for late events by default (window.DefaultTolerance), so that a record that is ahead hides none that are not.
+const maxAhead = time.Minute
 
 // Reserved reports whether a field says what testudo itself thinks or did, so that no record of a log may set it.
 func Reserved(f signal.Field) bool {

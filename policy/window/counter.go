@@ -54,6 +54,7 @@ type Counter struct {
 	within    int64
 	tolerance int64
 	capacity  int // keys
+	most      int // times of all keys
 
 	mu      sync.Mutex
 	keys    table[[]int64] // times of a key, ascending
@@ -79,6 +80,7 @@ func New(c Config) (*Counter, error) {
 		within:    int64(c.Within),
 		tolerance: int64(min(c.Tolerance, c.Within)),
 		capacity:  c.Keys,
+		most:      maxTimes,
 		keys:      newTable[[]int64](),
 	}, nil
 }
@@ -88,7 +90,7 @@ func New(c Config) (*Counter, error) {
 // them, lie within Config.Within of each other. A completed count starts over.
 //
 // An event older than the key's newest by more than Tolerance is not counted but for
-// [Stats.Late].
+// [Stats.Late]; one that is older than that by more than Within counts apart: see the package comment.
 func (w *Counter) Add(key string, t int64) bool {
 	if w.count == 1 {
 		return true // nothing to keep
@@ -96,12 +98,15 @@ func (w *Counter) Add(key string, t int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changes++
-	key = bounded(key)
-	g := w.keys.use(key)
+	key, g := w.group(bounded(key), t)
 	if g == nil {
-		w.makeRoom(t)
+		if len(w.keys.byKey) >= w.capacity {
+			w.evict(w.keys.oldest, t)
+		}
 		g = w.keys.add(key)
 		g.held = make([]int64, 0, 4)
+	} else {
+		w.keys.touch(g)
 	}
 	times := g.held
 	if n := len(times); n > 0 {
@@ -120,6 +125,9 @@ func (w *Counter) Add(key string, t int64) bool {
 	g.held = slices.Insert(times, at, t)
 	w.times++
 	if !w.complete(g.held, at) {
+		for w.times > w.most && w.keys.oldest != g {
+			w.evict(w.keys.oldest, t)
+		}
 		return false
 	}
 	w.remove(g)
@@ -142,18 +150,31 @@ func (w *Counter) complete(times []int64, at int) bool {
 	return false
 }
 
-// makeRoom pushes out the keys that were not added to for longest where the table is full.
-// Only then: a key that is over by the time of another key's event may still meet
-// late events of its own.
-func (w *Counter) makeRoom(t int64) {
-	horizon := minus(minus(t, w.within), w.tolerance)
-	for len(w.keys.byKey) >= w.capacity || w.times >= maxTimes {
-		g := w.keys.oldest
-		if n := len(g.held); n > 0 && g.held[n-1] >= horizon {
-			w.evicted++
-		}
-		w.remove(g)
+// group returns the key under which an event of that time is counted, and what is held under it: as Window.group.
+func (w *Counter) group(key string, t int64) (string, *group[[]int64]) {
+	g := w.keys.byKey[key]
+	if g != nil && !longBefore(t, g.held[len(g.held)-1], w.within, w.tolerance) {
+		return key, g
 	}
+	before := past(key)
+	old := w.keys.byKey[before]
+	switch {
+	case g == nil && (old == nil || t > plus(old.held[len(old.held)-1], w.within)):
+		return key, nil
+	case old != nil && longBefore(t, old.held[len(old.held)-1], w.within, w.tolerance):
+		w.evict(old, t)
+		old = nil
+	}
+	return before, old
+}
+
+// evict pushes out a key. Those that were not added to for longest go where the table is full, and only then: a key
+// that is over by the time of another key's event may still meet late events of its own.
+func (w *Counter) evict(g *group[[]int64], now int64) {
+	if n := len(g.held); n > 0 && g.held[n-1] >= minus(minus(now, w.within), w.tolerance) {
+		w.evicted++
+	}
+	w.remove(g)
 }
 
 func (w *Counter) remove(g *group[[]int64]) {

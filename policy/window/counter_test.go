@@ -113,6 +113,20 @@ func TestCounterLongKeys(t *testing.T) {
 	}
 }
 
+// TestCounterHoldsSoManyTimes: what all keys together hold is bounded, also where no key is new.
+func TestCounterHoldsSoManyTimes(t *testing.T) {
+	w := counter(t, Config{Count: 100, Within: time.Minute})
+	w.most = 1000
+	for round := range int64(50) {
+		for key := range 100 {
+			w.Add(fmt.Sprint(key), round)
+		}
+	}
+	if s := w.Stats(); s.Events > 1000 || s.Evicted == 0 {
+		t.Errorf("figures %+v, want 1000 times at most", s)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, c := range []Config{
 		{Count: 0, Within: time.Second},
@@ -141,11 +155,29 @@ func TestAgreesWithModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		model := map[string][]int64{}
+		out := uint64(0)
 		now := int64(0)
 		for range rapid.IntRange(1, 120).Draw(t, "events") {
 			now += rapid.Int64Range(0, 12).Draw(t, "step")
 			at := now - rapid.Int64Range(0, 25).Draw(t, "late")
 			key := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+
+			if rapid.IntRange(0, 9).Draw(t, "astray") == 0 {
+				at += rapid.Int64Range(-200, 200).Draw(t, "far")
+			}
+			before := func(key string) bool {
+				times := model[key]
+				return len(times) > 0 && at < slices.Max(times)-int64(min(conf.Tolerance, conf.Within))-int64(conf.Within)
+			}
+			added := key
+			old := model[past(key)]
+			if before(key) || len(model[key]) == 0 && len(old) > 0 && at <= slices.Max(old)+int64(conf.Within) {
+				key = past(key)
+				if before(key) {
+					delete(model, key)
+					out++
+				}
+			}
 
 			want := false
 			times := model[key]
@@ -165,12 +197,15 @@ func TestAgreesWithModel(t *testing.T) {
 				}
 				model[key] = times
 			}
-			if got := w.Add(key, at); got != want {
+			if got := w.Add(added, at); got != want {
 				t.Fatalf("%+v: %s at %d completes %v, want %v; times %v", conf, key, at, got, want, times)
 			}
 			if en := w.keys.byKey[key]; en != nil && len(en.held) >= 2*conf.Count {
 				t.Fatalf("%d times held for a count of %d", len(en.held), conf.Count)
 			}
+		}
+		if got := w.Stats().Evicted; conf.Count > 1 && got != out {
+			t.Fatalf("%+v: %d evicted, want %d", conf, got, out)
 		}
 	})
 }

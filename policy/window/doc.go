@@ -18,6 +18,12 @@
 // more than Within) takes its place by its time. One that is older is not added, and counted
 // ([Stats.Late]).
 //
+// One that is older than that by more than Within can be in no window with the group's newest events. It
+// belongs to a group of its own, the group's past, with windows of its own; so an event with a wrong time in the future
+// hides none of those that follow, and logs of two days may be read the newer one first. While a group holds nothing,
+// its past takes what is up to Within newer than it. A past is given up, and counted as pushed out, for events that
+// are as long before it again.
+//
 // # When a window completes
 //
 // Windows are looked at when an event is added, never by themselves: a group that falls silent says

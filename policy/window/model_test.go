@@ -123,6 +123,20 @@ func sequence(in []Event, from, k, slots, end int) bool {
 }
 
 func (m *model) add(e Event) bool {
+	// An event of long before the group's newest is one of the group's past; a past of long after it is given up.
+	before := func(g *modelGroup) bool {
+		return g != nil && e.Time < g.newest-int64(min(m.spec.Tolerance, m.spec.Within))-int64(m.spec.Within)
+	}
+	past := m.groups["past of "+e.Key]
+	follows := m.groups[e.Key] == nil && past != nil && e.Time <= past.newest+int64(m.spec.Within)
+	if follows || before(m.groups[e.Key]) {
+		e.Key = "past of " + e.Key
+		if before(m.groups[e.Key]) {
+			delete(m.groups, e.Key)
+			m.order = slices.DeleteFunc(m.order, func(key string) bool { return key == e.Key })
+			m.out++
+		}
+	}
 	g := m.groups[e.Key]
 	if i := slices.Index(m.order, e.Key); i >= 0 {
 		m.order = slices.Delete(m.order, i, i+1)
@@ -237,6 +251,9 @@ func drawEvents(t *rapid.T, s Spec, n int) []Event {
 			Key:  rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"),
 			Time: now - rapid.Int64Range(0, 25).Draw(t, "late"),
 			ID:   id(i + 1),
+		}
+		if rapid.IntRange(0, 9).Draw(t, "astray") == 0 {
+			e.Time += rapid.Int64Range(-200, 200).Draw(t, "far")
 		}
 		switch {
 		case s.Kind == Distinct:
@@ -379,6 +396,15 @@ func FuzzLoadState(f *testing.F) {
 		}
 		if !bytes.Equal(again, w.AppendState(nil)) {
 			t.Fatal("the state changes when it is loaded")
+		}
+		// It goes on from there.
+		for i, at := range []int64{0, 1 << 50, -1 << 50} {
+			switch w := w.(type) {
+			case *Counter:
+				w.Add("key", at)
+			case *Window:
+				w.Add(&Event{Key: "key", Time: at, Slots: 1, ID: id(i)})
+			}
 		}
 	})
 }

@@ -81,14 +81,16 @@ func (w *Counter) LoadState(b []byte) error {
 			held = append(held, t)
 			before = t
 		}
-		if _, twice := keys.byKey[key]; twice {
+		if _, twice := keys.byKey[key]; twice || len(held) == 0 {
 			r.fail()
 		}
 		if r.err != nil {
 			return r.err
 		}
 		keys.add(key).held = held
-		times += len(held)
+		if times += len(held); times > w.most {
+			return errState
+		}
 	}
 	if err := r.end(); err != nil {
 		return err
@@ -162,7 +164,7 @@ func (w *Window) LoadState(b []byte) error {
 			}
 			h.items = append(h.items, it)
 		}
-		if _, twice := groups.byKey[key]; twice || !w.apart(h.items) {
+		if _, twice := groups.byKey[key]; twice || len(h.items) == 0 || !w.apart(h.items) {
 			r.fail()
 		}
 		if r.err != nil {
@@ -286,7 +288,7 @@ func (r *stateReader) count(limit int) int {
 	return int(n)
 }
 
-func (r *stateReader) key() string { return string(r.take(r.count(maxKey))) }
+func (r *stateReader) key() string { return string(r.take(r.count(len(past("")) + maxKey))) }
 
 // time reads a time that is not before the last one.
 func (r *stateReader) time(before int64, first bool) int64 {

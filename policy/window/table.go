@@ -20,14 +20,12 @@ type group[T any] struct {
 
 func newTable[T any]() table[T] { return table[T]{byKey: make(map[string]*group[T])} }
 
-// use returns the group of that key, nil where there is none, and makes it the newest.
-func (t *table[T]) use(key string) *group[T] {
-	g := t.byKey[key]
-	if g != nil && g != t.newest {
+// touch makes a group the newest.
+func (t *table[T]) touch(g *group[T]) {
+	if g != t.newest {
 		t.unlink(g)
 		t.link(g)
 	}
-	return g
 }
 
 // add makes a group that is not there yet, the newest. The key may be a slice of a large
@@ -78,6 +76,14 @@ func bounded(key string) string {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return string(sum[:])
+}
+
+// past returns the key under which a group's events of long before its newest one are held.
+func past(key string) string { return "\xff" + key }
+
+// longBefore reports whether an event at t can be in no window with the newest of a group or what is yet to come to it.
+func longBefore(t, newest, within, tolerance int64) bool {
+	return t < minus(minus(newest, tolerance), within)
 }
 
 // minus is a - b for b >= 0, which stops at the smallest number.

@@ -168,11 +168,12 @@ func (w *Window) Add(e *Event) (Completion, bool) {
 			return Completion{}, false
 		}
 	}
-	key := bounded(e.Key)
-	g := w.groups.use(key)
+	key, g := w.group(bounded(e.Key), e.Time)
 	if g == nil {
 		w.makeRoom(e.Time)
 		g = w.groups.add(key)
+	} else {
+		w.groups.touch(g)
 	}
 	h := &g.held
 	if live := h.live(); len(live) > 0 {
@@ -228,6 +229,28 @@ func (w *Window) Add(e *Event) (Completion, bool) {
 		w.forget(g)
 	}
 	return c, true
+}
+
+// group returns the key under which an event of that time is held, and the group if there is one.
+func (w *Window) group(key string, t int64) (string, *group[events]) {
+	newest := func(g *group[events]) int64 {
+		live := g.held.live()
+		return live[len(live)-1].time
+	}
+	g := w.groups.byKey[key]
+	if g != nil && !longBefore(t, newest(g), w.within, w.tolerance) {
+		return key, g
+	}
+	before := past(key)
+	old := w.groups.byKey[before]
+	switch {
+	case g == nil && (old == nil || t > plus(newest(old), w.within)):
+		return key, nil
+	case old != nil && longBefore(t, newest(old), w.within, w.tolerance):
+		w.evict(old, t)
+		old = nil
+	}
+	return before, old
 }
 
 // bound pushes out what a group holds too much of, and returns by how many places the one at index at

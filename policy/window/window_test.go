@@ -76,6 +76,10 @@ func TestWindow(t *testing.T) {
 		{"late first of a sequence", Spec{Kind: Ordered, Slots: 2}, []step{{100, "b", false, nil}, {90, "a", true, []int{1, 0}}}, Stats{}},
 		{"a sequence without another thing", Spec{Kind: Ordered, Slots: 3, Need: &Seen{Op: SeenAll, Of: []Seen{{Op: SeenThing}, {Op: SeenNot, Of: []Seen{{Op: SeenThing, Slot: 1}}}, {Op: SeenThing, Slot: 2}}}},
 			[]step{{0, "a", false, nil}, {1, "b", false, nil}, {2, "c", false, nil}, {602, "a", false, nil}, {603, "c", true, []int{3, 4}}}, Stats{}},
+		{"an event of the future hides none", Spec{Kind: Count, Tests: []Test{{AtLeast, 3}}}, []step{
+			{1 << 32, "", false, nil}, {0, "", false, nil}, {1, "", false, nil}, {2, "", true, []int{1, 2, 3}}, {1<<32 + 1, "", false, nil}, {1<<32 + 2, "", true, []int{0, 4, 5}}}, Stats{}},
+		{"nor do two", Spec{Kind: Count, Tests: []Test{{AtLeast, 2}}}, []step{{1 << 33, "", false, nil}, {1 << 32, "", false, nil}, {1, "", false, nil}, {2, "", true, nil}}, Stats{Keys: 1, Events: 1, Evicted: 1}},
+		{"of two days, the newer one first", Spec{Kind: Distinct, Tests: []Test{{AtLeast, 2}}}, []step{{90000, "x", false, nil}, {100, "x", false, nil}, {90001, "y", true, []int{0, 2}}, {101, "y", true, []int{1, 3}}}, Stats{}},
 		{"late beyond the tolerance", Spec{Kind: Count, Tests: []Test{{AtLeast, 2}}}, []step{{100, "", false, nil}, {39, "", false, nil}, {40, "", true, nil}}, Stats{Late: 1}},
 	}
 	for _, tt := range tests {
