@@ -215,6 +215,10 @@ func (p *logPrinter) summary(s *assembly.LogSummary, deadLetter string) error {
 // found prints how often which rule fired.
 func (p *logPrinter) found(s *assembly.LogSummary) {
 	if s.Detections == 0 {
+		if len(s.Unread) > 0 || total(s.Rejected) > 0 {
+			p.write(p.paint("1;33", "Nothing detected in what could be read.") + "\n")
+			return
+		}
 		p.write(p.paint("1;32", "Nothing detected.") + "\n")
 		return
 	}
@@ -318,6 +322,9 @@ func (p *logPrinter) read(s *assembly.LogSummary, deadLetter string) {
 			line("", "  %s", policy.Printable(problem.Error(), 300))
 		}
 	}
+	if s.Late > 0 {
+		line("", "%s lay too far behind later ones to be counted by rules over time: logs that overlap in time are best judged apart", counted(s.Late, "match"))
+	}
 	if s.Faults > 0 {
 		line("", "%s could not be worked out for a rule", counted(s.Faults, "event"))
 	}
@@ -348,7 +355,7 @@ func summaryJSON(s *assembly.LogSummary, deadLetter string) string {
 		"type": "summary", "files": s.Files, "files_unread": append([]string{}, s.Unread...), "bytes": s.Bytes, "events": s.Events, "events_older": s.Older,
 		"formats": s.Formats, "records_unread": s.Rejected, "dead_letter": deadLetter, "detections": s.Detections, "severities": severities,
 		"top_rules": top, "top_hosts": append([]assembly.NameCount{}, s.Hosts...), "top_users": append([]assembly.NameCount{}, s.Users...), "rules": s.RulesTotal, "rule_files": s.RuleSet.Files,
-		"rule_files_loaded": s.RuleSet.Loaded, "rule_problems": append(policy.Problems{}, s.RuleSet.Problems...), "faults": s.Faults, "seconds": s.Elapsed.Seconds(), "seconds_loading": s.Loading.Seconds(),
+		"rule_files_loaded": s.RuleSet.Loaded, "rule_problems": append(policy.Problems{}, s.RuleSet.Problems...), "faults": s.Faults, "events_late": s.Late, "seconds": s.Elapsed.Seconds(), "seconds_loading": s.Loading.Seconds(),
 	})
 	if err != nil {
 		return fmt.Sprintf(`{"type":"error","error":%q}`+"\n", err)
@@ -360,6 +367,9 @@ func summaryJSON(s *assembly.LogSummary, deadLetter string) string {
 func counted(n uint64, what string) string {
 	if n == 1 {
 		return "1 " + what
+	}
+	if strings.HasSuffix(what, "ch") {
+		what += "e"
 	}
 	return thousands(n) + " " + what + "s"
 }

@@ -392,6 +392,22 @@ func TestDecompress(t *testing.T) {
 	}
 }
 
+// A stream's first time is that of the first record that has one; asking counts nothing.
+func TestFirst(t *testing.T) {
+	var k kept
+	in := newIntake(t, &k, nil, nil)
+	f := feedOf(t, in, Spec{Format: "toy"})
+	changed := time.Date(2020, 5, 6, 7, 8, 9, 0, time.UTC)
+	for text, want := range map[string]int64{"bad\npanic\ntoy\nyear\nfuture\n": changed.UnixNano(), "toy\n": 0, "": 0} {
+		if got := f.First(strings.NewReader(text), changed); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+	if st := f.Stats(); len(st.Rejected) != 0 || len(k.events) != 0 {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
 // Of files that hold logs and cannot be read, the error says what to do.
 func TestForeign(t *testing.T) {
 	for begins, want := range map[string]string{"\xfd7zXZ\x00\x00": "xz -dk", "ElfFile\x00....": "evtx_dump", "LPKSHHRH....": "journalctl"} {

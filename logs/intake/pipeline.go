@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -202,4 +203,33 @@ func (p *Pipeline) Close() error {
 	err := context.Cause(p.ctx)
 	p.cancel(nil)
 	return err
+}
+
+// First returns the time of the first record of a stream that has one, in nanoseconds since the Unix epoch, by
+// the stream's beginning; 0 where there is none. It counts nothing. What was changed is for [Pipeline.Read].
+func (f *Feed) First(stream io.Reader, changed time.Time) int64 {
+	sample := make([]byte, logs.SampleSize)
+	n, _ := io.ReadFull(stream, sample)
+	sample = sample[:n]
+	format, err := f.detect(sample)
+	if err != nil {
+		return 0
+	}
+	source := f.source
+	if source.Now == nil && !changed.IsZero() {
+		source.Now = func() time.Time { return changed }
+	}
+	s := f.session(format, source)
+	r := logs.NewReader(bytes.NewReader(sample), format, f.options(format))
+	for range 20 { // the first may be a heading, or the rest of a record
+		record, err := r.Next()
+		if err != nil {
+			return 0
+		}
+		s.event.Reset()
+		if s.parse(record, &s.event) == nil && s.event.Time > 0 {
+			return s.event.Time
+		}
+	}
+	return 0
 }

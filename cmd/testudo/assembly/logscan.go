@@ -91,6 +91,7 @@ type LogSummary struct {
 	RuleSet    *policy.CheckReport
 	RulesTotal int
 	Faults     uint64        // events that a rule could not be worked out for
+	Late       uint64        // matches that rules over time did not count, because they had seen much later ones of the same group
 	Loading    time.Duration // of the rules
 	Elapsed    time.Duration // in all
 	Highest    signal.Severity
@@ -183,8 +184,9 @@ func (r *logScan) load(ctx context.Context) error {
 
 // logFile is a file to read.
 type logFile struct {
-	path string
-	size int64
+	path    string
+	size    int64
+	regular bool // not a pipe, of which what was read is gone
 }
 
 // expand returns the files that are meant, each once, in the order in which they were named; those of folders and patterns in
@@ -192,12 +194,12 @@ type logFile struct {
 func (s *LogScan) expand() ([]logFile, error) {
 	var all []logFile
 	seen := map[string]bool{}
-	add := func(path string, size int64) error {
+	add := func(path string, size int64, regular bool) error {
 		if seen[path] {
 			return nil
 		}
 		seen[path] = true
-		if all = append(all, logFile{path, size}); len(all) > maxLogFiles {
+		if all = append(all, logFile{path, size, regular}); len(all) > maxLogFiles {
 			return fmt.Errorf("more than %d files: name a smaller folder", maxLogFiles)
 		}
 		return nil
@@ -207,7 +209,7 @@ func (s *LogScan) expand() ([]logFile, error) {
 			if s.Follow {
 				return nil, errors.New("--follow is for files: standard input is read until it ends anyway")
 			}
-			if err := add(name, 0); err != nil {
+			if err := add(name, 0, false); err != nil {
 				return nil, err
 			}
 			continue
@@ -246,7 +248,7 @@ func (s *LogScan) expand() ([]logFile, error) {
 				if info.IsDir() { // a link to a folder that was named
 					return fmt.Errorf("%s is a link to a folder: name the folder", p)
 				}
-				return add(p, info.Size())
+				return add(p, info.Size(), info.Mode().IsRegular())
 			})
 			if err != nil {
 				return nil, err
@@ -276,16 +278,24 @@ func (r *logScan) readAll(ctx context.Context, in *intake.Intake, feed *intake.F
 	for _, f := range files {
 		r.total.Add(f.size)
 	}
+	r.inTime(feed, files)
 	p := in.NewPipeline(ctx, runtime.GOMAXPROCS(0))
 	for _, f := range files {
-		if err := r.readOne(p, feed, f); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
-			r.sum.Unread = append(r.sum.Unread, fmt.Sprintf("%s: %s", f.path, plainError(err)))
-			continue
+		format, err := r.readOne(p, feed, f)
+		if err != nil && ctx.Err() != nil {
+			break
 		}
-		r.sum.Files++
+		switch {
+		case err == nil:
+			r.sum.Files++
+		case errors.Is(err, intake.ErrFormat):
+			r.sum.Unread = append(r.sum.Unread, f.path+": the format is not recognised: if it is a log, name it with --format")
+		case format != "":
+			r.sum.Files++
+			r.sum.Unread = append(r.sum.Unread, fmt.Sprintf("%s: breaks off, what comes before that was judged: %s", f.path, plainError(err)))
+		default:
+			r.sum.Unread = append(r.sum.Unread, fmt.Sprintf("%s: %s", f.path, plainError(err)))
+		}
 	}
 	if err := p.Close(); err != nil && ctx.Err() == nil {
 		return err
@@ -293,30 +303,64 @@ func (r *logScan) readAll(ctx context.Context, in *intake.Intake, feed *intake.F
 	return nil // what an interrupted scan has found is an answer
 }
 
-func (r *logScan) readOne(p *intake.Pipeline, feed *intake.Feed, f logFile) error {
-	var src io.Reader = r.Stdin
-	var changed time.Time
+// inTime sorts files by the time of their first record, for rules that count over time count in its order: rotation
+// names the newest first (auth.log, auth.log.1). Files that state no time, standard input and pipes come first.
+func (r *logScan) inTime(feed *intake.Feed, files []logFile) {
+	if len(files) < 2 {
+		return
+	}
+	first := make(map[string]int64, len(files))
+	for _, f := range files {
+		if !f.regular {
+			continue
+		}
+		if z, changed, err := r.open(f.path, new(atomic.Int64)); err == nil {
+			first[f.path] = feed.First(z, changed)
+			_ = z.Close()
+		}
+	}
+	slices.SortStableFunc(files, func(a, b logFile) int { return cmp.Compare(first[a.path], first[b.path]) })
+}
+
+// open opens a file, or standard input, whose bytes are counted.
+func (r *logScan) open(path string, read *atomic.Int64) (z io.ReadCloser, changed time.Time, err error) {
+	if path == "-" {
+		z, err = intake.Decompress(&counting{r.Stdin, read})
+		return z, changed, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, changed, err
+	}
+	if info, err := file.Stat(); err == nil {
+		changed = info.ModTime()
+	}
+	if z, err = intake.Decompress(&counting{file, read}); err != nil {
+		_ = file.Close()
+		return nil, changed, err
+	}
+	return unpacked{z, file}, changed, nil
+}
+
+// unpacked is a file and what unpacks it.
+type unpacked struct {
+	io.ReadCloser
+	file io.Closer
+}
+
+func (u unpacked) Close() error { return errors.Join(u.ReadCloser.Close(), u.file.Close()) }
+
+func (r *logScan) readOne(p *intake.Pipeline, feed *intake.Feed, f logFile) (format string, err error) {
+	z, changed, err := r.open(f.path, &r.read)
+	if err != nil {
+		return "", err
+	}
+	defer z.Close()
 	path := f.path
 	if path == "-" {
 		path = "stdin"
-	} else {
-		file, err := os.Open(f.path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if info, err := file.Stat(); err == nil {
-			changed = info.ModTime()
-		}
-		src = file
 	}
-	z, err := intake.Decompress(&counting{src, &r.read})
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	_, err = p.Read(feed, z, path, changed)
-	return err
+	return p.Read(feed, z, path, changed)
 }
 
 // follow reads the files to their ends, and on.
@@ -454,6 +498,7 @@ func (r *logScan) finish(feed *intake.Feed, started time.Time) {
 	r.sum.Hosts, r.sum.Users = mostNamed(r.hosts), mostNamed(r.users)
 	for _, info := range r.engine.Infos() {
 		r.sum.Faults += info.Faults
+		r.sum.Late += info.Windows.Late
 	}
 	r.sum.Elapsed = time.Since(started)
 }
