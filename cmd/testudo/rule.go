@@ -27,7 +27,7 @@ func (a *app) ruleCommand() *cobra.Command {
 func (a *app) checkRules(ctx context.Context, paths []string) (*policy.CheckReport, error) {
 	report, err := assembly.CheckRules(ctx, &a.settings.Policy, paths...)
 	if err == nil && report.Files == 0 && report.OK() {
-		return nil, fmt.Errorf("no rule file in %s: rule files end in .yaml or .yml", strings.Join(paths, ", "))
+		return nil, fmt.Errorf("no rule file in %s: rule files end in .yaml, .yml or .rego", strings.Join(paths, ", "))
 	}
 	return report, err
 }
