@@ -41,6 +41,9 @@ func (c *columnar) filter(x match.Expr) *store.Filter {
 	case match.Not:
 		return &store.Filter{Op: store.FilterNot, Parts: []*store.Filter{c.filter(x.Part)}}
 	case *match.Atom:
+		if x.Other != nil {
+			return pairTest(x)
+		}
 		return c.attr(x)
 	}
 	return &store.Filter{Op: store.FilterOpen}
@@ -100,6 +103,16 @@ func (c *columnar) test(x match.Expr) *store.Filter {
 	}
 	c.tests[key] = t
 	return t
+}
+
+// pairTest returns a test of an atom that compares two fields.
+func pairTest(a *match.Atom) *store.Filter {
+	fields := match.Fields(a)
+	scalar := func(f signal.Field) bool { return f.Kind() != signal.KindStrings && f.Kind() != signal.KindTime }
+	if len(fields) != 2 || match.ReadsAttrs(a) || match.ReadsAll(a) || a.On.Elem || a.Other.Elem || !scalar(fields[0]) || !scalar(fields[1]) {
+		return &store.Filter{Op: store.FilterOpen}
+	}
+	return &store.Filter{Op: store.FilterTest, Field: fields[0], Other: fields[1], Test: test(a)}
 }
 
 // attr returns a test of attributes outside of the field table, and of the field where the atom has one: it holds

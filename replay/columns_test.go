@@ -181,6 +181,11 @@ func (w world) atom(on match.Operand) match.Expr {
 		return &match.Atom{On: on, Op: match.OpRegex, Regex: regexp.MustCompile(pick(w, []string{`^/admin`, `(?i)mozilla`, `\d+`}))}
 	case 5:
 		other := w.operand()
+		if w.r.IntN(2) == 0 {
+			on.Field, other.Field = signal.FieldHTTPResponseCode, pick(w, []signal.Field{signal.FieldSeverityID, signal.FieldActivityID, signal.FieldHTTPRequestURLPath})
+			on.Attr, other.Attr, on.At, on.Any, other.Any = "", "", 0, false, false
+			return &match.Atom{On: on, Op: match.OpCompare, Other: &other, Order: match.Order(w.r.IntN(6))}
+		}
 		return &match.Atom{On: on, Op: match.OpEqual, Other: &other}
 	}
 	return match.Text(on, pick(w, []match.Op{match.OpEqual, match.OpPrefix, match.OpSuffix, match.OpContains, match.OpGlob, match.OpPathPrefix}),

@@ -15,7 +15,9 @@ type Filter struct {
 	// asked about one element at a time: the test holds where it holds for one of them.
 	// Without a field it is about the attributes outside of the field table that Attr chooses by their names, and is asked about
 	// one of them at a time too.
+	// With Other, too, it is about both: neither is a list then, and it is asked about the pairs of values that occur.
 	Field signal.Field
+	Other signal.Field
 	Attr  func(name string) bool
 	Test  func(e *signal.Event) Truth
 	// Ints and Texts, where one is not nil, say where the values lie for which the test does not

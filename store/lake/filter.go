@@ -83,6 +83,11 @@ func (v *vectors) cost(f *store.Filter) int64 {
 	case store.FilterOpen:
 		return 0
 	case store.FilterTest:
+		if f.Other != 0 {
+			one, other := *f, *f
+			one.Other, other.Field, other.Other = 0, f.Other, 0
+			return v.cost(&one) + v.cost(&other)
+		}
 		at := v.reader.layout.at.value
 		if f.Field != 0 {
 			at = v.reader.layout.byField[f.Field]
@@ -108,7 +113,7 @@ func (v *vectors) cost(f *store.Filter) int64 {
 func (v *vectors) uniform(f *store.Filter) (store.Truth, error) {
 	switch f.Op {
 	case store.FilterTest:
-		if f.Field.Kind() == signal.KindTime {
+		if f.Field.Kind() == signal.KindTime || f.Other != 0 {
 			return store.Open, nil
 		}
 		a, err := v.answers(f)

@@ -191,20 +191,23 @@ func (p *page) value(c *column, i int) parquet.Value {
 
 // ask has a test answer for a field with one value, or with none where it is null.
 func (v *vectors) ask(f *store.Filter, spec *columnSpec, value parquet.Value) store.Truth {
-	e := &v.event
-	e.Reset()
-	e.Class = v.reader.part.Class
-	if !value.IsNull() {
-		switch {
-		case f.Field.IsHeader():
-			setHeader(e, f.Field, &value)
-		case spec.maxRep > 0:
-			e.SetStrings(f.Field, []string{asString(&value)})
-		default:
-			setScalar(e, f.Field, &value, nil)
-		}
-	}
+	v.event.Reset()
+	v.event.Class = v.reader.part.Class
+	v.set(spec, value)
 	return v.answer(f)
+}
+
+// set gives v.event one value of a column, none where it is null.
+func (v *vectors) set(spec *columnSpec, value parquet.Value) {
+	switch e := &v.event; {
+	case value.IsNull():
+	case spec.field.IsHeader():
+		setHeader(e, spec.field, &value)
+	case spec.maxRep > 0:
+		e.SetStrings(spec.field, []string{asString(&value)})
+	default:
+		setScalar(e, spec.field, &value, nil)
+	}
 }
 
 // answer asks the test about v.event.
@@ -266,6 +269,9 @@ func (v *vectors) test(f *store.Filter, in rowset) (yes, no rowset, err error) {
 	yes, no = v.take(), v.take()
 	if f.Field.Kind() == signal.KindTime {
 		return yes, no, nil // the column lacks the nanoseconds
+	}
+	if f.Other != 0 {
+		return yes, no, v.pair(f, in, yes, no)
 	}
 	a, err := v.answers(f)
 	if err != nil || a.all != store.Open {
