@@ -5,6 +5,7 @@ import (
 
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
+	"github.com/testudo-sec/testudo/bench/policy"
 	"github.com/testudo-sec/testudo/bench/proc"
 	"github.com/testudo-sec/testudo/bench/replay"
 	"github.com/testudo-sec/testudo/bench/scan"
@@ -19,6 +20,7 @@ func bars() []bar.Bar {
 		scan.Bars(),
 		waf.Bars(),
 		edge.Bars(),
+		policy.Bars(),
 		replay.Bars(),
 	)
 }
