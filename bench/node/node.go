@@ -34,7 +34,7 @@ type Node struct {
 func Open(ctx context.Context, dir string) (*Node, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	loader := policy.Loader{Dialects: []policy.Dialect{native.New(native.Actions()...)}}
-	set, err := loader.Load(ctx, policy.Embedded("builtin:", rules.Edge()))
+	set, err := loader.Load(ctx, policy.Embedded("builtin:", rules.Judging()))
 	if err != nil {
 		return nil, err
 	}
