@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/testudo-sec/testudo/policy"
@@ -235,17 +235,43 @@ func runFalcoOpen(ctx context.Context, env *bar.Env) (m bar.Measure, err error) 
 	return m, nil
 }
 
+// used is what a process has used.
+type used struct {
+	cpu  time.Duration
+	peak int64 // resident bytes
+}
+
 // check runs `testudo rule check` and returns what it used.
-func check(ctx context.Context, env *bar.Env, folder, want string) (*syscall.Rusage, error) {
+func check(ctx context.Context, env *bar.Env, folder, want string) (u used, err error) {
 	cmd := exec.CommandContext(ctx, env.Testudo, "rule", "check", folder)
-	text, err := cmd.Output()
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		return u, err
+	}
+	ended, sampled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sampled)
+		for {
+			u.peak = max(u.peak, highWater(cmd.Process.Pid))
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}()
+	err = cmd.Wait()
+	close(ended)
+	<-sampled
 	if err != nil {
-		return nil, fmt.Errorf("rule check %s: %w", folder, err)
+		return u, fmt.Errorf("rule check %s: %w", folder, err)
 	}
-	if !strings.Contains(string(text), want) {
-		return nil, fmt.Errorf("rule check %s did not say %q", folder, want)
+	if !strings.Contains(out.String(), want) {
+		return u, fmt.Errorf("rule check %s did not say %q", folder, want)
 	}
-	return cmd.ProcessState.SysUsage().(*syscall.Rusage), nil
+	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return u, nil
 }
 
 func runLoadTime(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
@@ -255,7 +281,7 @@ func runLoadTime(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 		if err != nil {
 			return m, err
 		}
-		values = append(values, float64(u.Utime.Nano()+u.Stime.Nano())/1e9)
+		values = append(values, u.cpu.Seconds())
 	}
 	m.Value = bar.Median(values)
 	m.Detail = fmt.Sprintf("%.2f s", values)
@@ -278,8 +304,8 @@ func runLoadMemory(ctx context.Context, env *bar.Env) (m bar.Measure, err error)
 		if err != nil {
 			return m, err
 		}
-		values = append(values, float64(all.Maxrss-alone.Maxrss)*1024/1e6)
-		whole = append(whole, float64(all.Maxrss)*1024/1e6)
+		values = append(values, float64(all.peak-alone.peak)/1e6)
+		whole = append(whole, float64(all.peak)/1e6)
 	}
 	m.Value = bar.Median(values)
 	m.Detail = fmt.Sprintf("%.0f MB, of the whole process %.0f MB", values, whole)

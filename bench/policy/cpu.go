@@ -1,7 +1,11 @@
 package policy
 
 import (
+	"fmt"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/testudo-sec/testudo/signal"
@@ -47,4 +51,20 @@ func allocations(call func()) float64 {
 		least = min(least, after.Mallocs-before.Mallocs)
 	}
 	return float64(least)
+}
+
+// highWater returns the most memory that a process had resident so far, 0 where it has ended. What wait4 says of a child counts its
+// parent's memory too, before the child's program began.
+func highWater(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kilobytes, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, err := strconv.ParseInt(kilobytes, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n << 10
 }
