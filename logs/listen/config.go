@@ -21,7 +21,7 @@ type Limits struct {
 	// Body is the largest OTLP request, as it is sent and as it is after decompression.
 	Body bytesize.Size `yaml:"body"`
 	// Memory is what all OTLP requests of a listener that are under way may hold together; beyond it
-	// senders are told to come again later.
+	// senders are told to come again later. It bounds the UDP messages that wait, too, which are dropped beyond it.
 	Memory bytesize.Size `yaml:"memory"`
 	// Queue is how many UDP messages wait to be judged; further ones are dropped and counted.
 	Queue int `yaml:"queue"`

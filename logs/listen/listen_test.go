@@ -274,6 +274,43 @@ func TestUDPFlood(t *testing.T) {
 	}
 }
 
+// TestUDPMemory: what waits is bounded by its bytes, too, not only by its number.
+func TestUDPMemory(t *testing.T) {
+	k := taken{gate: make(chan struct{})}
+	limits := DefaultLimits()
+	limits.Body, limits.Memory, limits.Queue = 64<<10, 256<<10, 8192
+	l, err := NewSyslog(t.Context(), Syslog{Address: "127.0.0.1:0", Transport: "udp"}, limits, k.open, quietLog())
+	stop := run(t, l, err)
+	c := dial(t, l)
+	long := "<13>" + strings.Repeat("x", 40<<10)
+	for range 40 {
+		send(t, c, long)
+		time.Sleep(time.Millisecond) // so that the kernel drops none
+	}
+	eventually(t, "some are refused", func() bool { return l.Stats().Refused[RefusedQueue] >= 20 })
+	close(k.gate)
+	eventually(t, "the others are taken", func() bool { return len(k.messages()) > 0 && uint64(len(k.messages())) == l.Stats().Messages })
+	send(t, c, "<13>short")
+	eventually(t, "there is room again", func() bool { all := k.messages(); return len(all) > 0 && all[len(all)-1] == "<13>short" })
+	stop()
+	if n := len(k.messages()); n > 10 {
+		t.Errorf("%d messages of 40 KiB waited in 256 KiB", n)
+	}
+}
+
+// A deadline that is set after the end does not undo it: else a stop would wait for the senders.
+func TestReadWithin(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	readWithin(ctx, a, time.Hour)
+	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
 // TestLogger has the logger of util-linux send.
 func TestLogger(t *testing.T) {
 	logger, err := exec.LookPath("logger")

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -99,12 +100,12 @@ func (s *stream) serve(ctx context.Context, conn net.Conn) {
 	for ctx.Err() == nil {
 		// The wait for a message is long, the wait for its end is short.
 		if f.r.Buffered() == 0 {
-			_ = conn.SetReadDeadline(time.Now().Add(s.limits.IdleTimeout))
+			readWithin(ctx, conn, s.limits.IdleTimeout)
 			if _, err := f.r.Peek(1); err != nil {
 				return // it has gone, or been silent
 			}
 		}
-		_ = conn.SetReadDeadline(time.Now().Add(s.limits.MessageTimeout))
+		readWithin(ctx, conn, s.limits.MessageTimeout)
 		message, err := f.next()
 		switch {
 		case err == nil:
@@ -125,6 +126,14 @@ func (s *stream) serve(ctx context.Context, conn net.Conn) {
 		default:
 			return
 		}
+	}
+}
+
+// readWithin bounds the next reads. Where ctx has ended meanwhile, the deadline that its end has set stays.
+func readWithin(ctx context.Context, conn net.Conn, d time.Duration) {
+	_ = conn.SetReadDeadline(time.Now().Add(d))
+	if ctx.Err() != nil {
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -170,6 +179,7 @@ func (d *datagrams) Run(ctx context.Context) error {
 		return err
 	}
 	queue := make(chan datagram, d.limits.Queue)
+	var held atomic.Int64 // bytes that wait
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for m := range queue {
@@ -179,7 +189,8 @@ func (d *datagrams) Run(ctx context.Context) error {
 			} else {
 				d.took(m.from.Addr(), len(m.buf))
 			}
-			d.free.Put(&m.buf)
+			held.Add(-int64(cap(m.buf)))
+			d.release(m.buf)
 		}
 	})
 	defer wait.Wait()
@@ -221,11 +232,26 @@ func (d *datagrams) Run(ctx context.Context) error {
 			m.buf = *b
 		}
 		m.buf = append(m.buf[:0], message...)
-		select {
-		case queue <- m:
-		default:
-			d.refuse(RefusedQueue, 1)
-			d.free.Put(&m.buf)
+		size := int64(cap(m.buf))
+		if held.Add(size) <= int64(d.limits.Memory) {
+			select {
+			case queue <- m:
+				continue
+			default:
+			}
 		}
+		held.Add(-size)
+		d.refuse(RefusedQueue, 1)
+		d.release(m.buf)
+	}
+}
+
+// usual is the size of a buffer that is kept for a next message: one that held a long message would hold many short
+// ones in its time.
+const usual = 4 << 10
+
+func (d *datagrams) release(buf []byte) {
+	if cap(buf) <= usual {
+		d.free.Put(&buf)
 	}
 }
