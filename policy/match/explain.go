@@ -192,7 +192,13 @@ func (h *holder) visit(x Expr) {
 		}
 	case *Atom, *Loop, *Func:
 		ex := explainer{left: 1}
-		h.held = append(h.held, ex.prove(x, &h.s))
+		p := ex.prove(x, &h.s)
+		if a, ok := x.(*Atom); ok && len(a.Texts) > 1 && len(p.Values) > 0 && p.Values[0].Match != "" {
+			one := *a // of a hundred constants, the one that was there
+			one.Texts = []string{p.Values[0].Match}
+			p.Text = one.String()
+		}
+		h.held = append(h.held, p)
 	}
 }
 
