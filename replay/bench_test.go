@@ -131,3 +131,19 @@ func BenchmarkWhatIf(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/event")
 	})
 }
+
+// BenchmarkVerifyInOrder judges every event again in the order of their numbers, because a rule counts.
+func BenchmarkVerifyInOrder(b *testing.B) {
+	const n = 400_000
+	h := requests(b, n)
+	rules := slices.Clone(ruleSet(b, 200, "word").Rules())
+	rules[0] = ruleOf("item", signal.Alert, match.Text(match.Operand{Field: signal.FieldHTTPRequestURLPath}, match.OpPrefix, false, "/shop/item/490"))
+	rules[0].Silent = true
+	set := setOf(b, append(rules, counting("many", 5, "item"))...)
+	for b.Loop() {
+		if _, err := replay.Verify(b.Context(), h, []*policy.Set{set}, replay.VerifyQuery{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/event")
+}

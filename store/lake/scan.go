@@ -202,7 +202,10 @@ func (s *scan) group(r *reader, at int, group parquet.RowGroup) (more bool, err 
 		return true, nil
 	}
 	if columnar := q.Filter != nil && q.ID.IsZero(); columnar || len(q.Masks) > 0 {
-		v := r.vectors(at, group, &s.inYield)
+		v, err := r.vectors(at, group, &s.inYield)
+		if err != nil {
+			return true, err
+		}
 		defer v.close()
 		in, err := v.inRange(q)
 		if err != nil || in.empty() {

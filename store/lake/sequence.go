@@ -188,7 +188,10 @@ func (s *scan) fillLane(l *lane, sp span) (err error) {
 		return err
 	}
 	group := l.reader.pq.RowGroups()[sp.group]
-	v := l.reader.vectors(sp.group, group, &s.inYield)
+	v, err := l.reader.vectors(sp.group, group, &s.inYield)
+	if err != nil {
+		return err
+	}
 	defer v.close()
 	in, err := v.inRange(s.q)
 	if err != nil || in.empty() {

@@ -26,6 +26,10 @@ type vectors struct {
 	asked  map[*store.Filter]*answers
 }
 
+// maxGroupRows bounds the rows for which memory is taken at once, whatever a file says. Row groups of ours have
+// rowGroupRows.
+const maxGroupRows = 1 << 20
+
 // answers are what a test says of a column.
 type answers struct {
 	known []store.Truth // of the dictionary's entries; nil where there is no dictionary
@@ -33,8 +37,11 @@ type answers struct {
 	all   store.Truth   // of every row; Open where they differ
 }
 
-func (r *reader) vectors(at int, group parquet.RowGroup, asking *bool) *vectors {
-	return &vectors{reader: r, group: group, asking: asking, codes: make(map[int][]int32), flat: make(map[int]*elements), dicts: make(map[int]*column), at: at, rows: int(group.NumRows()), asked: make(map[*store.Filter]*answers)}
+func (r *reader) vectors(at int, group parquet.RowGroup, asking *bool) (*vectors, error) {
+	if n := group.NumRows(); n < 0 || n > maxGroupRows {
+		return nil, fmt.Errorf("a row group of %d rows", n)
+	}
+	return &vectors{reader: r, group: group, asking: asking, codes: make(map[int][]int32), flat: make(map[int]*elements), dicts: make(map[int]*column), at: at, rows: int(group.NumRows()), asked: make(map[*store.Filter]*answers)}, nil
 }
 
 // take returns an empty set of the group's rows; give takes it back.
