@@ -31,7 +31,10 @@ func (n *Node) Run(ctx context.Context) error {
 	windows.Go(func() { n.keepWindows(keeping) })
 	defer windows.Wait()
 	defer stopKeeping() // last, so that little is left to be taken up at the next start
-	f := &follower{node: n, pending: map[string]*signal.Finding{}, recorded: map[string]time.Time{}}
+	f := &follower{node: n, pending: n.owed, recorded: map[string]time.Time{}}
+	if n.owed = nil; f.pending == nil {
+		f.pending = map[string]*signal.Finding{}
+	}
 	timer := time.NewTicker(storeEvery)
 	defer timer.Stop()
 	var waiting []chan error

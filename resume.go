@@ -93,6 +93,11 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 	n.batch = saved.Batch
 	limited, cancel := context.WithTimeout(ctx, resumeWithin)
 	defer cancel()
+	if last, err := n.journal.LastBatch(limited); err == nil && last < saved.Batch {
+		// Its folder was moved away, as its errors advise. What is recorded from now on is in batches that were once others.
+		n.inexact("the bus was begun anew since the windows were saved: they may lack events that it held", "batch", last, "saved at", saved.Batch)
+		n.batch = last
+	}
 	r, stats, err := n.recorded(limited, saved)
 	if ctx.Err() != nil {
 		n.windows = "" // what is there stays, to be taken over at the next start
@@ -132,6 +137,7 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 	n.engine.Continue(r.last)
 	n.log.Info("judging goes on where it stopped", "judge", n.id, "number", n.engine.Seq(), "rules with windows", restored.Kept, "begun anew", len(restored.Anew),
 		"events taken up", len(r.events), "findings made up for", recover.findings, "orders made up for", recover.orders)
+	n.owed = recover.owed.pending
 }
 
 // recorded reads what this judge recorded behind the saved windows.
@@ -146,7 +152,7 @@ func (n *Node) recorded(ctx context.Context, saved *SavedWindows) (r resumption,
 		return e.Has(signal.FieldVerdictRules) || e.Has(signal.FieldVerdictFeeding)
 	}
 	stats, err = n.journal.Scan(ctx, store.Query{
-		Behind: saved.Batch, Where: mine,
+		Behind: n.batch, Where: mine,
 		WhereColumns: []signal.Field{signal.FieldMetadataSequence, signal.FieldMetadataReporterUID, signal.FieldVerdictRules, signal.FieldVerdictFeeding},
 	}, func(e *signal.Event) bool {
 		if len(r.events) >= maxResumed || r.bytes > maxResumedBytes {
@@ -190,6 +196,7 @@ func (n *Node) inexact(what string, args ...any) {
 type recovery struct {
 	node     *Node
 	known    map[string]*signal.Finding // by id, as they are stored; nil where none is
+	owed     follower                   // gathers what is to be stored: the queue is not read yet
 	failed   bool
 	findings int
 	orders   int
@@ -199,12 +206,12 @@ type recovery struct {
 const maxRecovered = 10_000
 
 func newRecovery(n *Node) *recovery {
-	return &recovery{node: n, known: map[string]*signal.Finding{}, failed: n.past == nil}
+	return &recovery{node: n, known: map[string]*signal.Finding{}, owed: follower{node: n, pending: map[string]*signal.Finding{}}, failed: n.past == nil}
 }
 
 // hit looks whether a recorded hit has led to its finding and its orders, and has that happen otherwise.
 func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
-	if r.failed || len(r.known) >= maxRecovered {
+	if r.failed {
 		return
 	}
 	n := r.node
@@ -214,6 +221,7 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 			if left = o.For - n.now().Sub(time.Unix(0, e.Time)); left <= 0 {
 				continue // it would be over
 			}
+			left = min(left, o.For) // the event's time may be ahead
 		}
 		switch acted, err := n.past.Acted(ctx, e.ID, o.Kind, o.Target); {
 		case err != nil:
@@ -231,6 +239,10 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 	f := n.detection(e, h)
 	stored, looked := r.known[f.ID]
 	if !looked {
+		if len(r.known) >= maxRecovered {
+			r.fail(fmt.Errorf("there are more than %d findings to look up", maxRecovered))
+			return
+		}
 		found, ok, err := n.past.Finding(ctx, f.ID)
 		if err != nil {
 			r.fail(err)
@@ -244,12 +256,8 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 	if stored != nil && holds(stored, e.ID) {
 		return
 	}
-	select {
-	case n.queue <- f:
-		r.findings++
-	default:
-		n.missed.Add(1)
-	}
+	r.owed.add(f)
+	r.findings++
 }
 
 func (r *recovery) fail(err error) {
@@ -282,9 +290,11 @@ func (n *Node) saveWindows(ctx context.Context, first ...func(context.Context) e
 	if err != nil {
 		return err
 	}
-	n.judging.Lock() // every event that was judged has been handed to the recorder
-	state, seq := n.engine.AppendState(nil)
+	state := make([]byte, 0, n.stateSize) // every event waits while it is filled: not for memory too
+	n.judging.Lock()                      // every event that was judged has been handed to the recorder
+	state, seq := n.engine.AppendState(state)
 	n.judging.Unlock()
+	n.stateSize = len(state) + len(state)/8
 	// What windows remember must be in the record, or a replay would see other verdicts; and what was saved is not
 	// looked at again for findings that are missing.
 	for _, wait := range append(first, n.journal.Sync) {

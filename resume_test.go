@@ -29,6 +29,7 @@ type journal struct {
 	stats  store.ScanStats
 	fault  error // of Sync
 	behind uint64
+	lost   uint64 // batches that the bus has no more
 }
 
 func (j *journal) Scan(_ context.Context, q store.Query, yield func(*signal.Event) bool) (store.ScanStats, error) {
@@ -42,7 +43,7 @@ func (j *journal) Scan(_ context.Context, q store.Query, yield func(*signal.Even
 }
 
 func (j *journal) Sync(context.Context) error                { return j.fault }
-func (j *journal) LastBatch(context.Context) (uint64, error) { return 7, nil }
+func (j *journal) LastBatch(context.Context) (uint64, error) { return 7 - j.lost, nil }
 func (j *journal) Acted(context.Context, signal.ID, string, string) (bool, error) {
 	return len(j.orders) > 0, nil
 }
@@ -190,6 +191,15 @@ func TestResume(t *testing.T) {
 	if len(j.orders) != 0 {
 		t.Errorf("an order that would be over goes out: %+v", j.orders)
 	}
+	// Nor does one last longer than the rule says, whatever the time of its event.
+	if err := older.write(path); err != nil {
+		t.Fatal(err)
+	}
+	j.advance(-2 * time.Hour)
+	j.run(t, path, &logs)
+	if len(j.orders) != 1 || j.orders[0].For != 10*time.Minute {
+		t.Errorf("orders of an event that is ahead: %+v", j.orders)
+	}
 
 	numbers := map[uint64]bool{}
 	for _, e := range j.events {
@@ -245,6 +255,50 @@ func TestResumeInexact(t *testing.T) {
 			t.Errorf("the next number is %d", j.events[0].Seq)
 		}
 	})
+}
+
+// TestResumeOfMany: what is made up for is more than the queue takes, and one rule's findings leave room for another's.
+func TestResumeOfMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), WindowsFile)
+	j := &journal{parts: newParts()}
+	n := j.run(t, path, new(bytes.Buffer))
+	j.orders = nil
+	for range 3 * (findingQueue + 100) { // nothing is stored meanwhile
+		attack(t, n)
+	}
+	n = j.run(t, path, new(bytes.Buffer))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range j.findings {
+		if f.Count != findingQueue+100 || n.Stats().Missed != 0 {
+			t.Errorf("%d of %d are made up for, %d missed", f.Count, findingQueue+100, n.Stats().Missed)
+		}
+	}
+	if len(j.findings) != 1 {
+		t.Errorf("findings %+v", j.findings)
+	}
+}
+
+// TestResumeOtherBus: a bus that was begun anew gives numbers of batches again, and what it holds is read.
+func TestResumeOtherBus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), WindowsFile)
+	var logs bytes.Buffer
+	j := &journal{parts: newParts()}
+	attack(t, j.run(t, path, &logs))
+	j.lost = 5
+	n := j.run(t, path, &logs)
+	if j.behind != 2 || !n.Stats().Inexact || !strings.Contains(logs.String(), "the bus was begun anew") || n.engine.Seq() != 1 {
+		t.Errorf("read behind batch %d, %+v, the log says\n%s", j.behind, n.Stats(), &logs)
+	}
+	if err := n.saveWindows(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if saved, err := ReadWindows(path); err != nil || saved.Batch != 2 {
+		t.Errorf("saved %+v %v", saved, err)
+	}
 }
 
 // TestResumeStopped: a stop while windows are being taken over leaves what is on disk.

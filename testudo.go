@@ -50,7 +50,9 @@ type Node struct {
 	saving    sync.Mutex
 	batch     uint64 // what was last saved
 	savedSeq  uint64
-	doubt     atomic.Bool // windows are inexact
+	stateSize int                        // bytes that the next state is expected to take
+	owed      map[string]*signal.Finding // of before the start, for Run to store; nil for none
+	doubt     atomic.Bool                // windows are inexact
 
 	mu      sync.Mutex
 	fault   error             // why findings could not be stored

@@ -98,7 +98,12 @@ func (w *SavedWindows) write(path string) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // of no effect once it is renamed
-	_, err = f.Write(w.append(nil))
+	b := w.append(make([]byte, 0, len(w.State)+len(w.Judge)+64))
+	if len(b) > maxWindows {
+		err = fmt.Errorf("they take %d bytes, and no more than %d are read again: have fewer rules with windows, or group by what has fewer values", len(b), maxWindows)
+	} else {
+		_, err = f.Write(b)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
