@@ -203,13 +203,60 @@ type Rule struct {
 	Line       int             `json:"line,omitempty"`
 	Builtin    bool            `json:"builtin"`
 	Enabled    bool            `json:"enabled"`
-	Dialect    string          `json:"dialect"` // native
+	Dialect    string          `json:"dialect"` // native, sigma, falco, rego
 	Fields     []string        `json:"fields"`  // that the condition reads
 	Hits       uint64          `json:"hits"`    // since the node started
 	LastHit    time.Time       `json:"last_hit,omitzero"`
 	Faults     uint64          `json:"faults"` // events that its condition could not be worked out for
 	Tests      []RuleTest      `json:"tests"`
-	Source     string          `json:"source,omitempty"` // YAML text
+	Silent     bool            `json:"silent,omitempty"`  // it fires for correlations alone
+	Notes      []RuleNote      `json:"notes,omitempty"`   // what the file says besides
+	Windows    *RuleWindows    `json:"windows,omitempty"` // of a rule that counts over time
+	Source     string          `json:"source,omitempty"`  // text of its file; left out in lists, as is all that follows
+	Waits      *RuleWaits      `json:"waits,omitempty"`   // of a correlation
+	Reads      []RuleRead      `json:"reads,omitempty"`   // fields and attributes that the condition reads
+	Looked     int             `json:"looked,omitempty"`  // recent events that Reads was looked for in
+}
+
+// RuleNote is something that a rule's file says about it, by the file's own key: author, known false positives.
+type RuleNote struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
+// RuleWindows are the figures of a rule's windows over time.
+type RuleWindows struct {
+	Groups  int    `json:"groups"`  // held now
+	Events  int    `json:"events"`  // held now, of all groups
+	Evicted uint64 `json:"evicted"` // groups pushed out by others before their time
+	Dropped uint64 `json:"dropped"` // events pushed out of groups that had too many
+	Late    uint64 `json:"late"`    // events too old to count
+	Skipped uint64 `json:"skipped"` // events without the value that names their group or is counted
+}
+
+// RuleWaits is what a correlation waits for.
+type RuleWaits struct {
+	Kind    string       `json:"kind"`            // event_count, value_count, temporal, temporal_ordered, ...
+	Of      []WaitedRule `json:"of"`              // rules whose events it takes, in their order where that matters
+	GroupBy []string     `json:"group_by"`        // values that an event's group has in common; none: all events are one group
+	Values  []string     `json:"values"`          // that are counted or added up
+	Within  Duration     `json:"within"`          // span of event time
+	Until   string       `json:"until,omitempty"` // when it fires, as in ">= 5"; empty: when all were seen
+	Ordered bool         `json:"ordered"`
+}
+
+// WaitedRule is a rule that a correlation takes events of.
+type WaitedRule struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	Hits  uint64 `json:"hits"`
+}
+
+// RuleRead is a value that a condition reads.
+type RuleRead struct {
+	Name string `json:"name"` // of a field, or of a record's own attribute
+	Attr bool   `json:"attr"` // an attribute: no field of ours
+	Seen int    `json:"seen"` // recent events that have it
 }
 
 // RuleTest is the result of one of a rule's own tests.

@@ -39,6 +39,22 @@ func (w *World) fillRules() {
 		Tests:  []console.RuleTest{{Rule: "mine.admin-from-outside", Name: "admin fires", Want: true, Passed: false, Error: "did not fire: http_request.url.path is not set by the test"}},
 		Source: "id: mine.admin-from-outside\n",
 	})
+	falco := "- list: shell_binaries\n  items: [bash, sh, zsh]\n\n- macro: spawned_process\n  condition: evt.type in (execve, execveat)\n\n# Somebody has a shell in a container.\n- rule: Terminal shell in container\n  desc: A shell was used as the entrypoint or exec point into a container.\n  condition: >\n    spawned_process and container\n    and proc.name in (shell_binaries) and proc.tty != 0\n  output: Shell in a container (user=%user.name command=%proc.cmdline)\n  priority: NOTICE\n  tags: [container, T1059]\n\n- rule: Another one\n  condition: never_true\n"
+	w.Rules = append(w.Rules, console.Rule{
+		ID: "falco.terminal-shell-in-container", Title: "Terminal shell in container", Severity: signal.SeverityLow, Decision: signal.Alert, Classes: []string{"process_activity"},
+		When: "spawned_process and container and proc.name in (shell_binaries) and proc.tty != 0", Then: []string{"alert"}, Why: "A shell was used as the entrypoint or exec point into a container.",
+		Tags: []string{"container", "attack.t1059"}, File: "/var/lib/testudo/rules/falco/falco_rules.yaml", Line: 8, Enabled: true, Dialect: "falco", Source: falco,
+		Fields: []string{"process.name", "process.tty", "container.uid"}, Looked: 412, Reads: []console.RuleRead{{Name: "process.name", Seen: 412}, {Name: "process.tty", Seen: 12}, {Name: "container.uid"}, {Name: "proc.is_exe_upper_layer", Attr: true}},
+	}, console.Rule{
+		ID: "0e95725d-7320-415d-80f7-004da920fc11", Title: "Many failed sign-ins, then one that succeeds", Severity: signal.SeverityHigh, Decision: signal.Alert, Classes: []string{"authentication"},
+		When: "temporal_ordered of failed-logons, logon by user.name within 10m0s", Then: []string{"alert"}, Tags: []string{"attack.credential-access", "attack.t1110.001"},
+		File: "/var/lib/testudo/rules/sigma/guessed.yml", Line: 1, Enabled: true, Dialect: "sigma", Hits: 2, LastHit: w.Start.Add(-26 * time.Minute),
+		Notes:   []console.RuleNote{{Key: "author", Text: "A. Nother"}, {Key: "falsepositives", Text: "People who come back from holiday"}},
+		Windows: &console.RuleWindows{Groups: 31, Events: 88, Evicted: 2, Late: 1, Skipped: 14},
+		Waits: &console.RuleWaits{Kind: "temporal_ordered", Ordered: true, Within: console.Duration(10 * time.Minute), GroupBy: []string{"user.name", "src_endpoint.ip"}, Values: []string{},
+			Of: []console.WaitedRule{{ID: "failed-logons", Title: "Ten failed sign-ins", Hits: 31}, {ID: "logon", Title: "A sign-in succeeds", Hits: 1240}}},
+		Source: "title: Many failed sign-ins, then one that succeeds\ncorrelation:\n  type: temporal_ordered\n  rules: [failed-logons, logon]\n  group-by: [TargetUserName, IpAddress]\n  timespan: 10m\nlevel: high\n",
+	})
 	w.RuleSet = console.RuleSet{Digest: "5e0c1d4b2f", Count: len(w.Rules), Folder: "/var/lib/testudo/rules",
 		LoadedAt: w.Start.Add(-2 * time.Hour), TriedAt: w.Start.Add(-5 * time.Minute),
 		Errors: []console.RuleError{{File: "/var/lib/testudo/rules/new.yaml", Line: 6, Column: 9, Rule: "mine.new", Message: `unknown field "http_request.pth"`, Hint: `nearest is "http_request.url.path"`}}}

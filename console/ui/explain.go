@@ -1,8 +1,10 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/signal"
@@ -70,6 +72,27 @@ func (p *Pages) explanations(r *http.Request, id signal.ID) map[string]explained
 	return by
 }
 
+// maxSuggested bounds the rules that the form offers: thousands would be most of the page.
+const maxSuggested = 300
+
+// suggested returns rules to ask about, people's own first.
+func suggested(all []console.Rule) []console.Rule {
+	if len(all) <= maxSuggested {
+		return all
+	}
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b console.Rule) int {
+		switch {
+		case a.Builtin == b.Builtin:
+			return cmp.Compare(b.Hits, a.Hits)
+		case b.Builtin:
+			return -1
+		}
+		return 1
+	})
+	return all[:maxSuggested]
+}
+
 // explain is the page that says why a rule fires on an event, or why it does not.
 func (p *Pages) explain(w http.ResponseWriter, r *http.Request) error {
 	src := p.srv.Sources().Explain
@@ -89,9 +112,11 @@ func (p *Pages) explain(w http.ResponseWriter, r *http.Request) error {
 		m.All = append(m.All, explainedOf(x))
 	}
 	if rules := p.srv.Sources().Rules; rules != nil {
-		if m.Rules, err = rules.Rules(r.Context()); err != nil {
+		all, err := rules.Rules(r.Context())
+		if err != nil {
 			return err
 		}
+		m.Rules = suggested(all)
 	}
 	v := p.view(w, r, "Why", "traffic")
 	v.Main = m

@@ -303,7 +303,9 @@ func hostile(w *consoletest.World) {
 	w.Actions = append(w.Actions, signal.Action{ID: "act-" + url.PathEscape(evil), Kind: evil, Target: "203.0.113.1", Actor: evil, Reason: evil, State: signal.ActionActive,
 		Start: w.Start, Until: w.Start.Add(1e12), Radius: signal.Radius{Summary: evil, Warnings: []string{evil}}, Event: e.ID, UndoneBy: evil, Error: evil})
 	w.Rules = append(w.Rules, console.Rule{ID: evil, Title: evil, When: evil, Then: []string{evil}, Why: evil, Fix: evil, Source: evil, File: evil, Dialect: evil,
-		References: []string{"javascript:alert(4)"}, Tags: []string{evil}, Classes: []string{evil}, Tests: []console.RuleTest{{Name: evil, Error: evil}}})
+		References: []string{"javascript:alert(4)"}, Tags: []string{evil}, Classes: []string{evil}, Line: 1,
+		Notes: []console.RuleNote{{Key: evil, Text: evil}}, Reads: []console.RuleRead{{Name: evil}, {Name: evil, Attr: true, Seen: 1}}, Looked: 1,
+		Waits: &console.RuleWaits{Kind: evil, Of: []console.WaitedRule{{ID: evil, Title: evil}}, GroupBy: []string{evil}, Values: []string{evil}, Until: evil}, Tests: []console.RuleTest{{Name: evil, Error: evil}}})
 	w.RuleSet.Errors = append(w.RuleSet.Errors, console.RuleError{File: evil, Message: evil, Hint: evil})
 	w.Health = console.Health{State: console.HealthDegraded, Reasons: []string{evil}}
 	w.System.Upstreams = append(w.System.Upstreams, console.Upstream{Route: evil, URL: evil, Error: evil})

@@ -3,7 +3,6 @@ package ui
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,17 +11,29 @@ import (
 )
 
 type rulesView struct {
-	Filter   filter
-	Set      console.RuleSet
-	Rows     []console.Rule
-	Total    int // that the filter chooses
-	Next     string
-	Failing  int // rules with a test that does not pass
-	Report   *console.RuleReport
-	Verdicts []signal.Decision
+	Filter     filter
+	Set        console.RuleSet
+	Rows       []console.Rule
+	Total      int // that the filter chooses
+	All        int
+	From, To   int // numbers of the first and last line
+	Prev, Next string
+	Failing    int // rules with a test that does not pass
+	Dialects   []dialectCount
+	Report     *console.RuleReport
+	Verdicts   []signal.Decision
+	Severities []signal.Severity
+	More       bool // whether one of the rarer filters is in use
 }
 
-// Failing counts the tests of a rule that do not pass.
+// dialectCount is how many rules are in a dialect, and the list of them.
+type dialectCount struct {
+	Name, Link string
+	Count      int
+	Chosen     bool
+}
+
+// failing counts the tests of a rule that do not pass.
 func failing(r console.Rule) (n int) {
 	for _, t := range r.Tests {
 		if !t.Passed {
@@ -49,60 +60,43 @@ func (p *Pages) rulesPage(w http.ResponseWriter, r *http.Request, report *consol
 		return err
 	}
 	v := p.view(w, r, "Rules", "rules")
-	m := &rulesView{Filter: filter{query: newQuery(r.URL.Query())}, Set: set, Report: report,
-		Verdicts: []signal.Decision{signal.Deny, signal.Challenge, signal.Limit, signal.Alert, signal.Allow}}
-	text, verdict, from := strings.ToLower(m.Filter.Get("q")), m.Filter.Get("verdict"), m.Filter.Get("from")
-	rows := slices.DeleteFunc(slices.Clone(all), func(x console.Rule) bool {
-		return text != "" && !strings.Contains(strings.ToLower(x.ID+"\n"+x.Title+"\n"+strings.Join(x.Tags, "\n")+"\n"+x.When), text) ||
-			verdict != "" && x.Decision.String() != verdict ||
-			from == "own" && x.Builtin || from == "shipped" && !x.Builtin ||
-			from == "failing" && failing(x) == 0
-	})
-	if m.Filter.Get("sort") == "hits" {
-		slices.SortStableFunc(rows, func(a, b console.Rule) int { return int(min(1, max(-1, int64(b.Hits)-int64(a.Hits)))) })
+	m := &rulesView{Filter: filter{query: newQuery(r.URL.Query())}, Set: set, Report: report, All: len(all),
+		Verdicts:   []signal.Decision{signal.Deny, signal.Challenge, signal.Limit, signal.Alert, signal.Allow},
+		Severities: []signal.Severity{signal.SeverityCritical, signal.SeverityHigh, signal.SeverityMedium, signal.SeverityLow}}
+	for _, key := range []string{"verdict", "from", "state", "fired", "tag", "sort"} {
+		m.More = m.More || m.Filter.Get(key) != ""
 	}
-	for _, x := range all {
-		if failing(x) > 0 {
+	m.Dialects = m.dialects(all)
+	choose := ruleFilter(m.Filter)
+	var rows []console.Rule
+	for i := range all {
+		if failing(all[i]) > 0 {
 			m.Failing++
 		}
+		if choose(&all[i]) {
+			rows = append(rows, all[i])
+		}
 	}
+	sortRules(rows, m.Filter.Get("sort"))
 	m.Total = len(rows)
 	at, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
-	at = min(max(at, 0), len(rows))
-	m.Rows = rows[at:min(at+pageSize, len(rows))]
-	if end := at + pageSize; end < len(rows) {
+	at = min(max(at, 0), max(0, len(rows)-1)/pageSize*pageSize)
+	end := min(at+pageSize, len(rows))
+	m.Rows, m.From, m.To = rows[at:end], at+1, end
+	if end < len(rows) {
 		m.Next = m.Filter.With("cursor", strconv.Itoa(end)).At("/rules")
+	}
+	if at > 0 {
+		m.Prev = m.Filter.At("/rules")
+		if at > pageSize {
+			m.Prev = m.Filter.With("cursor", strconv.Itoa(at-pageSize)).At("/rules")
+		}
 	}
 	v.Main = m
 	if fragment(r) {
 		return p.part(w, "rules", "rules-list", v)
 	}
 	return p.page(w, "rules", v)
-}
-
-type ruleView struct {
-	console.Rule
-	Report *console.RuleReport
-}
-
-func (p *Pages) rule(w http.ResponseWriter, r *http.Request) error { return p.rulePage(w, r, nil) }
-
-func (p *Pages) rulePage(w http.ResponseWriter, r *http.Request, report *console.RuleReport) error {
-	src := p.srv.Sources().Rules
-	if src == nil {
-		return missing("rules")
-	}
-	rule, err := src.Rule(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	if report != nil {
-		rule.Tests = report.Tests
-	}
-	v := p.view(w, r, visText(clip(80, rule.Title)), "rules")
-	v.Here = "/rules/" + ref(rule.ID)
-	v.Main = &ruleView{rule, report}
-	return p.page(w, "rule", v)
 }
 
 func (p *Pages) testRule(w http.ResponseWriter, r *http.Request) error {

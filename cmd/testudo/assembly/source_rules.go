@@ -12,6 +12,7 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/window"
 	"github.com/testudo-sec/testudo/rules"
 	"github.com/testudo-sec/testudo/store/state"
 )
@@ -34,9 +35,13 @@ func consoleRule(i policy.Info) console.Rule {
 	}
 	if i.Correlation != "" {
 		r.When = strings.TrimPrefix(r.When+"\n"+i.Correlation, "\n")
-		if s := i.Windows; s.Evicted+s.Dropped+s.Late+s.Skipped > 0 {
-			r.When += fmt.Sprintf("\n# %d groups and %d events were given up, %d events came too late, %d lacked a value", s.Evicted, s.Dropped, s.Late, s.Skipped)
-		}
+	}
+	for _, n := range i.Notes {
+		r.Notes = append(r.Notes, console.RuleNote{Key: n.Key, Text: n.Text})
+	}
+	r.Silent = i.Silent
+	if st := i.Windows; i.Correlation != "" || st != (window.Stats{}) {
+		r.Windows = &console.RuleWindows{Groups: st.Keys, Events: st.Events, Evicted: st.Evicted, Dropped: st.Dropped, Late: st.Late, Skipped: st.Skipped}
 	}
 	return r
 }
@@ -64,11 +69,7 @@ func (s ruleBook) Rules(ctx context.Context) ([]console.Rule, error) {
 	for i, info := range infos {
 		all[i] = consoleRule(info)
 		addHits(&all[i], hits[info.ID])
-		for _, t := range results {
-			if t.Rule == info.ID {
-				all[i].Tests = append(all[i].Tests, t)
-			}
-		}
+		all[i].Tests = append(all[i].Tests, results[info.ID]...)
 	}
 	return all, nil
 }
@@ -88,17 +89,18 @@ func (s ruleBook) Rule(ctx context.Context, id string) (console.Rule, error) {
 	if err != nil {
 		return r, err
 	}
-	for _, t := range results {
-		if t.Rule == id {
-			r.Tests = append(r.Tests, t)
-		}
-	}
+	r.Tests = append(r.Tests, results[id]...)
 	r.Source = s.source(r.File)
+	set := s.m.engine.Set()
+	if rule := set.Rule(id); rule != nil && rule.Correlation != nil {
+		r.Waits = s.waits(set, rule.Correlation, hits)
+	}
+	r.Reads, r.Looked = s.reads(set, id, info.On)
 	return r, nil
 }
 
 // maxSource bounds the text of a rule file that is shown.
-const maxSource = 256 << 10
+const maxSource = 512 << 10
 
 // source returns the text of a rule file, "" where it cannot be read any more. It is asked for
 // files of loaded rules only.
@@ -138,7 +140,7 @@ func ruleError(p policy.Problem) console.RuleError {
 // Check compiles rule text that is not in force, and runs its tests.
 func (s ruleBook) Check(ctx context.Context, text string) (console.RuleReport, error) {
 	report := console.RuleReport{Rules: []string{}, Tests: []console.RuleTest{}}
-	file := policy.File{Name: "rule.yaml", Text: []byte(strings.ToValidUTF8(text, "�"))}
+	file := policy.File{Name: console.RuleFileName(text), Text: []byte(strings.ToValidUTF8(text, "�"))}
 	for _, d := range Dialects(&s.m.settings.Policy) {
 		if !d.Detect(file) {
 			continue
@@ -168,9 +170,9 @@ func (s ruleBook) Test(ctx context.Context, id string) (console.RuleReport, erro
 	return testSet(ctx, s.m.engine.Set(), id)
 }
 
-// results returns how the tests of the rules in force end. They end the same until
+// results returns how the tests of the rules in force end, by rule. They end the same until
 // the set changes, so that they are run once for a set.
-func (s ruleBook) results(ctx context.Context) ([]console.RuleTest, error) {
+func (s ruleBook) results(ctx context.Context) (map[string][]console.RuleTest, error) {
 	set := s.m.engine.Set()
 	if known := s.m.tested.Load(); known != nil && known.digest == set.Digest() {
 		return known.tests, nil
@@ -179,14 +181,18 @@ func (s ruleBook) results(ctx context.Context) ([]console.RuleTest, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.m.tested.Store(&testedSet{digest: set.Digest(), tests: report.Tests})
-	return report.Tests, nil
+	by := make(map[string][]console.RuleTest)
+	for _, t := range report.Tests {
+		by[t.Rule] = append(by[t.Rule], t)
+	}
+	s.m.tested.Store(&testedSet{digest: set.Digest(), tests: by})
+	return by, nil
 }
 
 // testedSet is how the tests of a rule set ended.
 type testedSet struct {
 	digest string
-	tests  []console.RuleTest
+	tests  map[string][]console.RuleTest // by rule
 }
 
 func testSet(ctx context.Context, set *policy.Set, id string) (console.RuleReport, error) {
