@@ -87,7 +87,7 @@ func (ex *explainer) prove(x Expr, s *scope) Proof {
 			if s.e.IsMasked(f) {
 				p.Masked = append(p.Masked, f.Name())
 			}
-			if v, ok := recordedText(s.e, f); ok {
+			if v, ok := recordedText(s.e, f); ok && v != "" {
 				p.Values = append(p.Values, Value{Text: f.Name() + " = " + clip(v), Holds: p.Answer == Yes})
 			}
 		}
