@@ -3,7 +3,6 @@ package assembly
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -224,7 +223,7 @@ type exporter struct{ feed *intake.Feed }
 func (x exporter) Export(ctx context.Context, r listen.Request) (listen.Result, error) {
 	req, err := otlp.Open(r.Body, r.JSON)
 	if err != nil {
-		return listen.Result{}, errors.Join(listen.ErrMalformed, err)
+		return listen.Result{}, listen.ErrMalformed // which says the same as err
 	}
 	s, err := x.feed.Messages()
 	if err != nil {
