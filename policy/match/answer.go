@@ -169,25 +169,9 @@ func (s *scratch) answer(r ref) Answer {
 	case nodeConst:
 		answer = Yes
 	case nodeAnd:
-		answer = Yes
-		for _, kid := range s.x.kids[n.from:n.to] {
-			if a := s.answer(kid); a == No {
-				answer = No
-				break
-			} else if a == Fault {
-				answer = Fault
-			}
-		}
+		answer = s.kids(n, Yes, No)
 	case nodeOr:
-		answer = No
-		for _, kid := range s.x.kids[n.from:n.to] {
-			if a := s.answer(kid); a == Yes {
-				answer = Yes
-				break
-			} else if a == Fault {
-				answer = Fault
-			}
-		}
+		answer = s.kids(n, No, Yes)
 	default:
 		answer = eval(s.x.leaves[n.from], &s.scope)
 	}
@@ -195,6 +179,29 @@ func (s *scratch) answer(r ref) Answer {
 		s.nodes[r.number()] = nodeState{s.now, answer}
 	}
 	return answer.turn(r)
+}
+
+// kids returns what the kids of an and or an or answer together: what decides, where one of them answers so.
+func (s *scratch) kids(n *code, answer, decides Answer) Answer {
+	for _, kid := range s.x.kids[n.from:n.to] {
+		var a Answer
+		if k := &s.x.codes[kid.number()]; k.kind == nodeAtom { // most are
+			st := &s.atoms[k.from]
+			if st.stamp != s.now {
+				*st = atomState{s.now, s.work(&s.x.atoms[k.from])}
+			}
+			a = Of(st.yes != kid.turned())
+		} else {
+			a = s.answer(kid)
+		}
+		if a == decides {
+			return decides
+		}
+		if a == Fault {
+			answer = Fault
+		}
+	}
+	return answer
 }
 
 func (a Answer) turn(r ref) Answer {

@@ -352,10 +352,12 @@ func (b *builder) visit(used []bool) {
 		if o.Attr != "" {
 			id, ok := ids[o.Attr]
 			if !ok {
-				id = int32(len(constants))
+				id = int32(len(x.byName))
 				ids[o.Attr] = id
-				constants = append(constants, textset.Constant{Text: o.Attr, ID: id})
 				x.byName = append(x.byName, nil)
+				if _, plain := appendAttrName(nil, o.Attr); plain { // no attribute fits a name with an index
+					constants = append(constants, textset.Constant{Text: o.Attr, ID: id})
+				}
 			}
 			col.name = id
 			x.nameAny = true

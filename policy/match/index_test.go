@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/testudo-sec/testudo/signal"
@@ -121,4 +123,80 @@ func FuzzIndex(f *testing.F) {
 			t.Fatal(problem)
 		}
 	})
+}
+
+// TestIndexAgreesWithEvalOnWords asks everything that can be asked of a text with each of the words, of each of the words and
+// many joined ones, all in one index, so that every value goes through folded tables.
+func TestIndexAgreesWithEvalOnWords(t *testing.T) {
+	on := Operand{Field: signal.FieldProcessCmdLine}
+	var rules []Rule
+	add := func(x Expr) { rules = append(rules, Rule{Expr: x}) }
+	for _, w := range words {
+		for _, fold := range []bool{false, true} {
+			for op := OpEqual; op <= OpPathPrefix; op++ {
+				add(Text(on, op, fold, w))
+			}
+			add(Text(on, OpGlob, fold, GlobEscape(w)+"*", "?"+GlobEscape(w)))
+			add(Text(on, OpGlob, fold, "*"+GlobEscape(w)))
+			add(Text(on, OpGlob, fold, "*"+GlobEscape(w)+"*"))
+			flags := ""
+			if fold {
+				flags = "(?i)"
+			}
+			for _, pattern := range []string{"%s", "^%s", "(?:%s|xyzzy)+$", "[Aa]?%s[bB]?", "a.%s"} {
+				re, err := regexp.Compile(flags + fmt.Sprintf(pattern, regexp.QuoteMeta(w)))
+				if err != nil {
+					continue // a word that is no UTF-8
+				}
+				add(&Atom{On: on, Op: OpRegex, Regex: re})
+				add(&Atom{On: Operand{Field: on.Field, Steps: []Step{StepLower}}, Op: OpRegex, Regex: re})
+			}
+		}
+	}
+	x := NewIndex(rules)
+	var m Matches
+	r := rand.New(rand.NewPCG(3, 4))
+	var texts []string
+	for _, w := range words {
+		texts = append(texts, w, strings.ToUpper(w), "a"+w, w+"b", "\xc3"+w)
+		for range 3 {
+			texts = append(texts, w+words[r.IntN(len(words))], words[r.IntN(len(words))]+strings.ToUpper(w)+words[r.IntN(len(words))])
+		}
+	}
+	for _, text := range texts {
+		e := &signal.Event{Class: signal.ClassProcessActivity}
+		e.SetString(on.Field, text)
+		if problem := agree(rules, x, e, &m); problem != "" {
+			t.Fatal(problem)
+		}
+	}
+}
+
+// TestAttackersText gives an index a long text of nothing but what its rules look for, whole and nearly: the work for a byte of it is
+// bounded, and every atom is answered once.
+func TestAttackersText(t *testing.T) {
+	var rules []Rule
+	var text strings.Builder
+	for i := range 2000 {
+		word := fmt.Sprintf("-arg%d%s", i, strings.Repeat("a", i%40))
+		rules = append(rules, Rule{Expr: And{Text(Operand{Field: signal.FieldProcessCmdLine}, OpContains, true, word), Exists(signal.FieldUserName)}})
+		text.WriteString(word[:len(word)-1])
+		text.WriteString(strings.ToUpper(word))
+	}
+	x := NewIndex(rules)
+	e := &signal.Event{Class: signal.ClassProcessActivity}
+	e.SetString(signal.FieldProcessCmdLine, text.String())
+	s := newScratch(x)
+	s.begin(e, 1<<x.classBit(e.Class))
+	s.light()
+	if most := 12 * text.Len(); s.lit.Steps > most {
+		t.Errorf("%d comparisons for %d bytes, want at most %d", s.lit.Steps, text.Len(), most)
+	}
+	if len(s.lit.Found) != len(rules) {
+		t.Errorf("%d tokens found, want %d", len(s.lit.Found), len(rules))
+	}
+	s.end()
+	if cap(s.text) > keptText {
+		t.Errorf("%d bytes are kept for the next event", cap(s.text))
+	}
 }

@@ -28,7 +28,7 @@ var randomFields = []signal.Field{
 	signal.FieldMetadataLogProduct, signal.FieldFirewallRuleUID,
 }
 
-var randomAttrs = []string{"a", "a.b", "a.items.cidr", "x[y", "a]", "EventID", ""}
+var randomAttrs = []string{"a", "a.b", "a.items.cidr", "x[y", "a]", "EventID", "a[0]", ""}
 
 // attrSpellings are names in events, with indexes and with brackets that are none.
 var attrSpellings = []string{"a", "a[0]", "a.b", "a[12].b", "a.items[0].cidr", "a.items[1].cidr", "a.items.cidr", "a.items[].cidr", "x[y", "x[y[3]", "x[3][y", "a]", "a[1]]", "EventID", "other", "[0]", "a[x]", "a[0"}
@@ -38,7 +38,7 @@ var attrSpellings = []string{"a", "a[0]", "a.b", "a[12].b", "a.items[0].cidr", "
 var words = []string{
 	"", "a", "A", "b", "ab", "aB", "AB", "abc", "abcd", "ABCD", "abcde", "bcd", "bcde", "aaaa", "aaaaa", "aaaaaaaaaaaa",
 	`\cmd.exe`, `cmd.exe`, `\CMD.EXE`, `.exe`, `c:\windows\system32\cmd.exe`, `c:\Windows\`, "powershell -enc", "-enc", " -e", "e",
-	"k", "K", "\u212a", "s", "S", "ſ", "i", "İ", "ı", "é", "É", "\xc3", "\xa9", "\xff", "ß", "ẞ", "Σ", "ς", "σ", "Ǆ", "ǅ", "ǆ", "µ", "μ", "\ufffd", "mas\u212a", "maſk", "mask", "MASK",
+	"k", "K", "\u212a", "s", "S", "ſ", "i", "İ", "ı", "é", "É", "\xc3", "\xa9", "\x89", "\xff", "ß", "ẞ", "Σ", "ς", "σ", "Ǆ", "ǅ", "ǆ", "µ", "μ", "\ufffd", "mas\u212a", "maſk", "mask", "MASK",
 	"/", "/etc", "/etc/", "/etc/passwd", "/etcetera", "/usr/bin/curl", "curl http://x", "//",
 	"0", "1", "-3", "42", "042", "+1", "3.5", "1e3", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "4688",
 	"10.0.0.1", "10.0.0.0", "192.168.7.9", "::1", "::ffff:10.0.0.1", "fe80::1%eth0", "2001:db8::5",

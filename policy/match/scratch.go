@@ -1,6 +1,8 @@
 package match
 
 import (
+	"strings"
+
 	"github.com/testudo-sec/testudo/internal/textset"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -135,12 +137,9 @@ func (s *scratch) attributes() {
 	x, attrs := s.x, s.e.UnmappedAttrs()
 	for i := range attrs {
 		s.next = append(s.next, -1)
-		var id int32
-		if name, plain := attrs[i].Name, true; plain {
-			if s.name, plain = appendAttrName(s.name[:0], name); !plain {
-				name = view(s.name)
-			}
-			if id = x.names.Lookup(name); id < 0 {
+		id := x.names.Lookup(attrs[i].Name)
+		if id < 0 {
+			if id = s.indexed(attrs[i].Name); id < 0 {
 				continue
 			}
 		}
@@ -157,6 +156,18 @@ func (s *scratch) attributes() {
 			}
 		}
 	}
+}
+
+// indexed returns the number of an attribute's name without its indexes, -1 for none.
+func (s *scratch) indexed(name string) int32 {
+	if strings.IndexByte(name, '[') < 0 {
+		return -1
+	}
+	short, plain := appendAttrName(s.name[:0], name)
+	if s.name = short; plain {
+		return -1
+	}
+	return s.x.names.Lookup(view(short))
 }
 
 // gather returns the first of a column's values, -1 for none. The others follow by next. They are
