@@ -208,7 +208,7 @@ func (s *Server) replayRoutes() []Route {
 		says{id: "whatIf", summary: "What a change of rules would have made of what is recorded; puts nothing in force; lines of progress, the report last", tag: "rules"},
 		func(w http.ResponseWriter, r *http.Request, in whatIfIn) error {
 			return answerReplay(s, w, r, func(ctx context.Context, progress func(float64)) (WhatIfReport, error) {
-				return s.sources.Replay.WhatIf(ctx, in.Body, progress)
+				return s.WhatIf(ctx, in.Body, progress)
 			})
 		})
 	exceptions := stream[exceptionIn, ExceptionLine](v1+"/events/{id}/exceptions", "application/x-ndjson", RoleOperator,
@@ -216,11 +216,46 @@ func (s *Server) replayRoutes() []Route {
 		func(w http.ResponseWriter, r *http.Request, in exceptionIn) error {
 			q := ExceptionQuery{Event: in.ID, Rule: in.Body.Rule, Since: in.Body.Since, Until: in.Body.Until}
 			return answerReplay(s, w, r, func(ctx context.Context, progress func(float64)) (ExceptionReport, error) {
-				return s.sources.Replay.Exceptions(ctx, q, progress)
+				return s.Exceptions(ctx, q, progress)
 			})
 		})
 	whatIf.Method, exceptions.Method = post, post
 	return []Route{whatIf, exceptions}
+}
+
+// WhatIf replays a change of rules, for pages and the API: within the bounds of replays, which are a LimitedError where
+// they are reached. See ReplaySource.
+func (s *Server) WhatIf(ctx context.Context, q WhatIfQuery, progress func(float64)) (WhatIfReport, error) {
+	ctx, done, err := s.replaying(ctx)
+	if err != nil {
+		return WhatIfReport{}, err
+	}
+	defer done()
+	return s.sources.Replay.WhatIf(ctx, q, progress)
+}
+
+// Exceptions proposes how to free an event, as WhatIf does.
+func (s *Server) Exceptions(ctx context.Context, q ExceptionQuery, progress func(float64)) (ExceptionReport, error) {
+	ctx, done, err := s.replaying(ctx)
+	if err != nil {
+		return ExceptionReport{}, err
+	}
+	defer done()
+	return s.sources.Replay.Exceptions(ctx, q, progress)
+}
+
+// replaying takes one of the places of replays; done gives it back.
+func (s *Server) replaying(ctx context.Context) (_ context.Context, done func(), err error) {
+	if s.sources.Replay == nil {
+		return nil, nil, unavailable("a lake")
+	}
+	select {
+	case s.replays <- struct{}{}:
+	default:
+		return nil, nil, &LimitedError{RetryAfter: 10 * time.Second}
+	}
+	ctx, cancel := context.WithTimeout(ctx, replayTime)
+	return ctx, func() { cancel(); <-s.replays }, nil
 }
 
 // replayLine is WhatIfLine or ExceptionLine.
@@ -233,16 +268,7 @@ type replayLine[T any] struct {
 // answerReplay writes how far a replay is, and last its report. An error before the first line is a problem as
 // ever; one after it is the last line.
 func answerReplay[T any](s *Server, w http.ResponseWriter, r *http.Request, replay func(context.Context, func(float64)) (T, error)) error {
-	if s.sources.Replay == nil {
-		return unavailable("a lake")
-	}
-	select {
-	case s.replays <- struct{}{}:
-		defer func() { <-s.replays }()
-	default:
-		return &LimitedError{RetryAfter: 10 * time.Second}
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), replayTime)
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	out := &lineWriter{w: w, control: http.NewResponseController(w)}
 	write := func(l replayLine[T]) error {

@@ -1,7 +1,9 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -40,5 +42,40 @@ func TestReplays(t *testing.T) {
 	none := newBench(t, nil, func(s *console.Sources) { s.Replay = nil })
 	if w = none.send(none.request("POST", path, `{}`, consoletest.OperatorName)); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("without a lake: %d %s", w.Code, w.Body)
+	}
+}
+
+// slowReplay waits until it is told to go on.
+type slowReplay struct {
+	console.ReplaySource
+	began, goOn chan struct{}
+}
+
+func (s slowReplay) WhatIf(context.Context, console.WhatIfQuery, func(float64)) (console.WhatIfReport, error) {
+	s.began <- struct{}{}
+	<-s.goOn
+	return console.WhatIfReport{Counts: map[string]int64{}}, nil
+}
+
+// TestReplaysAreBounded: a replay reads all that is kept, so that only two run at a time.
+func TestReplaysAreBounded(t *testing.T) {
+	slow := slowReplay{began: make(chan struct{}), goOn: make(chan struct{})}
+	b := newBench(t, nil, func(s *console.Sources) { s.Replay = slow })
+	ask := func() *httptest.ResponseRecorder {
+		return b.send(b.request("POST", "/api/v1/whatif", `{}`, consoletest.OperatorName))
+	}
+	done := make(chan int)
+	for range 2 {
+		go func() { done <- ask().Code }()
+		<-slow.began
+	}
+	if w := ask(); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a third: %d %s", w.Code, w.Body)
+	}
+	close(slow.goOn)
+	for range 2 {
+		if code := <-done; code != http.StatusOK {
+			t.Errorf("one of two: %d", code)
+		}
 	}
 }
