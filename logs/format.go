@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -100,16 +101,25 @@ type Parser interface {
 // SampleSize is how much of a stream [Detect] is given at most, in bytes.
 const SampleSize = 64 << 10
 
-// Detect returns the first of formats that recognises the beginning of a stream. The order of the list
-// matters: the more special format comes first.
+// detectLines is how many lines may stand before the first one by which a format is recognised: what a program says
+// at its start, a trace of its stack, the end of a line that was rotated.
+const detectLines = 25
+
+// Detect returns the first of formats that recognises the beginning of a stream, or, where none does, what is left of it after
+// a line, or a few. The order of the list matters: the more special format comes first.
 func Detect(formats []Format, sample []byte) (Format, bool) {
-	if len(sample) > SampleSize {
-		sample = sample[:SampleSize]
-	}
-	for _, f := range formats {
-		if f.Detect != nil && f.Detect(sample) {
-			return f, true
+	sample = sample[:min(len(sample), SampleSize)]
+	for range detectLines {
+		for _, f := range formats {
+			if f.Detect != nil && f.Detect(sample) {
+				return f, true
+			}
 		}
+		end := bytes.IndexByte(sample, '\n')
+		if end < 0 {
+			break
+		}
+		sample = sample[end+1:]
 	}
 	return Format{}, false
 }

@@ -241,6 +241,15 @@ func TestDetect(t *testing.T) {
 		if f, ok := logs.Detect(formats, sample); !ok || f.Name != want {
 			t.Errorf("%s: %q, want %q", file, f.Name, want)
 		}
+		// What a program says at its start, or the end of what was rotated, is before it.
+		before := append([]byte("starting up: pid 7, {debug}\n\tat com.example.Main.run(Main.java:12)\n\n"), sample...)
+		if f, ok := logs.Detect(formats, before); !ok || f.Name != want {
+			t.Errorf("%s behind a banner: %q, want %q", file, f.Name, want)
+		}
+	}
+	zeek := []byte(`{"_path":"http","ts":1770112800.5,"id.orig_h":"10.0.0.5","id.resp_h":"203.0.113.7","method":"GET","uri":"/a","status_code":200}` + "\n")
+	if f, ok := logs.Detect(formats, zeek); !ok || f.Name != "jsonlines" {
+		t.Errorf("Zeek's http.log is taken for %q", f.Name)
 	}
 	for _, sample := range []string{"", "\n\n", "hello world\n", "\x1f\x8b\x08\x00", "PK\x03\x04", strings.Repeat("\x00", 4096), "[[[[", `"x"`, "<a>"} {
 		if f, ok := logs.Detect(formats, []byte(sample)); ok {

@@ -20,6 +20,9 @@ var JSON = logs.Format{
 func detectJSON(sample []byte) bool {
 	var method, target, code bool
 	for name := range logs.FirstAttributes(sample) {
+		if name == "id.orig_h" {
+			return false // Zeek's http.log, which Sigma has a source of its own for
+		}
 		switch roleOf(name) {
 		case roleRequest:
 			method, target = true, true
