@@ -134,7 +134,7 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 	if err != nil || stats.Unsynced != nil || len(stats.Damaged) > 0 {
 		r.last += unread // whatever the record has that could not be read, its numbers are not given again
 	}
-	n.engine.Continue(r.last)
+	n.engine.Continue(max(r.last, restored.Last))
 	n.log.Info("judging goes on where it stopped", "judge", n.id, "number", n.engine.Seq(), "rules with windows", restored.Kept, "begun anew", len(restored.Anew),
 		"events taken up", len(r.events), "findings made up for", recover.findings, "orders made up for", recover.orders)
 	n.owed = recover.owed.pending
@@ -290,10 +290,9 @@ func (n *Node) saveWindows(ctx context.Context, first ...func(context.Context) e
 	if err != nil {
 		return err
 	}
-	state := make([]byte, 0, n.stateSize) // every event waits while it is filled: not for memory too
-	n.judging.Lock()                      // every event that was judged has been handed to the recorder
+	state := make([]byte, 0, n.stateSize) // events wait while it is filled: not for memory too
 	state, seq := n.engine.AppendState(state)
-	n.judging.Unlock()
+	n.handedOver()
 	n.stateSize = len(state) + len(state)/8
 	// What windows remember must be in the record, or a replay would see other verdicts; and what was saved is not
 	// looked at again for findings that are missing.
@@ -308,6 +307,12 @@ func (n *Node) saveWindows(ctx context.Context, first ...func(context.Context) e
 	}
 	n.batch, n.savedSeq = saved.Batch, seq
 	return nil
+}
+
+// handedOver waits until every event that was judged has been handed to the recorder.
+func (n *Node) handedOver() {
+	n.judging.Lock()
+	defer n.judging.Unlock()
 }
 
 // keepWindows saves windows from time to time until ctx is done, and then once more.

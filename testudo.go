@@ -46,7 +46,7 @@ type Node struct {
 	past      Past
 	saveEvery time.Duration
 	saveNow   chan struct{}
-	judging   sync.RWMutex // read-locked from the verdict until the event is recorded, locked while the state is taken
+	judging   sync.RWMutex // read-locked from the verdict until the event is recorded
 	saving    sync.Mutex
 	batch     uint64 // what was last saved
 	savedSeq  uint64

@@ -45,6 +45,7 @@ type ruleState struct {
 	counts  bool              // whether one of windows is not nil
 	// restored says that what is kept is that of a run before: see Engine.Restore.
 	restored bool
+	upTo     uint64 // events up to this number need not be resumed
 }
 
 // NewEngine returns an engine that judges by the set, with empty windows.
