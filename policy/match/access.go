@@ -70,7 +70,7 @@ func (b *builder) access(r ref) *access {
 		all.chance = math.Min(all.chance, 1)
 		return all
 	case nodeLeaf:
-		if l, ok := n.leaf.(*Loop); ok && !l.Every && !r.turned() {
+		if l, ok := n.leaf.(*Loop); ok && !r.turned() { // every is true of no value at all: it has no body here
 			if body, ok := b.bodies[l]; ok {
 				return b.access(body)
 			}

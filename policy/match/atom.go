@@ -111,7 +111,7 @@ func (o Order) Holds(c int) bool {
 type Atom struct {
 	On Operand
 	Op Op
-	// Fold compares texts without regard to case. Texts need not be folded.
+	// Fold compares texts without regard to case. Texts are folded then: [Text] makes them so.
 	Fold bool
 
 	Texts    []string       // OpEqual to OpPathPrefix; unused where Other is set

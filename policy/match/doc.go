@@ -18,6 +18,10 @@
 //     a part is No, Or is Yes where a part is Yes, whatever faults beside it, in any order;
 //   - regular expressions are RE2's: time is linear in the text.
 //
+// How the index works is said at [Index], why so in docs/decisions/0016-match-index.md. Its files follow the way of a rule (normal.go:
+// equal parts become one; spec.go, required.go: what a value must have; access.go, price.go: which of it to wait for; build.go: tables)
+// and of an event (scratch.go: memory and values; column.go: look-ups; answer.go: evaluation).
+//
 // Expressions are immutable once they are made, and everything here is safe for concurrent use
 // unless it says otherwise.
 package match

@@ -200,3 +200,38 @@ func TestAttackersText(t *testing.T) {
 		t.Errorf("%d bytes are kept for the next event", cap(s.text))
 	}
 }
+
+// TestTextsAreNotJoined looks for what stands in no text of the event, only in the end of one and the beginning of the next.
+func TestTextsAreNotJoined(t *testing.T) {
+	e := &signal.Event{Class: signal.ClassProcessActivity}
+	e.SetString(signal.FieldUserName, "mimi")
+	e.SetString(signal.FieldProcessCmdLine, "KATZ")
+	e.SetUnmapped("a", "dump")
+	var m Matches
+	for _, fold := range []bool{false, true} {
+		x := NewIndex([]Rule{
+			{Expr: Text(Operand{Any: true}, OpContains, fold, "mimiKATZ")},
+			{Expr: Text(Operand{Any: true}, OpContains, fold, "dumpmimi")},
+			{Expr: Text(Operand{Any: true}, OpContains, fold, "mimi")},
+		})
+		if x.Match(e, &m); len(m.Fired) != 1 || m.Fired[0] != 2 {
+			t.Errorf("fold %v: %v fired, want the third only", fold, m.Fired)
+		}
+	}
+}
+
+// TestHasRun holds the run that is looked for in steps to one that is counted.
+func TestHasRun(t *testing.T) {
+	class := &[256]bool{'a': true}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		text := make([]byte, r.IntN(40))
+		for i := range text {
+			text[i] = "aaaaab"[r.IntN(6)]
+		}
+		n := 1 + r.IntN(12)
+		if got, want := hasRun(string(text), class, n), strings.Contains(string(text), strings.Repeat("a", n)); got != want {
+			t.Fatalf("%q, %d in a row: %v, want %v", text, n, got, want)
+		}
+	}
+}

@@ -48,16 +48,15 @@ const (
 
 // normalizer makes nodes of conditions. Equal parts become one node.
 type normalizer struct {
-	nodes   []node
-	byKey   map[string]ref
-	atoms   []*Atom
-	atomKey map[string]int32
-	leaves  map[Expr]ref
+	nodes  []node
+	byKey  map[string]ref // of atoms, ands and ors
+	atoms  []*Atom
+	leaves map[Expr]ref
 }
 
 func newNormalizer() *normalizer {
 	return &normalizer{
-		nodes: []node{{kind: nodeConst}}, byKey: map[string]ref{}, atomKey: map[string]int32{}, leaves: map[Expr]ref{},
+		nodes: []node{{kind: nodeConst}}, byKey: map[string]ref{}, leaves: map[Expr]ref{},
 	}
 }
 
@@ -349,15 +348,13 @@ func simpleGlob(pattern string) (Op, string) {
 func (n *normalizer) atom(a *Atom) ref {
 	a.Texts = distinct(a)
 	key := a.question() + a.answers()
-	id, ok := n.atomKey[key]
+	r, ok := n.byKey[key]
 	if !ok {
-		id = int32(len(n.atoms))
+		r = n.node(node{kind: nodeAtom, atom: int32(len(n.atoms))})
 		n.atoms = append(n.atoms, a)
-		n.atomKey[key] = id
-		n.node(node{kind: nodeAtom, atom: id})
-		n.byKey[key] = ref(len(n.nodes)-1) << 1
+		n.byKey[key] = r
 	}
-	return n.byKey[key]
+	return r
 }
 
 // fewTexts bounds the constants that are compared with each other.

@@ -36,7 +36,7 @@ var attrSpellings = []string{"a", "a[0]", "a.b", "a[12].b", "a.items[0].cidr", "
 // words overlap each other, differ in case only, fold into each other, are no UTF-8, look like numbers, paths,
 // addresses, encodings.
 var words = []string{
-	"", "a", "A", "b", "ab", "aB", "AB", "abc", "abcd", "ABCD", "abcde", "bcd", "bcde", "aaaa", "aaaaa", "aaaaaaaaaaaa",
+	"", "a", "A", "b", "ab", "aB", "AB", "abc", "abcd", "ABCD", "abcde", "abcdeabcd", "bcd", "bcde", "aaaa", "aaaaa", "aaaaaaaaaaaa",
 	`\cmd.exe`, `cmd.exe`, `\CMD.EXE`, `.exe`, `c:\windows\system32\cmd.exe`, `c:\Windows\`, "powershell -enc", "-enc", " -e", "e",
 	"k", "K", "\u212a", "s", "S", "ſ", "i", "İ", "ı", "é", "É", "\xc3", "\xa9", "\x89", "\xff", "ß", "ẞ", "Σ", "ς", "σ", "Ǆ", "ǅ", "ǆ", "µ", "μ", "\ufffd", "mas\u212a", "maſk", "mask", "MASK",
 	"/", "/etc", "/etc/", "/etc/passwd", "/etcetera", "/usr/bin/curl", "curl http://x", "//",
@@ -159,7 +159,7 @@ func (d dice) regex() *regexp.Regexp {
 			case 3:
 				b.WriteString("(" + regexp.QuoteMeta(pick(d, words)) + "|" + regexp.QuoteMeta(pick(d, words)) + ")" + pick(d, []string{"", "+", "*", "?", "{2}"}))
 			case 4:
-				b.WriteString(pick(d, []string{".*", ".", "[a-e]+", `\d+`, "^", "$", `\b`, "[^a]", "(?s:.)"}))
+				b.WriteString(pick(d, []string{".*", ".", "[a-e]+", "[a-e]{9,}", `\d+`, "^", "$", `\b`, "[^a]", "(?s:.)"}))
 			case 5:
 				b.WriteString("(?:" + regexp.QuoteMeta(pick(d, words)) + ")?")
 			case 6:
