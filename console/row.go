@@ -123,7 +123,9 @@ var textFields = [...]signal.Field{
 	signal.FieldHTTPRequestUserAgent, signal.FieldHTTPRequestHTTPMethod, signal.FieldHTTPRequestUID,
 	signal.FieldVerdictReason, signal.FieldEdgeRoute, signal.FieldUserName, signal.FieldMessage,
 	signal.FieldFindingInfoTitle, signal.FieldProcessCmdLine, signal.FieldFilePath, signal.FieldQueryHostname,
-	signal.FieldCodeLocationPath, signal.FieldEdgeError,
+	signal.FieldCodeLocationPath, signal.FieldEdgeError, signal.FieldActorUserName, signal.FieldActorProcessFilePath, signal.FieldActorProcessCmdLine, signal.FieldProcessFilePath, signal.FieldProcessUserName,
+	signal.FieldDeviceHostname, signal.FieldAPIOperation, signal.FieldAPIServiceName, signal.FieldAPIResponseError, signal.FieldStatusDetail,
+	signal.FieldScriptContent, signal.FieldRegKeyPath, signal.FieldMetadataLogName, signal.FieldMetadataLogProduct, signal.FieldMetadataEventCode,
 }
 
 func matchText(e *signal.Event, lower string) bool {
@@ -137,6 +139,11 @@ func matchText(e *signal.Event, lower string) bool {
 			if strings.Contains(strings.ToLower(v), lower) {
 				return true
 			}
+		}
+	}
+	for _, a := range e.UnmappedAttrs() {
+		if strings.Contains(strings.ToLower(a.Value), lower) {
+			return true
 		}
 	}
 	ip := e.IP(signal.FieldSrcEndpointIP)

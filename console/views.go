@@ -54,7 +54,7 @@ type EventQuery struct {
 	Route     string       // edge.route
 	Method    string       // http_request.http_method
 	Rule      string       // id of a rule that fired
-	Text      string       // in path, host, client, user agent, rule, reason; any case
+	Text      string       // in path, host, client, user agent, program, user, rule, reason, a record's own attributes; any case
 	Condition string       // as in a rule's when
 	Since     time.Time
 	Until     time.Time

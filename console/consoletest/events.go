@@ -106,6 +106,7 @@ func (w *World) fillEvents() {
 			w.Log = append(w.Log, Response(req, 200))
 		}
 	}
+	w.Log = append(w.Log, LogEvents(w.Start.Add(-5*time.Minute))...)
 	login := &signal.Event{ID: signal.NewID(at), Time: at.UnixNano(), Class: signal.ClassAuthentication,
 		Activity: signal.ActivityLogon, Severity: signal.SeverityInfo, Plane: signal.PlaneTestudo}
 	login.SetString(signal.FieldUserName, AdminName)

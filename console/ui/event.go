@@ -27,7 +27,12 @@ type eventView struct {
 	Limit     int64 // threshold; 0 where none is known
 	Out       int64 // outbound score
 	Bar       float64
-	Facts     []fact
+	Groups    []factGroup
+	From      []fact        // where its record was read
+	Attrs     []signal.Attr // of its record, that have no field
+	MoreAttrs int           // that are not shown
+	Says      string        // what happened, in a sentence; empty where the title says it
+	Severity  signal.Severity
 	Answer    *signal.Event
 	Reply     []fact
 	Timeline  []moments
@@ -42,6 +47,7 @@ type fact struct {
 	Value string
 	Link  string // address of our own that the value leads to
 	Items []string
+	Time  time.Time
 }
 
 type wafMatch struct{ ID, Message, Target string }
@@ -115,10 +121,13 @@ func (p *Pages) firedRules(r *http.Request, e *signal.Event) []console.Rule {
 func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
 	m := &eventView{Row: rowOf(e), Class: e.Class.Title(), Score: e.Int(signal.FieldWAFScore), Limit: e.Int(signal.FieldWAFThreshold),
 		Out: e.Int(signal.FieldWAFOutboundScore)}
-	m.Title = strings.TrimSpace(m.Row.Method + " " + visText(clip(80, m.Row.Path)))
+	m.Title = strings.TrimSpace(visText(clip(12, m.Row.Method)) + " " + visText(clip(80, m.Row.Path)))
 	if m.Title == "" {
 		m.Title = e.Class.Title()
 	}
+	m.Severity = e.Severity
+	m.From = cameFrom(e)
+	m.Attrs, m.MoreAttrs = attrsOf(e)
 	if !e.Parent.IsZero() {
 		m.Parent = e.Parent.String()
 	}
@@ -134,7 +143,14 @@ func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
 	}
 	m.Matches = matchesOf(e)
 	m.Bar = float64(max(2*m.Limit, m.Score, 1))
-	m.Facts = requestFacts(e)
+	if e.Class == signal.ClassHTTPActivity {
+		m.Groups = []factGroup{{"Request", requestFacts(e)}}
+		if e.Plane != signal.PlaneEdge {
+			m.Says = sentenceOf(e)
+		}
+	} else {
+		m.Groups = eventFacts(e)
+	}
 	if m.Answer != nil {
 		m.Reply = replyFacts(m.Answer)
 	}
@@ -271,7 +287,7 @@ func timeline(e *signal.Event, related []*signal.Event) []moments {
 		case o.Class == signal.ClassHTTPActivity:
 			mo.What = "request judged: " + verdictWord(mo.Row.Decision)
 		default:
-			mo.What = o.Class.Title() + ": " + clip(120, mo.Row.What)
+			mo.What = clip(160, mo.Row.Path)
 		}
 		out = append(out, mo)
 	}

@@ -294,7 +294,7 @@ func hostile(w *consoletest.World) {
 		signal.FieldHTTPRequestHeaderNames, signal.FieldVerdictRules} {
 		e.SetStrings(f, []string{evil, evil + "2"})
 	}
-	w.Log = append(w.Log, e)
+	w.Log = append(append(w.Log, hostileLogs(w)...), e)
 	f := signal.Finding{ID: signal.Fingerprint("hostile"), Kind: signal.FindingPosture, Rule: evil, Title: evil, Desc: evil, Severity: signal.SeverityFatal,
 		State: signal.FindingOpen, Asset: evil, Fix: evil, References: []string{"javascript:alert(3)", evil, "https://example.com/?q=" + evil}, Tags: []string{evil},
 		Location: signal.Location{Path: evil, Line: 3, Snippet: evil + "\n\t" + evil, Commit: evil}, Evidence: []signal.Evidence{{Name: evil, Value: evil}},
@@ -310,6 +310,29 @@ func hostile(w *consoletest.World) {
 	w.Health = console.Health{State: console.HealthDegraded, Reasons: []string{evil}}
 	w.System.Upstreams = append(w.System.Upstreams, console.Upstream{Route: evil, URL: evil, Error: evil})
 	w.Ledger = append(w.Ledger, console.LedgerEntry{Index: 99, Actor: evil, Verb: evil, Subject: evil, Detail: map[string]string{evil: evil}, Hash: "00", Time: w.Start})
+}
+
+// hostileLogs are records in which everything is what an attacker wrote.
+func hostileLogs(w *consoletest.World) []*signal.Event {
+	all := consoletest.LogEvents(w.Now())
+	for _, e := range all {
+		for i := range e.NumFields() {
+			switch f := e.FieldAt(i); f.Kind() {
+			case signal.KindString:
+				e.SetString(f, evil)
+			case signal.KindStrings:
+				e.SetStrings(f, []string{evil, evil})
+			}
+		}
+		e.SetString(signal.FieldPipeName, evil)
+		e.SetString(signal.FieldApplicationName, evil)
+		e.SetUnmapped(evil, evil)
+		e.SetUnmapped("testudo.source", evil)
+		for i := range 300 {
+			e.SetUnmapped(fmt.Sprintf("%s%d", evil, i), strings.Repeat(evil, 3))
+		}
+	}
+	return all
 }
 
 // checkEscaped holds that nothing of evil is markup, or moves what is shown.

@@ -13,11 +13,13 @@ import (
 type row struct {
 	console.Row
 	Method    string
-	Path      string
+	Path      string // of a request with its query; of another event a sentence
 	Threshold int64
 	Took      int64 // milliseconds, -1 where it is not known
 	Answer    bool  // a response whose request is not in the list
 	Fault     string
+	Log       string // product and name of the log that it was read from
+	Failed    bool   // what somebody tried did not succeed
 }
 
 func rowOf(e *signal.Event) row {
@@ -33,7 +35,11 @@ func rowOf(e *signal.Event) row {
 			r.Took = e.Int(signal.FieldDuration)
 		}
 	} else {
-		r.Path = r.What
+		r.Path = sentenceOf(e)
+		r.Failed = failed(e)
+	}
+	if e.Plane == signal.PlaneLogs {
+		r.Log = strings.TrimSpace(e.RecordedStr(signal.FieldMetadataLogProduct) + " " + e.RecordedStr(signal.FieldMetadataLogName))
 	}
 	if len(r.Rules) > 3 {
 		r.Rules = r.Rules[:3]

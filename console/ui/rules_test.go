@@ -122,7 +122,7 @@ func TestRulePage(t *testing.T) {
 	p := signedIn(t, w, s, consoletest.ViewerName)
 	for id, c := range map[string]struct{ shows, not []string }{
 		"falco.terminal-shell-in-container": {
-			[]string{"falco", "Lines 8 to 15 of the file", "- rule: Terminal shell in container", "tags: [container, T1059]", "<b>none had</b>", "container.uid", "proc.is_exe_upper_layer", "in so many of 412", `href="/rules?tag=attack.t1059"`},
+			[]string{"falco", "Lines 8 to 15 of the file", "- rule: Terminal shell in container", "tags: [container, T1059]", "<b>none had</b>", "container.uid", "proc.is_exe_upper_layer", "Of 412 recent events of its classes", `href="/rules?tag=attack.t1059"`},
 			[]string{"shell_binaries\n  items", "Another one", "Somebody has a shell", "<ol"}},
 		"0e95725d-7320-415d-80f7-004da920fc11": {
 			[]string{"sigma", `class="waits-of ordered"`, `href="/rules/failed-logons"`, "Ten failed sign-ins", "31 hits", "in this order", "10 minutes", "user.name", "fires when each was seen", "31 groups, 88 events",

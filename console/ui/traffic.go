@@ -47,6 +47,9 @@ type trafficView struct {
 	Verdicts []signal.Decision
 	Methods  []string
 	Planes   []signal.Plane
+	Classes  []signal.Class
+	More     bool // whether one of the rarer filters is in use
+	Requests bool // the list is of requests alone
 	Listens  []console.Listener
 }
 
@@ -64,6 +67,8 @@ func (p *Pages) traffic(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.Main = m
 	q, err := eventQuery(m.Filter.query)
+	m.More = m.Filter.Get("when")+m.Filter.Get("rule")+m.Filter.Get("class") != "" || !slices.Contains([]string{"", "edge", "logs", "all"}, m.Filter.Get("plane"))
+	m.Classes, m.Requests = signal.Classes()[1:], q.Plane == signal.PlaneEdge
 	if err == nil {
 		q.Cursor, q.Limit = r.URL.Query().Get("cursor"), pageSize
 		var page console.Page[*signal.Event]
@@ -120,6 +125,14 @@ func eventQuery(f query) (console.EventQuery, error) {
 				return bad(key, err.Error())
 			}
 			q.Plane = pl
+		case "class":
+			c, err := signal.ParseClass(value)
+			if err != nil {
+				return bad(key, err.Error())
+			}
+			if q.Class = c; f.v.Get("plane") == "" {
+				q.Plane = signal.PlaneNone
+			}
 		case "client":
 			pfx, err := prefixOf(value)
 			if err != nil {
