@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ file is found out; rules may be Sigma's, Falco's or testudo's own.
 No data directory is needed, and no server is started.
 
 Exit code 0 says that nothing was detected at or above --fail-on, 1 that something was, 2
-that the logs or the rules could not be read.`,
+that the logs or the rules could not be read, or that it was interrupted before.`,
 		Example: `  testudo logs /var/log/nginx/access.log
   testudo logs evidence/ --rules sigma/rules
   zcat events.json.gz | testudo logs - --rules rules/ --source product=windows,service=sysmon
@@ -69,10 +70,14 @@ that the logs or the rules could not be read.`,
 			switch {
 			case err != nil:
 				return err
-			case sum.Files == 0:
-				return fmt.Errorf("nothing could be read: %s", strings.Join(sum.Unread, "; "))
 			case sum.Detections > 0 && sum.Highest >= threshold:
 				return errAnswered
+			case sum.Stopped:
+				return errors.New("interrupted before everything was read")
+			case sum.Files == 0:
+				return fmt.Errorf("nothing could be read: %s", strings.Join(sum.Unread, "; "))
+			case sum.Unkept != nil:
+				return fmt.Errorf("--dead-letter: %w", sum.Unkept)
 			}
 			return nil
 		},

@@ -215,7 +215,7 @@ func (p *logPrinter) summary(s *assembly.LogSummary, deadLetter string) error {
 // found prints how often which rule fired.
 func (p *logPrinter) found(s *assembly.LogSummary) {
 	if s.Detections == 0 {
-		if len(s.Unread) > 0 || total(s.Rejected) > 0 {
+		if len(s.Unread) > 0 || total(s.Rejected) > 0 || s.Stopped {
 			p.write(p.paint("1;33", "Nothing detected in what could be read.") + "\n")
 			return
 		}
@@ -294,13 +294,19 @@ func (p *logPrinter) read(s *assembly.LogSummary, deadLetter string) {
 			reasons = append(reasons, fmt.Sprintf("%s %s", name, thousands(s.Rejected[name])))
 		}
 		where := "keep them with --dead-letter FILE"
-		if deadLetter != "" {
+		switch {
+		case s.Unkept != nil:
+			where = "not all of them are kept: " + policy.Printable(s.Unkept.Error(), 300)
+		case deadLetter != "":
 			where = "kept in " + policy.Printable(deadLetter, 200)
 		}
 		line("not read", "%s (%s); %s", counted(n, "record"), strings.Join(reasons, ", "), where)
 		for _, e := range s.Examples {
 			line("", "%s", policy.Printable(e, 160))
 		}
+	}
+	if s.Stopped {
+		line("not read", "what comes after that: interrupted")
 	}
 	const shown = 5
 	for i, f := range s.Unread {
@@ -351,8 +357,12 @@ func summaryJSON(s *assembly.LogSummary, deadLetter string) string {
 	for sev, n := range s.BySeverity {
 		severities[sev.String()] = n
 	}
+	unkept := ""
+	if s.Unkept != nil {
+		unkept = s.Unkept.Error()
+	}
 	text, err := json.Marshal(map[string]any{
-		"type": "summary", "files": s.Files, "files_unread": append([]string{}, s.Unread...), "bytes": s.Bytes, "events": s.Events, "events_older": s.Older,
+		"type": "summary", "interrupted": s.Stopped, "dead_letter_error": unkept, "files": s.Files, "files_unread": append([]string{}, s.Unread...), "bytes": s.Bytes, "events": s.Events, "events_older": s.Older,
 		"formats": s.Formats, "records_unread": s.Rejected, "dead_letter": deadLetter, "detections": s.Detections, "severities": severities,
 		"top_rules": top, "top_hosts": append([]assembly.NameCount{}, s.Hosts...), "top_users": append([]assembly.NameCount{}, s.Users...), "rules": s.RulesTotal, "rule_files": s.RuleSet.Files,
 		"rule_files_loaded": s.RuleSet.Loaded, "rule_problems": append(policy.Problems{}, s.RuleSet.Problems...), "faults": s.Faults, "events_late": s.Late, "seconds": s.Elapsed.Seconds(), "seconds_loading": s.Loading.Seconds(),

@@ -77,6 +77,8 @@ type NameCount struct {
 type LogSummary struct {
 	Files      int
 	Unread     []string // files that could not be read, with the reason
+	Stopped    bool     // ctx ended before everything was read, and nothing is followed
+	Unkept     error    // why records that do not parse were not kept in the file that is for them
 	Bytes      int64    // read, as the files lie there
 	Events     uint64
 	Older      uint64 // passed over because of Since
@@ -121,6 +123,7 @@ func (s *LogScan) Run(ctx context.Context) (*LogSummary, error) {
 	if s.DeadLetter != "" {
 		dead := &intake.DeadLetters{Path: s.DeadLetter, Max: 1 << 30, Once: true, Now: time.Now, Redact: redactor()}
 		defer dead.Close()
+		defer func() { r.sum.Unkept = dead.Stats().Fault }()
 		deps.Dead = dead
 	}
 	in, err := intake.New(intake.DefaultConfig(), deps)
@@ -278,12 +281,15 @@ func (r *logScan) readAll(ctx context.Context, in *intake.Intake, feed *intake.F
 	for _, f := range files {
 		r.total.Add(f.size)
 	}
-	r.inTime(feed, files)
+	r.inTime(ctx, feed, files)
 	p := in.NewPipeline(ctx, runtime.GOMAXPROCS(0))
 	for _, f := range files {
-		format, err := r.readOne(p, feed, f)
-		if err != nil && ctx.Err() != nil {
+		format, err := r.readOne(ctx, p, feed, f)
+		if ctx.Err() != nil {
 			break
+		}
+		if f.path == "-" {
+			f.path = "stdin"
 		}
 		switch {
 		case err == nil:
@@ -297,15 +303,17 @@ func (r *logScan) readAll(ctx context.Context, in *intake.Intake, feed *intake.F
 			r.sum.Unread = append(r.sum.Unread, fmt.Sprintf("%s: %s", f.path, plainError(err)))
 		}
 	}
-	if err := p.Close(); err != nil && ctx.Err() == nil {
+	err := p.Close()
+	if ctx.Err() == nil {
 		return err
 	}
+	r.sum.Stopped = true
 	return nil // what an interrupted scan has found is an answer
 }
 
 // inTime sorts files by the time of their first record, for rules that count over time count in its order: rotation
 // names the newest first (auth.log, auth.log.1). Files that state no time, standard input and pipes come first.
-func (r *logScan) inTime(feed *intake.Feed, files []logFile) {
+func (r *logScan) inTime(ctx context.Context, feed *intake.Feed, files []logFile) {
 	if len(files) < 2 {
 		return
 	}
@@ -314,7 +322,7 @@ func (r *logScan) inTime(feed *intake.Feed, files []logFile) {
 		if !f.regular {
 			continue
 		}
-		if z, changed, err := r.open(f.path, new(atomic.Int64)); err == nil {
+		if z, changed, err := r.open(ctx, f, new(atomic.Int64)); err == nil {
 			first[f.path] = feed.First(z, changed)
 			_ = z.Close()
 		}
@@ -323,19 +331,22 @@ func (r *logScan) inTime(feed *intake.Feed, files []logFile) {
 }
 
 // open opens a file, or standard input, whose bytes are counted.
-func (r *logScan) open(path string, read *atomic.Int64) (z io.ReadCloser, changed time.Time, err error) {
-	if path == "-" {
-		z, err = intake.Decompress(&counting{r.Stdin, read})
+func (r *logScan) open(ctx context.Context, f logFile, read *atomic.Int64) (z io.ReadCloser, changed time.Time, err error) {
+	if f.path == "-" {
+		z, err = intake.Decompress(&counting{patient(ctx, r.Stdin), read})
 		return z, changed, err
 	}
-	file, err := os.Open(path)
+	file, err := openFile(ctx, f)
 	if err != nil {
 		return nil, changed, err
 	}
-	if info, err := file.Stat(); err == nil {
+	var src io.Reader = file
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
 		changed = info.ModTime()
+	} else {
+		src = patient(ctx, file)
 	}
-	if z, err = intake.Decompress(&counting{file, read}); err != nil {
+	if z, err = intake.Decompress(&counting{src, read}); err != nil {
 		_ = file.Close()
 		return nil, changed, err
 	}
@@ -350,8 +361,8 @@ type unpacked struct {
 
 func (u unpacked) Close() error { return errors.Join(u.ReadCloser.Close(), u.file.Close()) }
 
-func (r *logScan) readOne(p *intake.Pipeline, feed *intake.Feed, f logFile) (format string, err error) {
-	z, changed, err := r.open(f.path, &r.read)
+func (r *logScan) readOne(ctx context.Context, p *intake.Pipeline, feed *intake.Feed, f logFile) (format string, err error) {
+	z, changed, err := r.open(ctx, f, &r.read)
 	if err != nil {
 		return "", err
 	}
