@@ -135,9 +135,9 @@ func (n *Node) takeOver(ctx context.Context, saved *SavedWindows) {
 		r.last += unread // whatever the record has that could not be read, its numbers are not given again
 	}
 	n.engine.Continue(max(r.last, restored.Last))
+	n.owed = recover.done()
 	n.log.Info("judging goes on where it stopped", "judge", n.id, "number", n.engine.Seq(), "rules with windows", restored.Kept, "begun anew", len(restored.Anew),
 		"events taken up", len(r.events), "findings made up for", recover.findings, "orders made up for", recover.orders)
-	n.owed = recover.owed.pending
 }
 
 // recorded reads what this judge recorded behind the saved windows.
@@ -197,8 +197,9 @@ type recovery struct {
 	node     *Node
 	known    map[string]*signal.Finding // by id, as they are stored; nil where none is
 	owed     follower                   // gathers what is to be stored: the queue is not read yet
+	unsure   follower                   // what is, unless a later hit is known
 	failed   bool
-	findings int
+	findings uint64
 	orders   int
 }
 
@@ -206,7 +207,8 @@ type recovery struct {
 const maxRecovered = 10_000
 
 func newRecovery(n *Node) *recovery {
-	return &recovery{node: n, known: map[string]*signal.Finding{}, owed: follower{node: n, pending: map[string]*signal.Finding{}}, failed: n.past == nil}
+	gather := func() follower { return follower{node: n, pending: map[string]*signal.Finding{}} }
+	return &recovery{node: n, known: map[string]*signal.Finding{}, owed: gather(), unsure: gather(), failed: n.past == nil}
 }
 
 // hit looks whether a recorded hit has led to its finding and its orders, and has that happen otherwise.
@@ -253,29 +255,37 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 		}
 		r.known[f.ID] = stored
 	}
-	if stored != nil && holds(stored, e.ID) {
-		return
+	// Hits come in the order in which they were stored, and a finding names its latest events alone: of a full list,
+	// what came before a hit that it names was stored, and so was what is older than all that it names.
+	switch {
+	case stored == nil:
+		r.owed.add(f)
+	case slices.Contains(stored.Events, e.ID):
+		delete(r.unsure.pending, f.ID)
+	case len(stored.Events) < signal.MaxFindingEvents:
+		r.owed.add(f)
+	case !slices.ContainsFunc(stored.Events, func(id signal.ID) bool { return bytes.Compare(id[:], e.ID[:]) < 0 }):
+	default:
+		r.unsure.add(f)
 	}
-	r.owed.add(f)
-	r.findings++
+}
+
+// done returns the findings to be stored.
+func (r *recovery) done() map[string]*signal.Finding {
+	for _, f := range r.unsure.pending {
+		if !r.failed { // else a later hit may not have been looked at
+			r.owed.add(f)
+		}
+	}
+	for _, f := range r.owed.pending {
+		r.findings += f.Count
+	}
+	return r.owed.pending
 }
 
 func (r *recovery) fail(err error) {
 	r.failed = true
 	r.node.log.Error("it could not be told which findings and orders were lost with the stop", "error", err)
-}
-
-// holds reports whether a stored finding knows of an event. It names the latest alone: of a full list, what is
-// older than all of them was stored before.
-func holds(f *signal.Finding, id signal.ID) bool {
-	if slices.Contains(f.Events, id) {
-		return true
-	}
-	if len(f.Events) < signal.MaxFindingEvents {
-		return false
-	}
-	oldest := slices.MinFunc(f.Events, func(a, b signal.ID) int { return bytes.Compare(a[:], b[:]) })
-	return bytes.Compare(id[:], oldest[:]) < 0
 }
 
 // saveWindows writes what the windows hold to disk, when the events that they hold are there, and what these led to: that is what

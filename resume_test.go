@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -86,10 +87,15 @@ func (j *journal) run(t *testing.T, path string, logs *bytes.Buffer) *Node {
 
 func attack(t *testing.T, n *Node) signal.Verdict {
 	t.Helper()
+	return attackFrom(t, n, "203.0.113.9")
+}
+
+func attackFrom(t *testing.T, n *Node, client string) signal.Verdict {
+	t.Helper()
 	e := &signal.Event{Class: signal.ClassHTTPActivity, Plane: signal.PlaneEdge}
 	e.SetString(signal.FieldHTTPRequestURLPath, "/attack")
 	e.SetString(signal.FieldEdgeRoute, "shop")
-	e.SetIP(signal.FieldSrcEndpointIP, netip.MustParseAddr("203.0.113.9"))
+	e.SetIP(signal.FieldSrcEndpointIP, netip.MustParseAddr(client))
 	v, err := n.Event(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
@@ -280,6 +286,57 @@ func TestResumeOfMany(t *testing.T) {
 	if len(j.findings) != 1 {
 		t.Errorf("findings %+v", j.findings)
 	}
+}
+
+// TestResumeInterleaved: of windows that overlap, a finding names the events of the last ones alone; those before are
+// not made up for again, and those behind are.
+func TestResumeInterleaved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), WindowsFile)
+	j := &journal{parts: newParts()}
+	n := j.run(t, path, new(bytes.Buffer))
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	total := uint64(0)
+	run := func(clients int) {
+		t.Helper()
+		for range 3 {
+			for i := range clients {
+				attackFrom(t, n, fmt.Sprintf("203.0.113.%d", i))
+			}
+		}
+		total += uint64(clients)
+	}
+	stored := func() {
+		t.Helper()
+		if err := n.Run(ended); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range j.findings {
+			if f.Count != total || len(f.Events) != signal.MaxFindingEvents {
+				t.Errorf("%d of %d are counted, of %d events", f.Count, total, len(f.Events))
+			}
+		}
+	}
+	again := func() {
+		t.Helper()
+		if err := os.WriteFile(path, file, 0o600); err != nil { // as if it was not saved since
+			t.Fatal(err)
+		}
+		n = j.run(t, path, new(bytes.Buffer))
+	}
+	run(12)
+	stored()
+	again()
+	stored()
+	run(9) // and these are not stored before the stop
+	again()
+	stored()
+	again()
+	stored()
 }
 
 // TestResumeOtherBus: a bus that was begun anew gives numbers of batches again, and what it holds is read.
