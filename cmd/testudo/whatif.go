@@ -255,6 +255,9 @@ func (a *app) printWhatIf(r *console.WhatIfReport, onlyChanged bool) error {
 		return nil
 	}
 	printReasons(w, r.Inexact)
+	if r.Verified != nil && r.Events == 0 {
+		return nil // nothing changes, so that nothing else was read
+	}
 	fmt.Fprintf(w, "\n%d events in %.1f s, %d judged by both sets, %d files read, %d passed over\n", r.Events, float64(r.ElapsedMS)/1000, r.Judged, r.Files, r.Skipped)
 	return nil
 }
