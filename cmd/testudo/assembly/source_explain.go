@@ -17,7 +17,7 @@ import (
 type explanations struct{ m *Machine }
 
 func (s explanations) Explain(ctx context.Context, id signal.ID, rule string) ([]console.Explanation, error) {
-	e, err := events{s.m}.Event(ctx, id)
+	e, err := events(s).Event(ctx, id)
 	if err != nil {
 		return nil, err
 	}
