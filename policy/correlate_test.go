@@ -240,6 +240,7 @@ func TestLinkProblems(t *testing.T) {
 	for i, bad := range []*Rule{
 		correlated("c", Correlation{Kind: window.Count, Tests: atLeast(1)}),
 		correlated("c", Correlation{Kind: window.Distinct, Tests: atLeast(1)}, "x"),
+		correlated("c", Correlation{Kind: window.Count, Tests: atLeast(1)}, slices.Repeat([]string{"x"}, window.MaxSlots+1)...),
 		correlated("c", Correlation{Kind: window.Sum, Tests: atLeast(1), Value: []Reading{{}, {}}}, "x"),
 		correlated("c", Correlation{Kind: window.Count, Tests: atLeast(1), GroupBy: []Reading{{Name: "nowhere"}}}, "x"),
 	} {

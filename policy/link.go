@@ -51,6 +51,9 @@ func (c *Correlation) validate() error {
 	if len(c.Of) == 0 {
 		return fmt.Errorf("%v of no rule", c.Kind)
 	}
+	if len(c.Of) > window.MaxSlots {
+		return fmt.Errorf("%v of %d rules, more than %d", c.Kind, len(c.Of), window.MaxSlots)
+	}
 	for _, r := range slices.Concat(c.GroupBy, c.Value) {
 		for ref := range c.Of {
 			if r.of(ref).IsZero() {
