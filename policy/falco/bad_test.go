@@ -2,6 +2,7 @@ package falco
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,7 +73,20 @@ func TestLarge(t *testing.T) {
 	rule := func(condition string) string {
 		return "- rule: A\n  desc: d\n  condition: " + condition + "\n  output: x\n  priority: INFO\n"
 	}
+	names := func(n int, begin string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "%s%d, ", begin, i)
+		}
+		return b.String() + "z"
+	}
+	long := "- list: l\n  items: [" + names(60_000, "v") + "]\n"
 	for name, c := range map[string]struct{ text, want string }{
+		"a list often":       {long + rule(strings.Repeat("proc.name in (l) or ", 20_000)+"proc.name = a"), `too large with list "l"`},
+		"a list in lists":    {long + listsOf("l", 1000) + rule("proc.name in (l9)"), "all lists together"},
+		"pieces":             {rule("proc.name = a") + strings.Repeat("- rule: A\n  append: true\n  condition: or proc.name = b\n", 600), "more than 500 pieces"},
+		"misspelt macros":    {misspelt(3000), "unknown macro"},
+		"misspelt lists":     {listsOf("z", 3000) + rule("proc.name in ("+names(20_000, "some_lists_nam_")+") and x"), "unknown macro"},
 		"macros that double": {doubling, "too large"},
 		"lists that grow":    {lists, "more than"},
 		"parentheses":        {rule(strings.Repeat("(", 5000) + "proc.name = a" + strings.Repeat(")", 5000)), "nested too deeply"},
@@ -83,9 +97,36 @@ func TestLarge(t *testing.T) {
 		"flow":               {"- list: a\n  items: " + strings.Repeat("[", 5000), "nested too deeply"},
 	} {
 		rules, problems := New().Compile([]policy.File{{Name: "f.yaml", Text: []byte(c.text)}})
-		if len(rules) > 0 || !strings.Contains(problems.Error(), c.want) {
+		if len(rules) > 1 || len(problems.Errors()) == 0 || !strings.Contains(problems.Error(), c.want) {
 			t.Errorf("%s: %d rules, %.300s", name, len(rules), problems.Error())
 		}
+	}
+}
+
+// listsOf returns definitions of lists that hold another.
+func listsOf(of string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "- list: some_list_name_%d\n  items: [%s]\n", i, of)
+	}
+	return b.String()
+}
+
+// misspelt returns rules that name macros which are not there.
+func misspelt(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "- macro: some_macro_name_%d\n  condition: proc.name = a\n- rule: R%d\n  desc: d\n  condition: some_macro_nam_%d\n  output: x\n  priority: INFO\n", i, i, i)
+	}
+	return b.String()
+}
+
+// TestPlacesInLongLists holds that places are still right where a line holds very many values.
+func TestPlacesInLongLists(t *testing.T) {
+	text := "- list: l\n  items: [" + strings.Repeat("a, ", 40_000) + "'\"x']\n"
+	_, problems := New().Compile([]policy.File{{Name: "f.yaml", Text: []byte(text)}})
+	if len(problems) != 1 || problems[0].Line != 2 || problems[0].Column != 11+3*40_000+1 {
+		t.Errorf("got %v", problems)
 	}
 }
 

@@ -154,6 +154,9 @@ func (r *reader) compile(u *rule, id string) *policy.Rule {
 		}
 		return nil
 	}
+	if r.nodes > maxAllNodes {
+		return nil // it is said where it began
+	}
 	at := slices.IndexFunc(sources, func(s source) bool { return s.name == u.source })
 	if at < 0 {
 		names := make([]string, len(sources))

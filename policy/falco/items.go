@@ -2,7 +2,6 @@ package falco
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -113,7 +112,7 @@ func (s *file) list(by keys) {
 		}
 		s.r.lists[name] = &list{name: name, items: items, first: first, last: s.r.count, file: s.Name, line: at.Position.Line}
 	case old == nil:
-		s.earlier(at, "list", name, slices.Sorted(maps.Keys(s.r.lists)))
+		s.earlier(at, "list", name, keysOf(s.r.lists))
 	case how["items"] == "append":
 		old.items, old.last = append(old.items, items...), s.r.count
 	default:
@@ -179,6 +178,15 @@ func words(t *text) ([]value, *mistake) {
 	}
 }
 
+// room reports whether one more may be appended to a text.
+func (s *file) room(tk *token.Token, t text) bool {
+	if len(t.pieces) >= maxPieces {
+		s.Problem(tk, "write it in one piece", "more than %d pieces are appended to each other", maxPieces)
+		return false
+	}
+	return true
+}
+
 func (s *file) macro(by keys) {
 	name, ok := s.name(by["macro"])
 	if !ok {
@@ -206,9 +214,11 @@ func (s *file) macro(by keys) {
 			s.r.macros[name] = &macro{name: name, cond: cond, file: s.Name, line: at.Position.Line}
 		}
 	case old == nil:
-		s.earlier(at, "macro", name, slices.Sorted(maps.Keys(s.r.macros)))
+		s.earlier(at, "macro", name, keysOf(s.r.macros))
 	case how["condition"] == "append":
-		old.cond = old.cond.append(cond)
+		if s.room(at, old.cond) {
+			old.cond = old.cond.append(cond)
+		}
 	default:
 		old.cond = cond
 	}
@@ -231,7 +241,7 @@ func (s *file) rule(by keys, begin *token.Token) {
 	switch {
 	case how != nil || !body:
 		if old == nil {
-			s.earlier(at, "rule", name, slices.Sorted(maps.Keys(s.r.rules)))
+			s.earlier(at, "rule", name, keysOf(s.r.rules))
 			return
 		}
 		if how == nil {
@@ -290,7 +300,9 @@ func (s *file) fill(r *rule, by keys, how map[string]string) bool {
 		switch {
 		case !ok:
 		case how[key] == "append":
-			*into = into.append(t)
+			if s.room(by[key].At, *into) {
+				*into = into.append(t)
+			}
 		default:
 			*into = t
 		}

@@ -18,7 +18,7 @@ type text struct {
 type piece struct {
 	begin int // in bytes of value
 	file  string
-	where rulefile.Alignment
+	where rulefile.Span
 }
 
 // append puts a piece behind the text, a space between them, as Falco does.
@@ -40,7 +40,7 @@ func (t *text) at(offset int) policy.Problem {
 	offset = max(0, min(offset, len(t.value)))
 	for i := len(t.pieces) - 1; i >= 0; i-- {
 		if p := t.pieces[i]; p.begin <= offset || i == 0 {
-			at := p.where.At(utf8.RuneCountInString(t.value[min(p.begin, offset):offset]))
+			at := p.where.Align().At(utf8.RuneCountInString(t.value[min(p.begin, offset):offset]))
 			return policy.Problem{File: p.file, Line: max(1, at.Line), Column: max(1, at.Column)}
 		}
 	}

@@ -17,21 +17,28 @@ import (
 const (
 	maxItems      = 20_000  // lists, macros and rules
 	maxListItems  = 100_000 // values of one list, others put in
+	maxAllItems   = 1 << 20 // values of all lists, others put in
 	maxExceptions = 100     // of one rule
-	maxNodes      = 200_000 // parts of one condition, macros put in
+	maxNodes      = 200_000 // parts of one condition, macros and lists put in
 	maxTotal      = 2 << 20 // of all conditions together, in bytes
-	maxAllNodes   = 2 << 20 // parts of all conditions together, macros put in
+	maxAllNodes   = 1 << 20 // parts of all conditions together, macros and lists put in
+	maxPieces     = 500     // of one text: as often one may be appended to
+	maxGuesses    = 200     // at what a misspelt name was meant to be: more problems are not shown
+	maxNotes      = 200     // of one kind
 )
 
 // reader collects what the files define, in their order.
 type reader struct {
-	lists    map[string]*list
-	macros   map[string]*macro
-	rules    map[string]*rule
-	order    []*rule
-	nodes    int // parts of the rules' conditions so far
-	count    int // of definitions so far: what stands where
-	problems policy.Problems
+	lists   map[string]*list
+	macros  map[string]*macro
+	rules   map[string]*rule
+	order   []*rule
+	nodes   int // parts of the rules' conditions so far
+	count   int // of definitions so far: what stands where
+	guesses int // at what misspelt names were meant to be
+	// names of lists by how they begin, once all are known
+	listNames map[string][]string
+	problems  policy.Problems
 }
 
 type list struct {
@@ -202,7 +209,7 @@ func (s *file) text(n ast.Node, what string) (text, bool) {
 	if !ok {
 		return text{}, false
 	}
-	return text{value: v.Text, pieces: []piece{{0, s.Name, s.Align(v)}}}, true
+	return text{value: v.Text, pieces: []piece{{0, s.Name, s.Span(v)}}}, true
 }
 
 // name reads the name of an item.
@@ -286,9 +293,9 @@ func (s *file) overrides(by keys, appendable, replaceable []string) (how map[str
 }
 
 // earlier says that there is nothing of the name to append to.
-func (s *file) earlier(tk *token.Token, kind, name string, names []string) {
+func (s *file) earlier(tk *token.Token, kind, name string, names func() []string) {
 	hint := "the file that defines it must come first"
-	if near := spell.Nearest(name, names); near != "" {
+	if near := s.r.guess(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	s.Problem(tk, hint, "there is no %s %q above to append to or override", kind, policy.Printable(name, 100))

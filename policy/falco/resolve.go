@@ -21,6 +21,7 @@ func (r *reader) problem(m *mistake, rule string) policy.Problem {
 // text like any other.
 func (r *reader) resolveLists() {
 	all := slices.SortedFunc(maps.Values(r.lists), func(a, b *list) int { return a.first - b.first })
+	total, notes := 0, 0
 	for _, l := range all {
 		var items []value
 		for _, v := range l.items {
@@ -31,22 +32,49 @@ func (r *reader) resolveLists() {
 			case other.first < l.last && other != l:
 				items = append(items, other.items...)
 			default:
+				items = append(items, v)
+				if notes++; notes > maxNotes {
+					continue
+				}
 				p := v.src.at(v.offset)
 				p.Note, p.Message = true, fmt.Sprintf("list %q stands below: here its name is a value", policy.Printable(v.text, 100))
 				p.Hint = "move it up"
 				r.problems = append(r.problems, p)
-				items = append(items, v)
 			}
-			if len(items) > maxListItems {
+			switch {
+			case len(items) > maxListItems:
 				p := v.src.at(v.offset)
 				p.Message = fmt.Sprintf("list %q has more than %d items", policy.Printable(l.name, 100), maxListItems)
 				r.problems = append(r.problems, p)
 				items = nil
-				break
+			case total+len(items) > maxAllItems:
+				p := v.src.at(v.offset)
+				p.Message = fmt.Sprintf("up to here all lists together have more than %d items", maxAllItems)
+				r.problems = append(r.problems, p)
+				return
+			default:
+				continue
 			}
+			break
 		}
 		l.items = items
+		total += len(items)
 	}
+}
+
+// guess returns the name that a misspelt one was most likely meant to be, or "". It gives up where there are very many
+// to be guessed: each is compared with all names.
+func (r *reader) guess(name string, names func() []string) string {
+	if r.guesses++; r.guesses > maxGuesses {
+		return ""
+	}
+	all := names()
+	slices.Sort(all)
+	return spell.Nearest(name, all)
+}
+
+func keysOf[V any](m map[string]V) func() []string {
+	return func() []string { return slices.Collect(maps.Keys(m)) }
 }
 
 // expansion puts macros and lists into a condition. It counts its parts, of which there are at most maxNodes.
@@ -89,7 +117,7 @@ func (x *expansion) expand(n node, deep int) (node, *mistake) {
 		}
 		return x.macro(n, deep)
 	case *checkNode:
-		return x.values(n), nil
+		return x.values(n)
 	}
 	panic(fmt.Sprintf("falco: a %T in a condition", n))
 }
@@ -101,7 +129,7 @@ func (x *expansion) macro(n refNode, deep int) (node, *mistake) {
 		hint := ""
 		if x.r.lists[n.name] != nil {
 			hint = fmt.Sprintf("%s is a list: write field in (%s)", n.name, n.name)
-		} else if near := spell.Nearest(n.name, slices.Sorted(maps.Keys(x.r.macros))); near != "" {
+		} else if near := x.r.guess(n.name, keysOf(x.r.macros)); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return nil, &mistake{n.src, n.offset, fmt.Sprintf("unknown macro %q", policy.Printable(n.name, 100)), hint}
@@ -139,9 +167,9 @@ func (x *expansion) macro(n refNode, deep int) (node, *mistake) {
 }
 
 // values puts lists into the constants of a comparison.
-func (x *expansion) values(c *checkNode) node {
+func (x *expansion) values(c *checkNode) (node, *mistake) {
 	if !slices.Contains(listOps, c.op) || c.other != nil {
-		return c
+		return c, nil
 	}
 	out := *c
 	out.values = nil
@@ -149,23 +177,30 @@ func (x *expansion) values(c *checkNode) node {
 		l := x.r.lists[v.text]
 		if v.quoted || l == nil {
 			x.misspelt(v)
+			x.nodes++
 			out.values = append(out.values, v)
 			continue
 		}
 		x.used = true
+		if x.nodes += len(l.items); x.nodes > maxNodes {
+			return nil, &mistake{v.src, v.offset, fmt.Sprintf("the condition is too large with list %q", policy.Printable(v.text, 100)), "split the rule"}
+		}
 		out.values = append(out.values, l.items...)
 	}
-	x.nodes += len(out.values) / 8
-	return &out
+	return &out, nil
 }
 
 // misspelt notes a value that looks like the name of a list: Falco takes it for a text.
 func (x *expansion) misspelt(v value) {
-	if v.quoted || !strings.Contains(v.text, "_") || len(v.text) < 8 {
+	if v.quoted || !strings.Contains(v.text, "_") || len(v.text) < 8 || x.r.guesses > maxGuesses {
 		return
 	}
-	near := spell.Nearest(v.text, slices.Sorted(maps.Keys(x.r.lists)))
-	if near == "" || len(near) < len(v.text)-1 || len(near) > len(v.text)+1 || near[:3] != v.text[:3] {
+	alike := x.r.alike(v.text)
+	if len(alike) == 0 {
+		return
+	}
+	near := x.r.guess(v.text, func() []string { return alike })
+	if near == "" {
 		return
 	}
 	p := v.src.at(v.offset)
@@ -173,4 +208,23 @@ func (x *expansion) misspelt(v value) {
 	if !slices.Contains(x.r.problems, p) {
 		x.r.problems = append(x.r.problems, p)
 	}
+}
+
+// alike returns the names of lists that begin as the text does and are about as long.
+func (r *reader) alike(text string) []string {
+	if r.listNames == nil {
+		r.listNames = make(map[string][]string)
+		for name := range r.lists {
+			if len(name) >= 3 {
+				r.listNames[name[:3]] = append(r.listNames[name[:3]], name)
+			}
+		}
+	}
+	var all []string
+	for _, name := range r.listNames[text[:3]] {
+		if len(name) >= len(text)-1 && len(name) <= len(text)+1 {
+			all = append(all, name)
+		}
+	}
+	return all
 }

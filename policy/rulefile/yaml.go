@@ -279,9 +279,24 @@ func (s *File) Scalar(n ast.Node, what string) (Scalar, bool) {
 }
 
 // Align returns where the characters of the scalar stand in the file.
-func (s *File) Align(v Scalar) Alignment {
-	return align(s.Lines, Place{v.At.Position.Line, v.At.Position.Column}, v.how, v.Text)
+func (s *File) Align(v Scalar) Alignment { return s.Span(v).Align() }
+
+// Span is where a scalar stands in a file. Its characters' places are looked for when they are asked for: a line with a
+// hundred thousand values would be walked over as often.
+type Span struct {
+	lines []string
+	start Place
+	how   style
+	text  string
 }
+
+// Span returns where the scalar stands.
+func (s *File) Span(v Scalar) Span {
+	return Span{s.Lines, Place{v.At.Position.Line, v.At.Position.Column}, v.how, v.Text}
+}
+
+// Align returns where the characters of the scalar stand in the file.
+func (s Span) Align() Alignment { return align(s.lines, s.start, s.how, s.text) }
 
 // Scalars returns a list of texts; a single text is a list of one.
 func (s *File) Scalars(n ast.Node, what string) ([]Scalar, bool) {
