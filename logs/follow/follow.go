@@ -369,29 +369,6 @@ func (f *Follower) seenBefore(in *Input) bool {
 	return slices.ContainsFunc(in.Files.Paths, func(p string) bool { return f.patterns[p] })
 }
 
-// twin looks for a file that begins like this one: one that is followed now, or one that was. Callers hold mu.
-func (f *Follower) twin(o *opened) (p *position, live bool) {
-	if len(o.first) < telling {
-		return nil, false
-	}
-	for id, t := range f.tails {
-		if p := t.position(time.Time{}); id != o.id && p.Len >= telling && p.begins(o.first) {
-			return nil, true
-		}
-	}
-	for _, r := range f.remnants {
-		if r.Len >= telling && r.begins(o.first) {
-			return &r, false
-		}
-	}
-	for id, k := range f.known {
-		if id != o.id && k.Len >= telling && k.begins(o.first) {
-			return &k, false
-		}
-	}
-	return nil, false
-}
-
 func (f *Follower) newTail(path string, o *opened, in *Input, at, lines int64) *tail {
 	t := &tail{cfg: &f.cfg, path: path, id: o.id, f: o.f, consumer: in.Consumer, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		bytes: &f.stats.bytes, startLines: lines, committed: at, lines: lines, first: o.first}

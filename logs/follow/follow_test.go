@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -435,6 +436,39 @@ func TestLinesGoOn(t *testing.T) {
 }
 
 // TestNumberGivenAgain is another file that was given the number of the one that was followed.
+// TestSameBeginning: what a program says at each start does not make its files copies of one another.
+func TestSameBeginning(t *testing.T) {
+	banner, lines := long("banner", 60) // longer than what files are told apart by
+	t.Run("side by side", func(t *testing.T) {
+		b := newBench(t, "*.log")
+		b.add("a.log", banner)
+		b.start()
+		b.want(lines...)
+		b.add("b.log", banner+"b at work\n")
+		want := slices.Concat(lines, lines, []string{"b at work"})
+		b.want(want...)
+		b.add("c.log", banner[:len(banner)/2]+"c at work\n") // shorter than the others
+		b.want(slices.Concat(want, lines[:30], []string{"c at work"})...)
+	})
+	t.Run("one after the other", func(t *testing.T) {
+		b := newBench(t, "app.log")
+		b.add("app.log", banner+"first\n")
+		b.start()
+		want := slices.Concat(lines, []string{"first"})
+		b.want(want...)
+		b.rename("app.log", "app.log.1")
+		b.add("app.log", banner+"again\n")
+		want = slices.Concat(want, lines, []string{"again"})
+		b.want(want...)
+		if err := os.Remove(b.path("app.log")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // until it is known to be gone
+		b.add("app.log", banner+"third\n")
+		b.want(slices.Concat(want, lines, []string{"third"})...)
+	})
+}
+
 func TestNumberGivenAgain(t *testing.T) {
 	b := newBench(t, "app.log")
 	b.add("app.log", "one\ntwo\n")
