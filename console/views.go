@@ -309,6 +309,43 @@ type System struct {
 	Stores    []StoreSize `json:"stores"`
 	Upstreams []Upstream  `json:"upstreams"`
 	Memory    uint64      `json:"memory_bytes"` // resident
+	Logs      *Logs       `json:"logs,omitempty"`
+}
+
+// Logs is what is read of others' logs.
+type Logs struct {
+	Sources    []LogSource `json:"sources"`
+	Files      []LogFile   `json:"files"`             // that are followed, the first 100 by path
+	Open       int         `json:"open"`              // files that are followed
+	Unreadable int64       `json:"unreadable"`        // files that cannot be read, now
+	Waiting    uint64      `json:"waiting"`           // files that wait for others to be quiet
+	Lost       uint64      `json:"lost"`              // files that were gone at the start with a rest that was not read
+	Rejects    string      `json:"rejects,omitempty"` // file with samples of records that are no events
+	Kept       uint64      `json:"rejects_kept"`      // samples in it since the start
+}
+
+// LogSource is one source of records.
+type LogSource struct {
+	Name     string            `json:"name"`
+	Kind     string            `json:"kind"`  // files, syslog, otlp
+	Where    string            `json:"where"` // patterns or address
+	Events   uint64            `json:"events"`
+	Bytes    uint64            `json:"bytes"`              // of their records
+	Formats  map[string]uint64 `json:"formats,omitempty"`  // events by format
+	Rejected map[string]uint64 `json:"rejected,omitempty"` // records that are no events, by reason
+	Refused  map[string]uint64 `json:"refused,omitempty"`  // messages that a listener did not take, by reason
+	Forged   uint64            `json:"forged"`             // events that claimed what no record may
+	Last     time.Time         `json:"last,omitzero"`      // time of the last event
+	Problem  string            `json:"problem,omitempty"`  // why it is not read, or not all of it
+	Command  string            `json:"command,omitempty"`  // what would change that
+}
+
+// LogFile is a file that is followed.
+type LogFile struct {
+	Path  string    `json:"path"`
+	Taken int64     `json:"taken"`          // bytes whose records are events
+	Read  int64     `json:"read"`           // bytes read
+	Quiet time.Time `json:"quiet,omitzero"` // since when nothing has come
 }
 
 // Version says which build runs.

@@ -129,6 +129,15 @@ func (w *World) fillSystem() {
 		Stores:    []console.StoreSize{{Name: "bus", Bytes: 48 << 20, Items: 5120, Oldest: w.Start.Add(-time.Hour)}, {Name: "state", Detail: "sqlite", Bytes: 2 << 20, Items: 77}, {Name: "lake", Bytes: 310 << 20, Items: 1_204_331, Oldest: w.Start.Add(-72 * time.Hour)}},
 		Upstreams: []console.Upstream{{Route: "shop", URL: "http://127.0.0.1:8081", Healthy: true, Since: w.Start.Add(-2 * time.Hour)}, {Route: "blog", URL: "http://127.0.0.1:8082", Since: w.Start.Add(-time.Minute), Error: "connection refused"}},
 	}
+	w.System.Logs = &console.Logs{Open: 2, Unreadable: 1, Rejects: "/var/lib/testudo/logs-rejected.jsonl", Kept: 12,
+		Sources: []console.LogSource{
+			{Name: "windows servers", Kind: "files", Where: "/var/log/win/*.json", Events: 48_120, Bytes: 91 << 20, Formats: map[string]uint64{"evtx": 48_120}, Last: w.Start.Add(-4 * time.Second)},
+			{Name: "aws", Kind: "files", Where: "/var/log/aws/*.json", Events: 311, Bytes: 2 << 20, Formats: map[string]uint64{"cloudtrail": 311}, Rejected: map[string]uint64{"syntax": 12}, Last: w.Start.Add(-3 * time.Hour),
+				Problem: "1 of 4 files of /var/log/aws/*.json cannot be read: open /var/log/aws/b.json: permission denied", Command: "sudo setfacl -m u:$(id -un):r /var/log/aws/b.json"},
+			{Name: "syslog udp 127.0.0.1:5514", Kind: "syslog", Where: "udp 127.0.0.1:5514", Events: 9_001, Bytes: 1 << 20, Formats: map[string]uint64{"syslog": 9_001}, Refused: map[string]uint64{"kernel": 1200, "queue": 31}, Forged: 2, Last: w.Start.Add(-time.Minute)},
+			{Name: "otlp 127.0.0.1:4318", Kind: "otlp", Where: "http 127.0.0.1:4318"},
+		},
+		Files: []console.LogFile{{Path: "/var/log/aws/a.json", Taken: 2 << 20, Read: 2 << 20, Quiet: w.Start.Add(-3 * time.Hour)}, {Path: "/var/log/win/sysmon.json", Taken: 90 << 20, Read: 91 << 20, Quiet: w.Start.Add(-4 * time.Second)}}}
 }
 
 func (w *World) fillLedger() {

@@ -44,11 +44,16 @@ func TestPictures(t *testing.T) {
 	p := b.Open(s.URL(), 1440, 900)
 	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
 	attack := w.Log[len(w.Log)-1]
+	by := map[signal.Class]string{} // addresses of events of logs
 	for _, e := range w.Log {
-		if console.DecisionOf(e) > 1 {
+		if e.Plane == signal.PlaneLogs {
+			by[e.Class] = "/traffic/" + e.ID.String()
+		} else if console.DecisionOf(e) > 1 {
 			attack = e
 		}
 	}
+	manyRules(w, 4000)
+	w.Report = changes(w)
 	pages := []struct {
 		name, path string
 		whole      bool
@@ -57,7 +62,8 @@ func TestPictures(t *testing.T) {
 		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
 		{"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
-		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"check", "/rules/-/check", false},
+		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"rule-falco", "/rules/falco.terminal-shell-in-container", true},
+		{"rule-waits", "/rules/0e95725d-7320-415d-80f7-004da920fc11", true}, {"logs", "/traffic?plane=logs", false}, {"process", by[signal.ClassProcessActivity], true}, {"call", by[signal.ClassAPIActivity], true}, {"check", "/rules/-/check", false},
 		{"system", "/system", true}, {"ledger", "/system/ledger", false}, {"people", "/system/people", true},
 		{"none", "/traffic?q=nothing-like-this", false}, {"build", "/about/build", false},
 	}
@@ -89,6 +95,13 @@ func TestPictures(t *testing.T) {
 					p.ShotAll(name + "-whole")
 				}
 			}
+			p.Go("/rules/-/check")
+			p.Click(`button[value="whatif"]`)
+			p.WaitText("#whatif", "Would have refused 12 more requests")
+			if wide := p.Wide(); wide != "0" {
+				t.Errorf("a what-if is %s pixels wider than a window of %d: %s", wide, size.width, p.Widest())
+			}
+			p.ShotAll(fmt.Sprintf("whatif-%s-%t", size.name, dark))
 		}
 	}
 	p.Clean()

@@ -101,3 +101,24 @@ func TestHostileLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestLogSources: the system page says of each source whether it is read, and what was dropped.
+func TestLogSources(t *testing.T) {
+	w := consoletest.New()
+	s := serve(t, w, false)
+	p := signedIn(t, w, s, consoletest.ViewerName)
+	status, body := p.get("/system")
+	body = bdi.ReplaceAll(body, nil)
+	for _, want := range []string{"windows servers", "48,120", ">reading</span>", ">not all read</span>", "permission denied", "sudo setfacl", "kernel: 1,200", "1,231", "2 forged fields", ">nothing yet</span>",
+		"/var/log/win/sysmon.json", "1 file cannot be read", "logs-rejected.jsonl", "(12 so far)", "evtx 48,120"} {
+		if status != http.StatusOK || !bytes.Contains(body, []byte(want)) {
+			t.Errorf("%d, without %q", status, want)
+		}
+	}
+	w.Lock.Lock()
+	w.System.Logs = nil
+	w.Lock.Unlock()
+	if _, body := p.get("/system"); !bytes.Contains(body, []byte("No log of others is read")) {
+		t.Error("a node without logs does not say how to have them read")
+	}
+}

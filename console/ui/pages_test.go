@@ -309,6 +309,9 @@ func hostile(w *consoletest.World) {
 	w.RuleSet.Errors = append(w.RuleSet.Errors, console.RuleError{File: evil, Message: evil, Hint: evil})
 	w.Health = console.Health{State: console.HealthDegraded, Reasons: []string{evil}}
 	w.System.Upstreams = append(w.System.Upstreams, console.Upstream{Route: evil, URL: evil, Error: evil})
+	w.System.Logs.Sources = append(w.System.Logs.Sources, console.LogSource{Name: evil, Kind: evil, Where: evil, Formats: map[string]uint64{evil: 1}, Rejected: map[string]uint64{evil: 1},
+		Problem: evil, Command: evil, Forged: 1})
+	w.System.Logs.Files = append(w.System.Logs.Files, console.LogFile{Path: evil})
 	w.Ledger = append(w.Ledger, console.LedgerEntry{Index: 99, Actor: evil, Verb: evil, Subject: evil, Detail: map[string]string{evil: evil}, Hash: "00", Time: w.Start})
 }
 

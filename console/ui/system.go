@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,54 @@ type systemView struct {
 	Head   *console.LedgerHead
 	Uptime string
 	Set    *console.RuleSet
+	Read   []logSource // logs of others
+}
+
+// logSource is a source of records as people look at it.
+type logSource struct {
+	console.LogSource
+	State  string // reading, quiet, waiting, not read
+	Class  string
+	Lost   uint64 // records and messages that are no events
+	Losses []loss // by reason, the most frequent first
+}
+
+type loss struct {
+	Why   string
+	Count uint64
+}
+
+// quietAfter is when a source that told nothing is called quiet.
+const quietAfter = 15 * time.Minute
+
+// maxLosses bounds the reasons that are shown of one source.
+const maxLosses = 8
+
+func logSourceOf(s console.LogSource, now time.Time) logSource {
+	v := logSource{LogSource: s}
+	for _, from := range []map[string]uint64{s.Rejected, s.Refused} {
+		for why, n := range from {
+			if n > 0 {
+				v.Lost += n
+				v.Losses = append(v.Losses, loss{why, n})
+			}
+		}
+	}
+	slices.SortFunc(v.Losses, func(a, b loss) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Why, b.Why)) })
+	v.Losses = v.Losses[:min(len(v.Losses), maxLosses)]
+	switch {
+	case s.Problem != "":
+		v.State, v.Class = "not all read", "st-failed"
+	case s.Events == 0 && v.Lost > 0:
+		v.State, v.Class = "nothing fits", "st-failed"
+	case s.Events == 0:
+		v.State = "nothing yet"
+	case now.Sub(s.Last) > quietAfter:
+		v.State = "quiet"
+	default:
+		v.State, v.Class = "reading", "st-on"
+	}
+	return v
 }
 
 func (p *Pages) system(w http.ResponseWriter, r *http.Request) error {
@@ -30,6 +80,11 @@ func (p *Pages) system(w http.ResponseWriter, r *http.Request) error {
 	for _, c := range sys.Checks {
 		if !c.OK {
 			m.Lacks++
+		}
+	}
+	if sys.Logs != nil {
+		for _, one := range sys.Logs.Sources {
+			m.Read = append(m.Read, logSourceOf(one, v.Now))
 		}
 	}
 	if l := p.srv.Sources().Ledger; l != nil {

@@ -32,6 +32,15 @@ type logPlane struct {
 	dead      *intake.DeadLetters // nil: none is kept
 	follower  *follow.Follower    // nil: no file is followed
 	listeners []listen.Listener
+	sources   []logSource
+}
+
+// logSource is one source of records, to be shown.
+type logSource struct {
+	kind, where string
+	feed        *intake.Feed
+	patterns    []string        // of files
+	listener    listen.Listener // nil for files
 }
 
 // openLogs binds the addresses of the logs plane. What cannot be read or bound is a note.
@@ -84,6 +93,7 @@ func (m *Machine) openFiles(p *logPlane) error {
 		if err != nil {
 			return err
 		}
+		p.sources = append(p.sources, logSource{kind: "files", where: strings.Join(f.Paths, ", "), feed: feed, patterns: f.Paths})
 		inputs = append(inputs, follow.Input{Files: f.Files,
 			Consumer: consumer(func(ctx context.Context, s *follow.Stream) error { return feed.Follow(ctx, s) })})
 	}
@@ -112,6 +122,7 @@ func (m *Machine) openSyslog(ctx context.Context, p *logPlane, cfg *LogSyslog) e
 	if err != nil {
 		return err
 	}
+	p.sources = append(p.sources, logSource{kind: "syslog", where: cfg.Transport + " " + l.Addr().String(), feed: feed, listener: l})
 	m.listening(p, l, "syslog", cfg.Transport)
 	return nil
 }
@@ -131,6 +142,7 @@ func (m *Machine) openOTLP(ctx context.Context, p *logPlane, cfg *LogOTLP) error
 	if cfg.TLS.Cert != "" {
 		scheme = "https"
 	}
+	p.sources = append(p.sources, logSource{kind: "otlp", where: scheme + " " + l.Addr().String(), feed: feed, listener: l})
 	m.listening(p, l, "otlp", scheme)
 	return nil
 }

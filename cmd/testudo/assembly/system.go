@@ -144,6 +144,7 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 	slices.SortFunc(sys.Listeners, func(a, b console.Listener) int { return strings.Compare(a.Name, b.Name) })
 	sys.Checks = Doctor(ctx, &m.settings, m.opts.Dir)
 	sys.Stores = m.stores(ctx)
+	sys.Logs = m.logs.view(m.opts.Dir)
 	if m.edge != nil {
 		sys.Checks = append(sys.Checks, proxyChecks(m.edge.Status())...)
 		for _, r := range m.edge.Status().Routes {
