@@ -17,7 +17,8 @@ type change struct {
 	matter        []*policy.Rule  // of both sets: those that decide whether an event can matter
 	stateful      bool            // what matters depends on the order of events
 	within        time.Duration   // how far back the state of what matters may reach
-	longest       string          // the rule of which that is so
+	doubt         time.Duration   // how far back the state of longest may reach
+	longest       string          // a rule whose state may make a difference, the one that reaches furthest; "" for none
 }
 
 func compare(live, changed *policy.Set) *change {
@@ -90,8 +91,11 @@ func (c *change) add(set *policy.Set, r *policy.Rule, seen map[*policy.Rule]bool
 	}
 	if reach > 0 {
 		c.stateful = true
-		if reach > c.within {
-			c.within, c.longest = reach, r.ID
+		c.within = max(c.within, reach)
+		// A rule that stays as it is and only alerts hides no block of another: what its windows begin
+		// with makes no difference that is counted.
+		if reach > c.doubt && (c.ids[r.ID] || r.Then > signal.Alert) {
+			c.doubt, c.longest = reach, r.ID
 		}
 	}
 }

@@ -21,9 +21,9 @@ func (w *whatIf) inexact(ctx context.Context, h History, got *store.ScanStats) (
 	if w.raised > 0 {
 		out = append(out, Reason{"a changed rule reads severity_id, which the verdict may have raised before it was recorded", w.raised})
 	}
-	if w.stateful && !w.q.Since.IsZero() && w.warmed == 0 {
+	if w.longest != "" && !w.q.Since.IsZero() && w.warmed == 0 {
 		out = append(out, Reason{Reason: fmt.Sprintf("nothing is recorded from the %s before %s, so that the windows of rule %s begin empty",
-			w.within, w.q.Since.UTC().Format(time.RFC3339), w.longest)})
+			w.doubt, w.q.Since.UTC().Format(time.RFC3339), w.longest)})
 	}
 	out = append(out, lacks(got)...)
 	if w.rules.Empty() && len(w.q.Enforce) == 0 {

@@ -169,6 +169,13 @@ func TestWhatIfWindows(t *testing.T) {
 	if err != nil || r.Exact || !strings.Contains(r.Inexact[0].Reason, "windows of rule brute begin empty") {
 		t.Errorf("from before the first record: inexact %+v, error %v", r.Inexact, err)
 	}
+	watched := ruleOf("watched", signal.Alert, pathHas("/a"))
+	quiet := counting("quiet", 5, "login")
+	quiet.Then = signal.Alert
+	r, err = replay.WhatIf(t.Context(), h, setOf(t, login, quiet), setOf(t, login, quiet, watched), replay.WhatIfQuery{Since: start.Add(-time.Second)})
+	if err != nil || !r.Exact {
+		t.Errorf("beside a correlation that only alerts: inexact %+v, error %v", r.Inexact, err)
+	}
 	harmless := setOf(t, login, counting("brute", 5, "login"), ruleOf("a", signal.Alert, pathHas("/a")))
 	r, err = replay.WhatIf(t.Context(), h, live, harmless, replay.WhatIfQuery{})
 	if want := (replay.Counts{replay.NewlyAlerted: 30}); err != nil || !cmp.Equal(want, r.Counts) {
