@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,9 @@ func (n *Node) Resume(ctx context.Context, saved *SavedWindows) error {
 		// What was saved holds until what was made up for is stored.
 		n.savedSeq = saved.Seq
 		return ctx.Err()
+	}
+	if _, err := os.Lstat(n.windows); err == nil { // whoever read it has said why
+		n.inexact("what the windows of rules held before is damaged or another judge's, and they begin anew", "file", n.windows)
 	}
 	if err := n.saveWindows(ctx); err != nil && ctx.Err() == nil {
 		n.log.Error("windows are not being saved: after a crash they would begin anew", "error", err)

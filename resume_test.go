@@ -358,6 +358,27 @@ func TestResumeOtherBus(t *testing.T) {
 	}
 }
 
+// TestResumeAnew: a file of windows that is of no use is replaced, and that they are inexact is said; where there was
+// none they are not.
+func TestResumeAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), WindowsFile)
+	for _, there := range []bool{false, true} {
+		var logs bytes.Buffer
+		j := &journal{parts: newParts()}
+		n := NewNode(Deps{ID: "judge", Engine: thirds(t), Recorder: j, Orders: j, State: j, Now: j.Now, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
+			Windows: path, Journal: j, Past: j})
+		if err := n.Resume(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if n.Stats().Inexact != there || strings.Contains(logs.String(), "begin anew") != there {
+			t.Errorf("a file is there: %v; inexact is %v, the log says\n%s", there, n.Stats().Inexact, &logs)
+		}
+		if saved, err := ReadWindows(path); err != nil || saved.Judge != "judge" {
+			t.Errorf("%+v %v", saved, err)
+		}
+	}
+}
+
 // TestResumeStopped: a stop while windows are being taken over leaves what is on disk.
 func TestResumeStopped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), WindowsFile)
