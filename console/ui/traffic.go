@@ -67,8 +67,8 @@ func (p *Pages) traffic(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.Main = m
 	q, err := eventQuery(m.Filter.query)
-	m.More = m.Filter.Get("when")+m.Filter.Get("rule")+m.Filter.Get("class") != "" || !slices.Contains([]string{"", "edge", "logs", "all"}, m.Filter.Get("plane"))
 	m.Classes, m.Requests = signal.Classes()[1:], q.Plane == signal.PlaneEdge
+	m.More = m.Filter.Get("when")+m.Filter.Get("rule") != "" || m.Requests && m.Filter.Get("class") != "" || !slices.Contains([]string{"", "edge", "logs", "all"}, m.Filter.Get("plane"))
 	if err == nil {
 		q.Cursor, q.Limit = r.URL.Query().Get("cursor"), pageSize
 		var page console.Page[*signal.Event]

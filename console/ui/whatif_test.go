@@ -29,8 +29,8 @@ func changes(w *consoletest.World) *console.WhatIfReport {
 		ByAsset:  []console.WhatIfRow{{Name: "application:shop", Counts: counts(12, 1, 0, 2)}, {Name: "host:web-1", Counts: counts(0, 0, 40, 0)}},
 		Inexact:  []console.ReplayReason{{Reason: "http_request.url.query_string was masked when it was recorded", Events: 310}, {Reason: "windows begin empty at the start of the time"}},
 	}
-	for i, e := range w.Log {
-		if console.DecisionOf(e) != signal.Deny || i > 120 {
+	for _, e := range w.Log {
+		if console.DecisionOf(e) != signal.Deny || len(r.Examples) == 5 {
 			continue
 		}
 		r.Examples = append(r.Examples, console.WhatIfExample{Kind: "newly_blocked", Event: e.ID.String(), Time: time.Unix(0, e.Time), Rule: "mine.admin-from-outside",
