@@ -50,6 +50,9 @@ func (l *Loader) Check(ctx context.Context, sources ...Source) (*CheckReport, er
 			report.Rules++
 		}
 	}
+	if slices.ContainsFunc(problems, func(p Problem) bool { return p.File == "" }) {
+		report.Loaded, report.Rules = 0, 0 // it is wrong with all of them together
+	}
 	report.Problems = problems.sorted()
 	if len(problems) == 0 {
 		report.Set = set

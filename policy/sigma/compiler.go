@@ -17,6 +17,7 @@ type compiler struct {
 	s     *source
 	pipes *pipelines
 	fit   *fitted // what the pipelines make of the rule's log source
+	load  *load   // that the weight counts for; nil for none
 
 	missing []string // placeholders without values
 	texts   int      // that the values stand for so far
@@ -220,9 +221,12 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 		x = simplify(x)
 		selections[name], weights[name] = x, weight(x)
 	}
-	if all.weight(weights) > maxWeight {
+	switch heavy := all.weight(weights); {
+	case heavy > maxWeight:
 		c.s.problem(n, "split the rule", "the condition and its selections stand for more than %d values", maxWeight)
 		return detection{}, false
+	case c.load != nil && !c.load.spend(heavy):
+		return detection{}, false // said of the whole load
 	}
 	when := all.expr(func(name string) match.Expr {
 		if x := selections[name]; x != nil {

@@ -85,7 +85,9 @@ func (l *load) correlation(doc *document) (generate bool) {
 	if n := find(pairs, "rules"); n != nil {
 		refs, at := s.texts(n, "rules")
 		for i, ref := range refs {
-			s.refer(c, ref, at[i])
+			if s.refer(c, ref, at[i]); len(c.Of) > window.MaxSlots {
+				return // it is said
+			}
 		}
 	}
 	if n := find(pairs, "timespan"); n == nil {
@@ -105,6 +107,10 @@ func (l *load) correlation(doc *document) (generate bool) {
 		return
 	}
 	groups, _ := s.texts(find(pairs, "group-by"), "group-by")
+	if len(groups) > maxReadings || len(fields) > maxReadings {
+		s.problem(doc.body, "name fewer", "the correlation groups by, or counts values of, more than %d fields", maxReadings)
+		return
+	}
 	for _, name := range groups {
 		c.GroupBy = append(c.GroupBy, l.reading(doc, aliases, name))
 	}
@@ -120,6 +126,9 @@ func (l *load) correlation(doc *document) (generate bool) {
 	}
 	return generate
 }
+
+// maxReadings is how many fields a correlation may group by, and count the values of together.
+const maxReadings = 32
 
 func (s *source) refer(c *policy.Correlation, ref string, at *yaml.Node) {
 	if slices.ContainsFunc(c.Of, func(r policy.Ref) bool { return r.Rule == ref }) {

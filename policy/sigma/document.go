@@ -134,7 +134,11 @@ func (l *load) readDocument(s *source, body *yaml.Node, end int) *document {
 // detect compiles a detection rule.
 func (l *load) detect(doc *document) {
 	doc.fit = l.pipes.fit(doc.source, doc.rule.ID, doc.rule.Name)
-	c := &compiler{s: doc.s, pipes: l.pipes, fit: doc.fit}
+	c := &compiler{s: doc.s, pipes: l.pipes, fit: doc.fit, load: l}
+	if !l.spend(0) {
+		doc.bad = true
+		return
+	}
 	d, ok := c.detection(doc.body, "detection")
 	if !ok {
 		doc.bad = true

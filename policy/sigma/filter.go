@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/testudo-sec/testudo/internal/spell"
+	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/match"
 )
 
@@ -24,7 +25,8 @@ func (l *load) filter() {
 			f.clause += l.pipes.stamp()
 		}
 		for _, doc := range l.filtered(f) {
-			if x := l.filterExpr(f, doc); x != nil {
+			// A condition that several rules have costs each of them a little.
+			if x := l.filterExpr(f, doc); x != nil && l.spend(1+weight(x)/filterShare) {
 				if len(touched[doc]) == 0 {
 					order = append(order, doc)
 				}
@@ -95,9 +97,18 @@ func (l *load) filtered(f *document) []*document {
 	return all
 }
 
+// filterShare is what part of a filter's weight counts for each rule that it is applied to.
+const filterShare = 16
+
+// maxGuesses is at how many references to no rule is guessed what they were meant to be: each is compared with all.
+const maxGuesses = policy.MaxProblems
+
 // nearest helps with a reference to no rule.
 func (l *load) nearest(ref string) string {
 	var names []string
+	if l.guesses++; l.guesses > maxGuesses {
+		return "name a rule that is loaded with it, by its id or name"
+	}
 	for name := range l.byName {
 		names = append(names, name)
 	}
@@ -140,7 +151,7 @@ func (l *load) filterExpr(f, doc *document) match.Expr {
 
 func (l *load) compileFilter(f, doc *document) match.Expr {
 	f.s.nodes = 0 // each reading counts for itself
-	c := &compiler{s: f.s, pipes: l.pipes, fit: doc.fit}
+	c := &compiler{s: f.s, pipes: l.pipes, fit: doc.fit, load: l}
 	d, ok := c.detection(f.body, "filter", "rules")
 	if !ok {
 		f.bad = true

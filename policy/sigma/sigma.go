@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"fmt"
 	"path"
 	"runtime"
 	"strings"
@@ -70,6 +71,9 @@ func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems)
 		})
 	}
 	workers.Wait()
+	if l.weight.Load() > maxLoadWeight {
+		return nil, append(problems, tooHeavy)
+	}
 	for i := range files {
 		problems = append(problems, found[i]...)
 		for _, doc := range read[i] {
@@ -77,6 +81,9 @@ func (d *Dialect) Compile(files []policy.File) ([]*policy.Rule, policy.Problems)
 		}
 	}
 	l.filter()
+	if l.weight.Load() > maxLoadWeight {
+		return nil, append(problems, tooHeavy)
+	}
 	l.correlate()
 	var rules []*policy.Rule
 	for _, doc := range l.documents {
@@ -95,7 +102,20 @@ type load struct {
 	documents []*document // in the order of the files
 	byID      map[string][]*document
 	byName    map[string][]*document
+
+	weight  atomic.Int64 // of all conditions so far
+	guesses int          // at what misspelt references were meant to be
 }
+
+// maxLoadWeight bounds what the conditions of all rules together stand for, as maxWeight does of one. The public rules
+// stand for 110,000.
+const maxLoadWeight = 2_000_000
+
+// tooHeavy is all that is said of such a load: which rules were read when it became too much is a matter of chance.
+var tooHeavy = policy.Problem{Message: fmt.Sprintf("the Sigma rules together stand for more than %d values", maxLoadWeight), Hint: "load fewer, or write fewer forms by windash, base64offset, placeholders and filters"}
+
+// spend counts the weight of a condition, and reports whether there was room for it.
+func (l *load) spend(weight int) bool { return l.weight.Add(int64(weight)) <= maxLoadWeight }
 
 func (l *load) add(doc *document) {
 	l.documents = append(l.documents, doc)
