@@ -21,7 +21,7 @@ import (
 func (a *app) huntCommand() *cobra.Command {
 	var since, until string
 	var limit int
-	var asJSON bool
+	var asJSON, ids bool
 	cmd := &cobra.Command{
 		Use:   "hunt CONDITION",
 		Short: "Search what was recorded with a condition as in a rule's when",
@@ -42,7 +42,11 @@ func (a *app) huntCommand() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 			if !asJSON {
-				fmt.Fprintln(w, "TIME\tCLASS\tVERDICT\tCLIENT\tWHAT\tRULES")
+				head := "TIME\tCLASS\tVERDICT\tCLIENT\tWHAT\tRULES"
+				if ids {
+					head = "ID\t" + head
+				}
+				fmt.Fprintln(w, head)
 			}
 			stats, err := a.hunt(cmd.Context(), q, func(line json.RawMessage) error {
 				if asJSON {
@@ -52,6 +56,9 @@ func (a *app) huntCommand() *cobra.Command {
 				var e signal.Event
 				if err := e.UnmarshalJSON(line); err != nil {
 					return err
+				}
+				if ids {
+					fmt.Fprintf(w, "%s\t", e.ID)
 				}
 				huntLine(w, &e)
 				return nil
@@ -82,19 +89,14 @@ func (a *app) huntCommand() *cobra.Command {
 	cmd.Flags().StringVar(&since, "since", "1h", "how far back, as in 1h or 7d, or a time as in 2026-11-22T10:00:00Z")
 	cmd.Flags().StringVar(&until, "until", "", "up to when, in the same forms (default now)")
 	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many events, the newest; 0 for as many as there may be, 10000")
+	cmd.Flags().BoolVar(&ids, "id", false, "with the events' ids, for testudo explain and testudo exception")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one OCSF JSON event a line")
 	return cmd
 }
 
 // huntLine prints an event for people: who did what, and what was thought of it.
 func huntLine(w *tabwriter.Writer, e *signal.Event) {
-	what := e.Str(signal.FieldHTTPRequestHTTPMethod) + " " + e.Str(signal.FieldHTTPRequestURLPath)
-	if code := e.Int(signal.FieldHTTPResponseCode); code > 0 {
-		what += fmt.Sprintf(" -> %d", code)
-	}
-	if title := e.Str(signal.FieldFindingInfoTitle); title != "" {
-		what = title
-	}
+	what := whatHappened(e)
 	client := ""
 	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() {
 		client = ip.String()
@@ -108,6 +110,27 @@ func huntLine(w *tabwriter.Writer, e *signal.Event) {
 	}
 	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", time.Unix(0, e.Time).Local().Format("2006-01-02 15:04:05.000"), e.Class, console.DecisionOf(e),
 		client, policy.Printable(what, 80), policy.Printable(rules, 80))
+}
+
+// whatHappened says in a few words what an event is about.
+func whatHappened(e *signal.Event) string {
+	if title := e.RecordedStr(signal.FieldFindingInfoTitle); title != "" {
+		return title
+	}
+	if method := e.RecordedStr(signal.FieldHTTPRequestHTTPMethod); method != "" {
+		what := method + " " + e.RecordedStr(signal.FieldHTTPRequestURLPath)
+		if code := e.Int(signal.FieldHTTPResponseCode); code > 0 {
+			what += fmt.Sprintf(" -> %d", code)
+		}
+		return what
+	}
+	for _, f := range []signal.Field{signal.FieldAPIOperation, signal.FieldProcessCmdLine, signal.FieldFilePath, signal.FieldRegKeyPath, signal.FieldQueryHostname,
+		signal.FieldMessage, signal.FieldActorProcessFilePath, signal.FieldMetadataEventCode} {
+		if v := e.RecordedStr(f); v != "" {
+			return v
+		}
+	}
+	return ""
 }
 
 // hunt asks the node that runs, or opens the data directory where none does.
