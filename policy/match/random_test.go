@@ -281,8 +281,8 @@ func (d dice) rules() []Rule {
 	rules := make([]Rule, 1+d(25))
 	for i := range rules {
 		rules[i].Expr = d.expr(4, false, &known)
-		for d.chance(40) && len(rules[i].Classes) < 3 {
-			if c := pick(d, randomClasses); !slices.Contains(rules[i].Classes, c) {
+		for range 3 {
+			if c := pick(d, randomClasses); d.chance(30) && !slices.Contains(rules[i].Classes, c) {
 				rules[i].Classes = append(rules[i].Classes, c)
 			}
 		}
