@@ -65,10 +65,46 @@ func (ps Problems) sorted() Problems {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
 	})
+	if len(ps) <= MaxProblems {
+		return ps
+	}
+	ps, repeats := ps.thinned()
 	if over := len(ps) - MaxProblems; over > 0 {
 		ps = append(ps[:MaxProblems:MaxProblems], Problem{Message: fmt.Sprintf("%d more problems are not shown", over)})
 	}
-	return ps
+	return append(ps, repeats...)
+}
+
+// maxAlike is how many problems of one message are shown where there are too many to show all.
+const maxAlike = 10
+
+// thinned leaves out what repeats itself, so that a folder full of one mistake does not hide the others. It returns what
+// is left, and a problem for each message that counts what was left out of it.
+func (ps Problems) thinned() (left, repeats Problems) {
+	seen := make(map[string]int)
+	var order []string
+	for _, p := range ps {
+		if seen[p.Message]++; seen[p.Message] <= maxAlike {
+			left = append(left, p)
+		} else if seen[p.Message] == maxAlike+1 {
+			order = append(order, p.Message)
+		}
+	}
+	for i, message := range order {
+		if i == maxAlike {
+			break
+		}
+		repeats = append(repeats, Problem{Message: fmt.Sprintf("%d more: %s", seen[message]-maxAlike, message)})
+		delete(seen, message)
+	}
+	rest := 0
+	for _, n := range seen {
+		rest += max(0, n-maxAlike)
+	}
+	if rest > 0 {
+		repeats = append(repeats, Problem{Message: fmt.Sprintf("%d more of other kinds", rest)})
+	}
+	return left, repeats
 }
 
 // Errors returns the problems that are no notes.

@@ -43,13 +43,20 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if fields && report.Set != nil {
-				if err := assembly.PrintFields(a.stdout, report.Set); err != nil {
+			set := report.Set
+			if set == nil && (fields || cost) {
+				// Something does not load, which is named below: what does is listed all the same.
+				if set, err = assembly.LoadableRules(cmd.Context(), &a.settings.Policy, args...); err != nil {
 					return err
 				}
 			}
-			if cost && report.Set != nil {
-				if err := report.Set.PrintCosts(a.stdout); err != nil {
+			if fields {
+				if err := assembly.PrintFields(a.stdout, set); err != nil {
+					return err
+				}
+			}
+			if cost {
+				if err := set.PrintCosts(a.stdout); err != nil {
 					return err
 				}
 			}

@@ -62,7 +62,7 @@ func (l *load) readFile(f policy.File) ([]*document, policy.Problems) {
 		}
 		before := len(s.problems)
 		if doc := l.readDocument(s, body, end); doc != nil {
-			doc.bad = doc.bad || len(s.problems) > before
+			doc.bad = doc.bad || len(s.problems[before:].Errors()) > 0
 			all = append(all, doc)
 		}
 	}
@@ -139,7 +139,16 @@ func (l *load) detect(doc *document) {
 		doc.bad = true
 		return
 	}
+	before := len(doc.s.problems)
 	d, ok := c.detection(doc.body, "detection")
+	if !ok && doc.rule.Disabled && len(doc.s.problems) > before {
+		// It never fires, whatever it says: repositories keep such rules for what they once were.
+		doc.s.problems = doc.s.problems[:before+1]
+		doc.s.problems[before].Note = true
+		doc.where, doc.when = match.Const(false), match.Const(false)
+		doc.rule.Condition = match.Const(false)
+		return
+	}
 	if !ok {
 		doc.bad = true
 		return

@@ -46,11 +46,21 @@ func Loader(cfg *Policy) *policy.Loader {
 
 // CheckRules loads the rules of files or folders beside none of those that ship.
 func CheckRules(ctx context.Context, cfg *Policy, paths ...string) (*policy.CheckReport, error) {
+	return Loader(cfg).Check(ctx, disk(paths)...)
+}
+
+// LoadableRules returns the set of what loads of files or folders, which may be nothing.
+func LoadableRules(ctx context.Context, cfg *Policy, paths ...string) (*policy.Set, error) {
+	set, _, err := Loader(cfg).LoadSome(ctx, disk(paths)...)
+	return set, err
+}
+
+func disk(paths []string) []policy.Source {
 	var sources []policy.Source
 	for _, p := range paths {
 		sources = append(sources, policy.Disk(p))
 	}
-	return Loader(cfg).Check(ctx, sources...)
+	return sources
 }
 
 // PrintFields writes which fields and log sources of the rules no table maps.
