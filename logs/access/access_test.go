@@ -45,3 +45,20 @@ func TestQueryIsMasked(t *testing.T) {
 		}
 	}
 }
+
+// A request that nginx could not read is an event as well: its sender and its status are what there is to judge.
+func TestUnreadableRequest(t *testing.T) {
+	p := NewJSON(logstest.Source())
+	var e signal.Event
+	e.Reset()
+	if err := p.Parse([]byte(`{"time":"2026-02-03T10:00:00+00:00","remote_addr":"203.0.113.9","request_method":"","request_uri":"","status":400}`), &e); err != nil {
+		t.Fatal(err)
+	}
+	if e.Class != signal.ClassHTTPActivity || e.Int(signal.FieldHTTPResponseCode) != 400 || e.IP(signal.FieldSrcEndpointIP).String() != "203.0.113.9" {
+		t.Errorf("event is %s", e.AppendJSON(nil))
+	}
+	e.Reset()
+	if err := p.Parse([]byte(`{"level":"info","msg":"started"}`), &e); err == nil {
+		t.Error("what says nothing of a request is taken for one")
+	}
+}

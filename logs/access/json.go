@@ -227,7 +227,8 @@ func (p *jsonParser) Parse(record []byte, e *signal.Event) error {
 	case target != "" && query != "" && query != "-" && !strings.Contains(target, "?"):
 		target += "?" + strings.TrimPrefix(query, "?") // nginx's $uri and $args
 	}
-	if target == "" && !e.Has(signal.FieldHTTPRequestHTTPMethod) {
+	// What nginx could not read has neither method nor target, and a status all the same.
+	if target == "" && !e.Has(signal.FieldHTTPRequestHTTPMethod) && !e.Has(signal.FieldHTTPResponseCode) {
 		return p.Shape("no request")
 	}
 	setTarget(e, target)

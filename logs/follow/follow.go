@@ -6,7 +6,7 @@
 // that a restart goes on from there:
 //
 //   - after a stop in good order, no record is lost and none comes twice;
-//   - after a crash, none is lost, and those of the last two seconds may come twice.
+//   - after a crash, none is lost, and those that were read in its last two seconds may come twice.
 //
 // A file is known by its device and inode number and by a digest over its first bytes. So a file that was
 // renamed is finished under its new name, a number that was given to another file is noticed, a copy of a
