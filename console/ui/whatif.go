@@ -144,8 +144,8 @@ func whatIfHeadline(r *console.WhatIfReport, span string) string {
 		for _, row := range r.ByRoute {
 			on += row.Counts[kind]
 		}
-		if on == n { // every one of them came over a route of the edge
-			return plural(n, "request", "requests")
+		if on == n { // every one of them came over a route of the edge, which judges a request and its answer apart
+			return plural(n, "request or answer", "requests or answers")
 		}
 		return plural(n, "event", "events")
 	}

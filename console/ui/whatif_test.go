@@ -54,7 +54,7 @@ func TestWhatIf(t *testing.T) {
 		t.Fatalf("%d\n%s", status, body)
 	}
 	for _, want := range []string{
-		"Would have refused 12 more requests of 3 clients, let 1 request of 1 client through that was refused and alerted on 40 more events; no longer catches 2.",
+		"Would have refused 12 more requests or answers of 3 clients, let 1 request or answer of 1 client through that was refused and alerted on 40 more events; no longer catches 2.",
 		"1,204,331 events of the last 7 days looked at, 8,120 of them judged by both sets",
 		`href="/rules/mine.admin-from-outside"`, "3 → 12", `href="/traffic?client=203.0.113.66"`, `href="/traffic?route=shop"`, "host:web-1",
 		"/traffic/" + w.Report.Examples[0].Event, "asked for GET /admin/users", "allow → deny", "was masked when it was recorded", "310 events", "mine.new",
@@ -114,7 +114,7 @@ func TestWhatIfHeadlines(t *testing.T) {
 		"No longer catches 2 events.":                               {Events: 3, Counts: map[string]int64{"no_longer_caught": 2}},
 		"Would have refused 500 more events of more than 1 client.": {Events: 3, Counts: map[string]int64{"newly_blocked": 500}, ByClient: []console.WhatIfRow{{Name: "10.0.0.1", Counts: map[string]int64{"newly_blocked": 1}}, {Name: "(others)", Counts: map[string]int64{"newly_blocked": 499}}}},
 		"Would have decided the same by other rules about 1 event.": {Events: 3, Counts: map[string]int64{"rules_changed": 1}},
-		"Would have decided otherwise about 4 requests.":            {Events: 9, Counts: map[string]int64{"decision_changed": 4}, ByRoute: []console.WhatIfRow{{Name: "a", Counts: map[string]int64{"decision_changed": 4}}}},
+		"Would have decided otherwise about 4 requests or answers.": {Events: 9, Counts: map[string]int64{"decision_changed": 4}, ByRoute: []console.WhatIfRow{{Name: "a", Counts: map[string]int64{"decision_changed": 4}}}},
 	} {
 		w.Lock.Lock()
 		w.Report = &r
