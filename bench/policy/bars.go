@@ -28,7 +28,7 @@ func Bars() []bar.Bar {
 	const limit = 10 * time.Minute
 	return []bar.Bar{{
 		Name: "policy-sigma-3000-cpu", Part: "policy", Unit: "µs", Bound: bar.AtMost(5), Limit: limit,
-		What: "CPU of judging an event by 3,000 public Sigma rules, over a mixed stream of process, cloud, web and Windows events that match none, median",
+		What: "CPU of judging an event by 3,000 public Sigma rules, over a mixed stream of process, cloud, web and Windows events that match none, quickest pass of each run, median of the runs",
 		Run: func(ctx context.Context, env *bar.Env) (bar.Measure, error) {
 			return measure(ctx, env, func(c costs) float64 { return c.many / 1e3 })
 		},
@@ -173,7 +173,7 @@ func measure(ctx context.Context, env *bar.Env, value func(costs) float64) (m ba
 		var c costs
 		c.many = perEvent(s.events, passes, func(e *signal.Event) { many.Match(e, &answers) })
 		c.few = perEvent(s.events, passes, func(e *signal.Event) { few.Match(e, &answers) })
-		c.naive = perEvent(s.events, 1, func(e *signal.Event) {
+		c.naive = perEvent(s.events, 2, func(e *signal.Event) {
 			for _, r := range s.many {
 				if r.Classes == nil || slices.Contains(r.Classes, e.Class) {
 					match.Eval(r.Expr, e)
