@@ -61,10 +61,13 @@ func TestLogEvents(t *testing.T) {
 	for class := range want {
 		t.Errorf("the world has no event of the class %s", class)
 	}
-	for _, text := range []string{"What happened</th>", "Log</th>", "root could not sign in to web-1", "failed</span>", "windows sysmon", `href="/traffic?plane=logs" aria-current="page"`} {
+	for _, text := range []string{"What happened</th>", "Log</th>", "root could not sign in to web-1", "failed</span>", "windows sysmon", ">no rule</span>", `href="/traffic?plane=logs" aria-current="page"`} {
 		if !bytes.Contains(list, []byte(text)) {
 			t.Errorf("the list is without %q", text)
 		}
+	}
+	if bytes.Contains(list, []byte(">allowed</span>")) {
+		t.Error("the list says that what a log tells of was allowed by somebody")
 	}
 	for query, n := range map[string]int{"class=api_activity": 1, "plane=logs&q=SHRED": 1, "plane=logs&q=mfaAuth": 0, "plane=logs&q=svc.exe": 1, "class=http_activity&plane=logs": 1, "plane=logs&q=cloudtrail": 1} {
 		if _, body := p.get("/traffic?" + query); bytes.Count(body, []byte(`<tr id="e-`)) != n {

@@ -50,6 +50,18 @@ func rowOf(e *signal.Event) row {
 // Attr is the verdict as a class name of the style sheet.
 func (r row) Attr() string { return r.Decision.String() }
 
+// Verdict is what became of it in a word. A record of a log is of something that is over: nothing was let through
+// or held up because of it.
+func (r row) Verdict() string {
+	switch {
+	case r.Plane != signal.PlaneLogs:
+		return verdictWord(r.Decision)
+	case r.Decision == signal.Allow:
+		return "no rule"
+	}
+	return r.Decision.String()
+}
+
 // Why is the short reason of a list.
 func (r row) Why() string {
 	switch {
