@@ -34,8 +34,8 @@ func (c *compiler) item(it *item, value *yaml.Node) match.Expr {
 	if !ok {
 		return nil
 	}
-	values, list := []*yaml.Node{value}, value.Kind == yaml.SequenceNode
-	if list {
+	values := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode {
 		if values = value.Content; len(values) == 0 {
 			c.s.problem(value, "write a value; for a field that is not there, null", "the list of %s is empty", itemName(it))
 			return nil
@@ -56,8 +56,8 @@ func (c *compiler) item(it *item, value *yaml.Node) match.Expr {
 			c.s.problem(v, "a value is text, a number, true, false or null", "a value of %s is %s", itemName(it), kindOf(v))
 			return nil
 		}
-		if isNull(v) && (list || it.ask != asksText || it.where != entire || it.field == "") {
-			c.s.problem(v, "write a selection of its own: field: null", "null cannot stand in a list, behind a modifier or among keywords")
+		if isNull(v) && (it.all || it.ask != asksText || it.where != entire || it.field == "") {
+			c.s.problem(v, "write a selection of its own: field: null", "null cannot stand behind a modifier or among keywords")
 			return nil
 		}
 		x := c.value(it, on, v)
@@ -238,6 +238,12 @@ func (c *compiler) text(it *item, on []match.Operand, v *yaml.Node) match.Expr {
 	}
 	for _, o := range on {
 		plain = append(plain, textAtoms(o, !it.cased, patterns)...)
+	}
+	if kind, _, f := readScalar(v); kind == fraction && it.field != "" && it.where == entire && len(it.forms) == 0 {
+		// 1.50 is written in more than one way.
+		plain = append(plain, each(on, func(o match.Operand) match.Expr {
+			return &match.Atom{On: o, Op: match.OpNumber, Numbers: match.NumberOrder(match.Equal, f)}
+		}))
 	}
 	return append(plain, regexes...)
 }

@@ -129,6 +129,10 @@ func (s *source) resolved(n *yaml.Node) (*yaml.Node, bool) {
 			}
 			return n, false
 		}
+		if n.Style&yaml.TaggedStyle != 0 {
+			s.problem(n, "leave the tag out, and write text in quotes", "tags are not part of Sigma rules")
+			return n, false
+		}
 		if n.Kind != yaml.AliasNode {
 			return n, true
 		}
