@@ -303,12 +303,7 @@ func numberExpr(c *checkNode, on []match.Operand, id bool) (match.Expr, *mistake
 		return nil, m
 	}
 	if id {
-		for _, r := range ints {
-			if r.Min <= -1 && r.Max >= -1 {
-				ints = append(ints, match.IntIs(unset))
-				break
-			}
-		}
+		ints = withoutUnset(c, ints)
 	}
 	return each(on, func(o match.Operand) match.Expr {
 		var any match.Or
@@ -320,6 +315,31 @@ func numberExpr(c *checkNode, on []match.Operand, id bool) (match.Expr, *mistake
 		}
 		return simple(any)
 	}), nil
+}
+
+// withoutUnset fits the ranges of a user or group id to how the kernel writes that there is none: as -1, it is below every
+// other one. Who names the kernel's own number means it.
+func withoutUnset(c *checkNode, ints []match.IntRange) []match.IntRange {
+	if slices.ContainsFunc(ints, func(r match.IntRange) bool { return r.Min <= -1 && r.Max >= -1 }) {
+		return append(ints, match.IntIs(unset))
+	}
+	if c.left.name != "user.loginuid" {
+		return ints // as Falco has it, other ids are without a sign
+	}
+	var out []match.IntRange
+	for _, r := range ints {
+		if r.Min > unset || r.Max < unset || r.Min == r.Max {
+			out = append(out, r)
+			continue
+		}
+		if r.Min < unset {
+			out = append(out, match.IntRange{Min: r.Min, Max: unset - 1})
+		}
+		if r.Max > unset {
+			out = append(out, match.IntRange{Min: unset + 1, Max: r.Max})
+		}
+	}
+	return out
 }
 
 func boolExpr(c *checkNode, on []match.Operand) (match.Expr, *mistake) {

@@ -167,6 +167,12 @@ func TestSemantics(t *testing.T) {
 		{exec, `user.loginuid = -1`, true},
 		{exec, `user.loginuid != -1`, false},
 		{exec, `user.loginuid = 0`, false},
+		{exec, `user.loginuid >= 0`, false}, // nobody signed in: -1, as Falco has it
+		{exec, `user.loginuid >= -1`, true},
+		{exec, `user.loginuid < 0`, true},
+		{exec, `user.loginuid > 1000 and user.loginuid != -1`, false},
+		{exec, `user.loginuid = 4294967295`, true},
+		{exec, `not user.loginuid >= 1000`, true},
 		{exec, `proc.vpid=7`, true},
 		{exec, `proc.duration <= 5000000000`, true},
 		{exec, `proc.duration < 1000000000`, false},
