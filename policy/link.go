@@ -168,13 +168,15 @@ func (l *linker) resolve(r *Rule, ref *Ref) (int, bool) {
 	case 0:
 		hint := "name a rule of the set by its id or name"
 		names := make([]string, 0, len(l.byID)+len(l.byName))
-		for id := range l.byID {
-			names = append(names, id)
+		if len(l.problems) < MaxProblems { // each guess looks at all names
+			for id := range l.byID {
+				names = append(names, id)
+			}
+			for name := range l.byName {
+				names = append(names, name)
+			}
+			slices.Sort(names)
 		}
-		for name := range l.byName {
-			names = append(names, name)
-		}
-		slices.Sort(names)
 		if near := spell.Nearest(ref.Rule, names); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}

@@ -41,7 +41,7 @@ func (p Problem) Error() string {
 	b.WriteString(Printable(p.Message, maxMessage)) // it may quote a file
 	if p.Hint != "" {
 		b.WriteString("; ")
-		b.WriteString(p.Hint)
+		b.WriteString(Printable(p.Hint, maxMessage))
 	}
 	return b.String()
 }

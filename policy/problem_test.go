@@ -6,6 +6,15 @@ import (
 	"testing"
 )
 
+// TestHostileProblem holds that what a file made a problem say cannot act on a terminal.
+func TestHostileProblem(t *testing.T) {
+	bad := "a\x1b[2J\u202e\nb"
+	got := Problem{File: bad, Line: 1, Column: 1, Message: bad, Hint: bad}.Error()
+	if strings.ContainsAny(got, "\x1b\u202e\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestManyProblems holds that a mistake that stands in a thousand files does not hide another behind it.
 func TestManyProblems(t *testing.T) {
 	var all Problems

@@ -171,10 +171,8 @@ func (a *app) ruleReloadCommand() *cobra.Command {
 				return err
 			}
 			for _, e := range set.Errors {
-				fmt.Fprintf(a.stdout, "%s:%d:%d: %s\n", e.File, e.Line, e.Column, e.Message)
-				if e.Hint != "" {
-					fmt.Fprintf(a.stdout, "  %s\n", e.Hint)
-				}
+				p := policy.Problem{File: e.File, Line: e.Line, Column: e.Column, Message: e.Message, Hint: e.Hint}
+				fmt.Fprintln(a.stdout, p.Error())
 			}
 			fmt.Fprintf(a.stdout, "%d rules in force, digest %.12s\n", set.Count, set.Digest)
 			if len(set.Errors) > 0 {
