@@ -33,7 +33,7 @@ test: console install-parts ## every test; as root on Debian first installs what
 	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
 # What the race detector makes too slow, or allocates for itself.
 	$(GO) test ./edge/waf -run CoreRuleSetRegression
-	$(GO) test ./policy/native -run DoNotAllocate
+	$(GO) test ./policy ./policy/match ./policy/native ./policy/sigma ./policy/falco -run 'Allocat'
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
