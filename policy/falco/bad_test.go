@@ -84,6 +84,7 @@ func TestLarge(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"a list often":       {long + rule(strings.Repeat("proc.name in (l) or ", 20_000)+"proc.name = a"), `too large with list "l"`},
 		"a list in lists":    {long + listsOf("l", 1000) + rule("proc.name in (l9)"), "all lists together"},
+		"patterns":           {rule("fd.name pmatch (" + names(3000, "/a*/") + ")"), "too large"},
 		"pieces":             {rule("proc.name = a") + strings.Repeat("- rule: A\n  append: true\n  condition: or proc.name = b\n", 600), "more than 500 pieces"},
 		"misspelt macros":    {misspelt(3000), "unknown macro"},
 		"misspelt lists":     {listsOf("z", 3000) + rule("proc.name in ("+names(20_000, "some_lists_nam_")+") and x"), "unknown macro"},

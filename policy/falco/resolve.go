@@ -166,8 +166,14 @@ func (x *expansion) macro(n refNode, deep int) (node, *mistake) {
 	return m.parsed, nil
 }
 
+// patternNodes is what a pattern counts for: compiled it takes some 30 KB.
+const patternNodes = 100
+
 // values puts lists into the constants of a comparison.
 func (x *expansion) values(c *checkNode) (node, *mistake) {
+	if c.op == "regex" || c.op == "glob" || c.op == "iglob" {
+		x.nodes += patternNodes
+	}
 	if !slices.Contains(listOps, c.op) || c.other != nil {
 		return c, nil
 	}
@@ -186,6 +192,13 @@ func (x *expansion) values(c *checkNode) (node, *mistake) {
 			return nil, &mistake{v.src, v.offset, fmt.Sprintf("the condition is too large with list %q", policy.Printable(v.text, 100)), "split the rule"}
 		}
 		out.values = append(out.values, l.items...)
+	}
+	if c.op == "pmatch" {
+		for _, v := range out.values {
+			if strings.ContainsAny(v.text, `*?[`) {
+				x.nodes += patternNodes
+			}
+		}
 	}
 	return &out, nil
 }

@@ -174,6 +174,8 @@ func TestHeavy(t *testing.T) {
 		{"names in a rule", rules(1, "{sel: {A: ["+many(300, "v")+"]}, condition: "+strings.Repeat("sel or ", 2000)+"sel}"), "the condition and its selections"},
 		{"selections in every rule", rules(30, "{sel: {A: ["+many(150, "v")+"]}, condition: "+strings.Repeat("sel or ", 2000)+"sel}"), "together stand for more than 2000000 values"},
 		{"a filter of every rule", rules(900, "{sel: {A: 1}, condition: sel}") + "title: F\nid: f\nlogsource: {product: x}\nfilter: {rules: any, sel: {A: [" + many(60_000, "v") + "]}, condition: sel}\n", "together stand for more than 2000000 values"},
+		{"expressions in a rule", rules(1, "{sel: {A|re: ["+many(3000, "a.b")+"]}, condition: sel}"), "more than 2500 regular expressions"},
+		{"expressions in every rule", rules(15, "{sel: {A|re: ["+many(2000, "a.b")+"]}, condition: sel}"), "together stand for more than 2000000 values"},
 		{"a filter of no rules", rules(500, "{sel: {A: 1}, condition: sel}") + "title: F\nid: f\nlogsource: {product: x}\nfilter: {rules: [" + many(50_000, "zz") + "], sel: {A: 1}, condition: sel}\n", `there is no rule "zz0"`},
 		{"a correlation of many rules", one + "title: F\nid: f\ncorrelation: {type: event_count, rules: [" + many(60_000, "zz") + "], timespan: 1m, condition: {gte: 3}}\n", "more than 32 rules"},
 		{"a correlation by many fields", one + "title: F\nid: f\ncorrelation: {type: event_count, rules: [t0], group-by: [" + many(1000, "g") + "], timespan: 1m, condition: {gte: 3}}\n", "more than 32 fields"},

@@ -165,6 +165,9 @@ func (c *compiler) detection(n *yaml.Node, what string, skip ...string) (detecti
 // maxWeight bounds what a condition stands for: the values of every selection, as often as the condition names it.
 const maxWeight = 500_000
 
+// regexWeight is what a regular expression counts for: compiled it takes some 30 KB.
+const regexWeight = 100
+
 // weight counts the parts and constants of an expression.
 func weight(x match.Expr) int {
 	n := 0
@@ -172,6 +175,9 @@ func weight(x match.Expr) int {
 		n++
 		if a, ok := x.(*match.Atom); ok {
 			n += len(a.Texts) + len(a.Ints) + len(a.Numbers) + len(a.Prefixes)
+			if a.Regex != nil {
+				n += regexWeight
+			}
 		}
 		return true
 	})

@@ -146,6 +146,12 @@ func parsePrefix(s string) (netip.Prefix, error) {
 }
 
 func (c *compiler) regex(it *item, on []match.Operand, v *yaml.Node) match.Expr {
+	if c.texts += regexWeight; c.texts > maxTexts {
+		if c.texts-regexWeight <= maxTexts {
+			c.s.problem(v, "split the rule", "more than %d regular expressions in a rule", maxTexts/regexWeight)
+		}
+		return nil
+	}
 	text := v.Value
 	if it.flags != "" {
 		text = "(?" + it.flags + ")" + text
