@@ -55,6 +55,8 @@ generate: ## code and reference pages made from other files
 	$(GO) generate ./signal
 	$(GO) test ./cmd/testudo -run 'TestReference' -update
 	$(GO) test ./policy/native -run 'TestRuleCatalogue' -update
+	$(GO) test ./policy/falco -run 'TestDoc' -update
+	$(GO) test ./internal/logfields -run 'TestPage' -update
 
 clean:
 	rm -rf bin console/ui/dist/* console/ui/node_modules

@@ -260,7 +260,8 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 		r.known[f.ID] = stored
 	}
 	// Hits come in the order in which they were stored, and a finding names its latest events alone: of a full list,
-	// what came before a hit that it names was stored, and so was what is older than all that it names.
+	// what came before a hit that it names was stored, and so was what is older than all that it names, by the
+	// milliseconds that ids begin with: within one, ids have no order.
 	switch {
 	case stored == nil:
 		r.owed.add(f)
@@ -268,7 +269,7 @@ func (r *recovery) hit(ctx context.Context, e *signal.Event, h *signal.Hit) {
 		delete(r.unsure.pending, f.ID)
 	case len(stored.Events) < signal.MaxFindingEvents:
 		r.owed.add(f)
-	case !slices.ContainsFunc(stored.Events, func(id signal.ID) bool { return bytes.Compare(id[:], e.ID[:]) < 0 }):
+	case !slices.ContainsFunc(stored.Events, func(id signal.ID) bool { return bytes.Compare(id[:6], e.ID[:6]) <= 0 }):
 	default:
 		r.unsure.add(f)
 	}
