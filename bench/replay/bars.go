@@ -24,11 +24,11 @@ import (
 // Bars lists the bars of this part.
 func Bars() []bar.Bar {
 	return []bar.Bar{{
-		Name: "hunt-events-per-core", Part: "replay", Unit: "events/s", Bound: bar.AtLeast(2_000_000), Limit: 10 * time.Minute,
+		Name: "replay-hunt-events-per-core", Part: "replay", Unit: "events/s", Bound: bar.AtLeast(2_000_000), Limit: 10 * time.Minute,
 		What: "events that `testudo hunt` looks at in a second of CPU, for a condition on path and status that chooses one in 4,500 of the requests in a lake, which are read whole and counted, median",
 		Run:  runHunt,
 	}, {
-		Name: "whatif-events-per-core", Part: "replay", Unit: "events/s", Bound: bar.AtLeast(300_000), Limit: 10 * time.Minute,
+		Name: "replay-whatif-events-per-core", Part: "replay", Unit: "events/s", Bound: bar.AtLeast(300_000), Limit: 10 * time.Minute,
 		What: "events that `testudo whatif` goes through in a second of CPU with 200 rules, the least of: one rule changed, all of them changed, and every recorded verdict judged again; the differences are counted, medians",
 		Run:  runWhatIf,
 	}}
