@@ -65,11 +65,7 @@ func (t text) with(st match.Step) text {
 		t.steps = append(slices.Clone(t.steps), st)
 		return t
 	}
-	if st == match.StepLower {
-		t.literal = lower(t.literal)
-	} else {
-		t.literal = urldecode(t.literal)
-	}
+	t.literal = after(st, t.literal)
 	return t
 }
 
@@ -161,13 +157,7 @@ func first(t text) bool { return t.field == signal.FieldMetadataCorrelationUID }
 func attrFunc(v text, what string, holds func(string) bool) match.Expr {
 	return &match.Func{Text: "attr " + v.attr + " " + what, Attrs: true, Cost: 30, Call: func(e *signal.Event) match.Answer {
 		s, _ := e.Unmapped(v.attr)
-		for _, st := range v.steps {
-			if st == match.StepLower {
-				s = lower(s)
-			} else {
-				s = urldecode(s)
-			}
-		}
+		s, _ = match.ApplySteps(v.steps, s) // no step of this dialect fails
 		return match.Of(holds(s))
 	}}
 }

@@ -3,72 +3,25 @@ package native
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/testudo-sec/testudo/policy/match"
 )
 
 // lower folds the ASCII letters, as CEL's strings extension does in lowerAscii: what HTTP
 // calls case-insensitive is ASCII, and other alphabets would make lengths change.
-func lower(s string) string {
-	if !hasUpper(s) {
-		return s
-	}
-	return string(appendLower(make([]byte, 0, len(s)), s))
-}
-
-func hasUpper(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; 'A' <= c && c <= 'Z' {
-			return true
-		}
-	}
-	return false
-}
-
-func appendLower(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		b = append(b, c)
-	}
-	return b
-}
+func lower(s string) string { return after(match.StepLower, s) }
 
 // icontains is lower(s).contains(lower(sub)).
 func icontains(s, sub string) bool { return strings.Contains(lower(s), lower(sub)) }
 
 // urldecode undoes percent-encoding once (RFC 3986, section 2.1). What is no valid
 // escape stays as it is, and so does a plus sign.
-func urldecode(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
-		return s
-	}
-	return string(appendDecoded(make([]byte, 0, len(s)), s))
-}
+func urldecode(s string) string { return after(match.StepURLDecode, s) }
 
-func appendDecoded(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			hi, lo := hexDigit(s[i+1]), hexDigit(s[i+2])
-			if hi >= 0 && lo >= 0 {
-				b = append(b, byte(hi<<4|lo))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, s[i])
-	}
-	return b
-}
-
-func hexDigit(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
+// after returns what a step that can be done to every text makes of one.
+func after(step match.Step, s string) string {
+	s, _ = match.ApplySteps([]match.Step{step}, s)
+	return s
 }
 
 // parseAddr reads an address as event fields hold them: without zone, IPv4-mapped ones as
