@@ -285,3 +285,15 @@ func TestUnreadable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestTooManyTags refuses a rule whose findings would carry thousands of tags.
+func TestTooManyTags(t *testing.T) {
+	tags := make([]string, 201)
+	_, err := NewSet([]*Rule{{ID: "loud", File: "a.yaml", Line: 3, Column: 1, Tags: tags, Condition: match.Const(true)}})
+	if err == nil || !strings.Contains(err.Error(), "a.yaml:3:1: rule loud has 201 tags, and 200 are allowed") {
+		t.Errorf("%v", err)
+	}
+	if _, err := NewSet([]*Rule{{ID: "quiet", File: "a.yaml", Line: 3, Column: 1, Tags: tags[:200], References: tags[:200], Condition: match.Const(true)}}); err != nil {
+		t.Error(err)
+	}
+}

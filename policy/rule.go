@@ -146,6 +146,21 @@ func (r *Rule) validate() error {
 	return nil
 }
 
+// maxLabels bounds the tags and the references of a rule: they go with every finding.
+const maxLabels = 200
+
+// tooMuch returns a problem where the rule says more about itself than findings can carry.
+func (r *Rule) tooMuch() Problems {
+	var problems Problems
+	for what, n := range map[string]int{"tags": len(r.Tags), "references": len(r.References)} {
+		if n > maxLabels {
+			problems = append(problems, Problem{File: r.File, Line: r.Line, Column: r.Column, Rule: r.ID,
+				Message: fmt.Sprintf("rule %s has %d %s, and %d are allowed: they go with each of its findings", r.ID, n, what, maxLabels)})
+		}
+	}
+	return problems
+}
+
 // unreadable returns a problem for each field of the condition that testudo writes when it has judged
 // the event. Live, such a rule would never fire; over a record it might, and a replay would not give the
 // verdict of the moment.

@@ -42,6 +42,7 @@ func NewSet(rules []*Rule) (*Set, error) {
 			continue
 		}
 		problems = append(problems, r.unreadable()...)
+		problems = append(problems, r.tooMuch()...)
 		digests = append(digests, r.whole())
 	}
 	links, more := linkRules(sorted)
