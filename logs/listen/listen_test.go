@@ -25,6 +25,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -313,10 +315,7 @@ func TestReadWithin(t *testing.T) {
 
 // TestLogger has the logger of util-linux send.
 func TestLogger(t *testing.T) {
-	logger, err := exec.LookPath("logger")
-	if err != nil {
-		t.Skip("logger is not installed: apt-get install bsdutils")
-	}
+	logger := require.Program(t, "logger", "logger")
 	for _, tc := range []struct {
 		transport string
 		args      []string

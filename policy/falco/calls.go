@@ -153,7 +153,7 @@ func (k *compiler) callExpr(set callSet) match.Expr {
 	if len(guesses) == 0 {
 		return named
 	}
-	return match.Or{named, match.And{match.Not{Part: &match.Atom{On: evtType, Op: match.OpExists}}, simple(guesses)}}
+	return match.Or{named, match.And{match.Not{Part: &match.Atom{On: evtType, Op: match.OpExists}}, match.Simplify(guesses)}}
 }
 
 // isClass is the condition that an event of the view is of the class.
@@ -177,62 +177,4 @@ func isProcess(class bool) match.Expr {
 		which,
 		match.Int(match.Operand{Field: signal.FieldActivityID}, match.IntRange{Min: int64(signal.ActivityProcessLaunch), Max: int64(signal.ActivityProcessTerminate)}),
 	}
-}
-
-// simple leaves out what makes no difference: constants, and groups of one.
-func simple(x match.Expr) match.Expr {
-	switch x := x.(type) {
-	case match.And:
-		var out match.And
-		for _, part := range x {
-			switch part := simple(part).(type) {
-			case match.Const:
-				if !part {
-					return part
-				}
-			case match.And:
-				out = append(out, part...)
-			default:
-				out = append(out, part)
-			}
-		}
-		switch len(out) {
-		case 0:
-			return match.Const(true)
-		case 1:
-			return out[0]
-		}
-		return out
-	case match.Or:
-		var out match.Or
-		for _, part := range x {
-			switch part := simple(part).(type) {
-			case match.Const:
-				if part {
-					return part
-				}
-			case match.Or:
-				out = append(out, part...)
-			default:
-				out = append(out, part)
-			}
-		}
-		switch len(out) {
-		case 0:
-			return match.Const(false)
-		case 1:
-			return out[0]
-		}
-		return out
-	case match.Not:
-		switch part := simple(x.Part).(type) {
-		case match.Const:
-			return !part
-		case match.Not:
-			return part.Part
-		default:
-			return match.Not{Part: part}
-		}
-	}
-	return x
 }

@@ -269,7 +269,7 @@ func each(on []match.Operand, of func(match.Operand) match.Expr) match.Expr {
 	for i, o := range on {
 		any[i] = of(o)
 	}
-	return simple(any)
+	return match.Simplify(any)
 }
 
 // numberRanges returns the numbers that a comparison holds for.
@@ -313,7 +313,7 @@ func numberExpr(c *checkNode, on []match.Operand, id bool) (match.Expr, *mistake
 		if len(floats) > 0 {
 			any = append(any, &match.Atom{On: o, Op: match.OpNumber, Numbers: floats})
 		}
-		return simple(any)
+		return match.Simplify(any)
 	}), nil
 }
 

@@ -223,7 +223,7 @@ func condition(n node, src source) (match.Expr, []signal.Class, *mistake) {
 	if src.name != "syscall" {
 		k := &compiler{view: processView, src: src}
 		x, m := k.expr(n)
-		return simple(match.And{src.guard(), x}), src.classes, m
+		return match.Simplify(match.And{src.guard(), x}), src.classes, m
 	}
 	may, _ := calls(n)
 	var classes []signal.Class
@@ -252,7 +252,7 @@ func condition(n node, src source) (match.Expr, []signal.Class, *mistake) {
 			views = append(views, match.And{viewGuard(v, byView[v], classes), x})
 		}
 	}
-	return simple(match.And{src.guard(), views}), classes, nil
+	return match.Simplify(match.And{src.guard(), views}), classes, nil
 }
 
 // viewGuard is the condition that an event of one of the classes is seen as the view has it, which has these classes.

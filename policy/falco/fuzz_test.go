@@ -88,7 +88,7 @@ func FuzzCondition(f *testing.F) {
 				}
 				return nil, false
 			}
-			return simple(x), true
+			return match.Simplify(x), true
 		}
 		x, ok := compile(cond)
 		if !ok {

@@ -42,7 +42,7 @@ func textExpr(c *checkNode, on []match.Operand, comm bool) (match.Expr, *mistake
 		}
 		a, _ := atoms(match.OpEqual, false, whole...)
 		b, _ := atoms(match.OpPrefix, false, cut...)
-		return simple(match.Or{a, b}), nil
+		return match.Simplify(match.Or{a, b}), nil
 	case "contains":
 		return atoms(match.OpContains, false, texts...)
 	case "icontains":
@@ -110,7 +110,7 @@ func pathExpr(c *checkNode, on []match.Operand) (match.Expr, *mistake) {
 	if len(plain) > 0 {
 		any = append(any, each(on, func(o match.Operand) match.Expr { return match.Text(o, match.OpPathPrefix, false, plain...) }))
 	}
-	return simple(any), nil
+	return match.Simplify(any), nil
 }
 
 // globPattern turns a pattern of glob(7) into a regular expression; within says that wildcards stop at slashes. plain

@@ -542,7 +542,7 @@ func (p *planner) loop(c celast.ComprehensionExpr) match.Expr {
 	if every {
 		return match.And(parts)
 	}
-	return match.Or(merged(parts))
+	return match.Simplify(match.Or(parts))
 }
 
 // overList returns a loop over a list field, taken apart where that is the same: exists over a
@@ -573,27 +573,4 @@ func overList(f signal.Field, every bool, body match.Expr) match.Expr {
 		}
 	}
 	return &match.Loop{List: match.Operand{Field: f}, Every: every, Body: body}
-}
-
-// merged joins the atoms of a choice that ask the same about the same.
-func merged(parts []match.Expr) []match.Expr {
-	var out []match.Expr
-	for _, part := range parts {
-		a, ok := part.(*match.Atom)
-		if ok && len(out) > 0 && len(a.Texts) > 0 {
-			if last, ok := out[len(out)-1].(*match.Atom); ok && last.Op == a.Op && last.Fold == a.Fold && len(last.Texts) > 0 && sameOperand(last.On, a.On) {
-				both := *last
-				both.Texts = slices.Concat(last.Texts, a.Texts)
-				out[len(out)-1] = &both
-				continue
-			}
-		}
-		out = append(out, part)
-	}
-	return out
-}
-
-func sameOperand(a, b match.Operand) bool {
-	return a.Field == b.Field && a.Attr == b.Attr && a.Any == b.Any && a.Elem == b.Elem && a.At == b.At &&
-		a.Measure == b.Measure && slices.Equal(a.Steps, b.Steps)
 }

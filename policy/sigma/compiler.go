@@ -224,7 +224,7 @@ func (c *compiler) conditions(n *yaml.Node, names []string, selections map[strin
 	}
 	weights := make(map[string]int)
 	for name, x := range selections {
-		x = simplify(x)
+		x = match.Simplify(x)
 		selections[name], weights[name] = x, weight(x)
 	}
 	switch heavy := all.weight(weights); {

@@ -154,8 +154,8 @@ func (l *load) detect(doc *document) {
 		return
 	}
 	doc.where = match.And{sourceExpr(doc.fit.source), doc.fit.added(l.pipes)}
-	doc.when = simplify(d.when)
-	doc.rule.Condition = simplify(match.And{doc.where, doc.when})
+	doc.when = match.Simplify(d.when)
+	doc.rule.Condition = match.Simplify(match.And{doc.where, doc.when})
 	doc.note("logsource", sourceText(doc.fit.source))
 	if unknown := sourceUnknown(doc.fit.source); len(unknown) > 0 {
 		doc.note(NoteUnknownSource, strings.Join(unknown, ", "))

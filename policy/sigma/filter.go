@@ -37,7 +37,7 @@ func (l *load) filter() {
 		f.rule = nil // it is no rule itself
 	}
 	for _, doc := range order {
-		doc.rule.Condition = simplify(append(match.And{doc.where, doc.when}, touched[doc]...))
+		doc.rule.Condition = match.Simplify(append(match.And{doc.where, doc.when}, touched[doc]...))
 	}
 }
 
@@ -167,7 +167,7 @@ func (l *load) compileFilter(f, doc *document) match.Expr {
 		f.s.problem(f.body, "name fewer rules, or split it", "over all log sources the filter's values stand for more than %d texts", maxFilterTexts)
 		return nil
 	}
-	when := simplify(d.when)
+	when := match.Simplify(d.when)
 	if d.ast.holds(func(string) bool { return false }) {
 		return when // it says what is kept
 	}

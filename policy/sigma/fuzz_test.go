@@ -44,7 +44,7 @@ func FuzzCondition(f *testing.F) {
 				t.Fatalf("%q and %q answer differently", text, b.String())
 			}
 			x := c.expr(func(name string) match.Expr { return match.Const(holds(name)) })
-			if got := match.Eval(simplify(x), &signal.Event{}) == match.Yes; got != c.holds(holds) {
+			if got := match.Eval(match.Simplify(x), &signal.Event{}) == match.Yes; got != c.holds(holds) {
 				t.Fatalf("%q: the expression says %v", text, got)
 			}
 		}
@@ -87,7 +87,7 @@ func FuzzPattern(f *testing.F) {
 			if len(p) == 0 {
 				all = append(all, match.Text(match.Operand{Attr: "F"}, match.OpEqual, false, ""))
 			}
-			return match.Eval(simplify(all), e) == match.Yes
+			return match.Eval(match.Simplify(all), e) == match.Yes
 		}
 		p := parsePattern(text)
 		if got, want := ask(p, value), walk(p, value); got != want {
