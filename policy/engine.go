@@ -2,13 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/policy/window"
@@ -284,7 +281,7 @@ func (b *bound) orders(at int, e *signal.Event, wants func(rule int) bool) []sig
 	r, st := b.set.rules[at], b.state[at]
 	var orders []signal.Order
 	for k, a := range r.Actions {
-		target := Text(e, a.Target)
+		target := e.RecordedText(a.Target)
 		if target == "" {
 			continue
 		}
@@ -296,43 +293,4 @@ func (b *bound) orders(at int, e *signal.Event, wants func(rule int) bool) []sig
 		orders = append(orders, signal.Order{Kind: a.Kind, Target: target, For: a.For})
 	}
 	return orders
-}
-
-// Text returns the recorded form of a field as text, "" where it is not set: an address
-// in its canonical form, a time in RFC 3339, the elements of a list joined by ", " until
-// there are a few thousand bytes.
-func Text(e *signal.Event, f signal.Field) string {
-	if !e.Has(f) {
-		return ""
-	}
-	switch f.Kind() {
-	case signal.KindString:
-		return e.RecordedStr(f)
-	case signal.KindInt:
-		return strconv.FormatInt(e.Int(f), 10)
-	case signal.KindBool:
-		return strconv.FormatBool(e.Bool(f))
-	case signal.KindFloat:
-		return strconv.FormatFloat(e.Float(f), 'g', -1, 64)
-	case signal.KindIP:
-		if a := e.IP(f); a != (netip.Addr{}) {
-			return a.String()
-		}
-	case signal.KindTime:
-		return e.Timestamp(f).Format(time.RFC3339Nano)
-	case signal.KindStrings:
-		return join(e.Strings(f))
-	}
-	return ""
-}
-
-// join bounds what a list of the sender's making costs to show.
-func join(list []string) string {
-	size := 0
-	for i, item := range list {
-		if size += len(item) + 2; size > 4096 {
-			return strings.Join(append(slices.Clone(list[:i]), "…"), ", ")
-		}
-	}
-	return strings.Join(list, ", ")
 }

@@ -154,7 +154,7 @@ func appendPart(b []byte, text string) []byte {
 // one.
 func (o Operand) Text(e *signal.Event) (string, bool) {
 	if o.Field != 0 && !match.Added(o.Field) { // the record has more than was judged
-		if text := Text(e, o.Field); text != "" {
+		if text := e.RecordedText(o.Field); text != "" {
 			return text, true
 		}
 	}

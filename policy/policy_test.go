@@ -307,18 +307,6 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-func TestTextIsBounded(t *testing.T) {
-	e := new(signal.Event)
-	e.SetStrings(signal.FieldHTTPRequestArgsNames, []string{"a", "b"})
-	if got := Text(e, signal.FieldHTTPRequestArgsNames); got != "a, b" {
-		t.Errorf("%q", got)
-	}
-	e.SetStrings(signal.FieldHTTPRequestArgsNames, slices.Repeat([]string{"name"}, 100000))
-	if got := Text(e, signal.FieldHTTPRequestArgsNames); len(got) > 5000 || !strings.HasSuffix(got, "name, …") {
-		t.Errorf("%d bytes", len(got))
-	}
-}
-
 func TestMetrics(t *testing.T) {
 	engine := NewEngine(load(t, "keep deny bad xxx\nother alert zzz\nbroken alert fault\n"))
 	reg := prometheus.NewPedanticRegistry()

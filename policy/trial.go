@@ -150,14 +150,14 @@ func values(r *Rule, e *signal.Event) []string {
 		return out
 	}
 	for _, f := range match.Fields(r.Condition) {
-		if f.IsHeader() && Text(e, f) == "" {
+		if f.IsHeader() && e.RecordedText(f) == "" {
 			continue // every event has it, and a test seldom sets it
 		}
 		if !e.Has(f) {
 			out = append(out, f.Name()+" is not set")
 			continue
 		}
-		v := Printable(Text(e, f), 120)
+		v := Printable(e.RecordedText(f), 120)
 		switch f.Kind() {
 		case signal.KindString:
 			v = `"` + v + `"`

@@ -164,7 +164,7 @@ func termsOf(e *signal.Event, fields []signal.Field) []Term {
 			out = append(out, listTerms(e, f)...)
 			continue
 		}
-		text := policy.Text(e, f)
+		text := e.RecordedText(f)
 		if text == "" || len(text) > maxTermText || !utf8.ValidString(text) {
 			continue
 		}

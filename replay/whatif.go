@@ -386,7 +386,7 @@ func sentence(e *signal.Event, before, after signal.Decision, why string) string
 func Summary(e *signal.Event) string {
 	first := func(fields ...signal.Field) string {
 		for _, f := range fields {
-			if t := policy.Text(e, f); t != "" {
+			if t := e.RecordedText(f); t != "" {
 				return t
 			}
 		}

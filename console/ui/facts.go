@@ -2,7 +2,6 @@ package ui
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -187,32 +186,17 @@ func factOf(e *signal.Event, n named) (fact, bool) {
 	return f, f.Value != ""
 }
 
-// valueText is a field's recorded value as text.
+// valueText is a field's recorded value as text, short enough for a line.
 func valueText(e *signal.Event, f signal.Field) string {
-	if !e.Has(f) {
-		return ""
-	}
 	switch f.Kind() {
-	case signal.KindString:
-		return e.RecordedStr(f)
-	case signal.KindInt:
-		return strconv.FormatInt(e.Int(f), 10)
-	case signal.KindBool:
-		return strconv.FormatBool(e.Bool(f))
-	case signal.KindFloat:
-		return strconv.FormatFloat(e.Float(f), 'g', -1, 64)
-	case signal.KindIP:
-		if ip := e.IP(f); ip.IsValid() {
-			return ip.String()
-		}
 	case signal.KindTime:
-		return e.Timestamp(f).UTC().Format(time.RFC3339)
+		if e.Has(f) {
+			return e.Timestamp(f).UTC().Format(time.RFC3339)
+		}
 	case signal.KindStrings:
-		list := e.Strings(f)
-		if len(list) > 5 {
+		if list := e.Strings(f); len(list) > 5 {
 			return strings.Join(list[:5], ", ") + ", …"
 		}
-		return strings.Join(list, ", ")
 	}
-	return ""
+	return e.RecordedText(f)
 }

@@ -43,21 +43,6 @@ func Explain(x Expr, e *signal.Event) Proof {
 	return ex.prove(x, &scope{e: e})
 }
 
-// recordedText returns the recorded form of a field, and whether the event has it.
-func recordedText(e *signal.Event, f signal.Field) (string, bool) {
-	if !e.Has(f) {
-		return "", false
-	}
-	switch f.Kind() {
-	case signal.KindString:
-		return e.RecordedStr(f), true
-	case signal.KindStrings:
-		return strings.Join(e.Strings(f)[:min(len(e.Strings(f)), maxProofValues)], ", "), true
-	}
-	b, ok := appendFieldText(nil, e, f)
-	return string(b), ok
-}
-
 type explainer struct{ left int }
 
 func (ex *explainer) prove(x Expr, s *scope) Proof {
@@ -87,7 +72,7 @@ func (ex *explainer) prove(x Expr, s *scope) Proof {
 			if s.e.IsMasked(f) {
 				p.Masked = append(p.Masked, f.Name())
 			}
-			if v, ok := recordedText(s.e, f); ok && v != "" {
+			if v := s.e.RecordedText(f); v != "" {
 				p.Values = append(p.Values, Value{Text: f.Name() + " = " + clip(v), Holds: p.Answer == Yes})
 			}
 		}

@@ -235,7 +235,7 @@ func (s *scratch) gatherField(c int32, f signal.Field, at int) {
 			return
 		}
 		from := len(s.text)
-		text, ok := appendFieldText(s.text, s.e, f)
+		text, ok := s.e.AppendText(s.text, f)
 		if s.text = text; ok {
 			s.add(c, view(text[from:]))
 		}

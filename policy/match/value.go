@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/testudo-sec/testudo/signal"
@@ -79,25 +78,8 @@ func fieldTexts(e *signal.Event, f signal.Field, at int, yield func(string) bool
 		}
 		return false
 	}
-	v, ok := appendFieldText(nil, e, f)
+	v, ok := e.AppendText(nil, f)
 	return ok && at <= 1 && yield(view(v))
-}
-
-// appendFieldText appends the text of a field that is neither a string nor a list.
-func appendFieldText(b []byte, e *signal.Event, f signal.Field) ([]byte, bool) {
-	switch f.Kind() {
-	case signal.KindInt:
-		return strconv.AppendInt(b, e.Int(f), 10), true
-	case signal.KindBool:
-		return strconv.AppendBool(b, e.Bool(f)), true
-	case signal.KindFloat:
-		return strconv.AppendFloat(b, e.Float(f), 'g', -1, 64), true
-	case signal.KindIP:
-		return e.IP(f).AppendTo(b), true
-	case signal.KindTime:
-		return e.Timestamp(f).AppendFormat(b, time.RFC3339Nano), true
-	}
-	return b, false
 }
 
 // Added reports whether a field is written by testudo itself when an event is judged or

@@ -91,7 +91,7 @@ func (t *sentence) render(e *signal.Event) string {
 	var b strings.Builder
 	for i, f := range t.fields {
 		b.WriteString(t.texts[i])
-		v := policy.Text(e, f)
+		v := e.RecordedText(f)
 		if f.Kind() == signal.KindStrings {
 			v = strings.Join(distinct(e.Strings(f)), ", ") // said once is enough for people
 		}
