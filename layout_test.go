@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"scan":    {"trust", "detect"},
 	"edge":    {"trust", "detect"},
 	"logs":    {"trust", "detect"},
+	"kernel":  {"trust", "detect"},
 	// The demo shop is a program of its own and knows nothing of testudo.
 	"examples": {},
 	// The command and the root package: see importsOfRoot and the comment at cmd.
@@ -52,6 +53,8 @@ var ground = []string{
 	"policy/match",    // the one form that every dialect compiles to
 	"policy/window",   // counting by event time: every dialect's rules use it
 	"policy/rulefile", // the YAML of rule files, with places
+	"kernel/record",   // what the sensor saw, in the one form that all parts write and read
+	"kernel/process",  // the table of processes, which the plane and its parts ask
 }
 
 type file struct {

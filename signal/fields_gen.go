@@ -325,7 +325,21 @@ const (
 	// policy, continued.
 	FieldVerdictFeeding Field = 290 // verdict.feeding: ids of rules that fired without a hit of their own, to feed correlations
 
-	fieldCount = 290
+	// kernel plane.
+	FieldKernelGate                        Field = 291 // kernel.gate: what carried out the verdict, or could: bpf-lsm, cgroup-connect, fanotify, seccomp, exec-kill, kill, none
+	FieldKernelMode                        Field = 292 // kernel.mode: whether the rule that decided is enforced: monitor, enforce
+	FieldKernelOutcome                     Field = 293 // kernel.outcome: what became of it: refused, killed, watched
+	FieldKernelAmbiguous                   Field = 294 // kernel.ambiguous: whether the request that it belongs to is one of several
+	FieldProcessFilePackage                Field = 295 // process.file.package: package that owns the executable, with its version
+	FieldActorProcessFilePackage           Field = 296 // actor.process.file.package: package that owns the actor's executable, with its version
+	FieldActorProcessCreatedTime           Field = 297 // actor.process.created_time: when the actor started
+	FieldActorProcessParentProcessUID      Field = 298 // actor.process.parent_process.uid: key of the actor's parent
+	FieldActorProcessParentProcessPID      Field = 299 // actor.process.parent_process.pid: process id of the actor's parent
+	FieldActorProcessParentProcessFilePath Field = 300 // actor.process.parent_process.file.path: path of the executable of the actor's parent
+	FieldContainerRuntime                  Field = 301 // container.runtime: runtime of the container: docker, containerd, runc, ...
+	FieldFilePackage                       Field = 302 // file.package: package that owns the file, with its version
+
+	fieldCount = 302
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -619,4 +633,16 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldMetadataLogCategory:                           {path: "metadata.log_category", kind: KindString, doc: "kind of record, in Sigma's words: process_creation, registry_set, webserver, ..."},
 	FieldProcessFileInternalName:                       {path: "process.file.internal_name", kind: KindString, doc: "original file name of the executable, from its version resource"},
 	FieldVerdictFeeding:                                {path: "verdict.feeding", kind: KindStrings, doc: "ids of rules that fired without a hit of their own, to feed correlations"},
+	FieldKernelGate:                                    {path: "kernel.gate", kind: KindString, doc: "what carried out the verdict, or could: bpf-lsm, cgroup-connect, fanotify, seccomp, exec-kill, kill, none"},
+	FieldKernelMode:                                    {path: "kernel.mode", kind: KindString, doc: "whether the rule that decided is enforced: monitor, enforce"},
+	FieldKernelOutcome:                                 {path: "kernel.outcome", kind: KindString, doc: "what became of it: refused, killed, watched"},
+	FieldKernelAmbiguous:                               {path: "kernel.ambiguous", kind: KindBool, doc: "whether the request that it belongs to is one of several"},
+	FieldProcessFilePackage:                            {path: "process.file.package", kind: KindString, doc: "package that owns the executable, with its version"},
+	FieldActorProcessFilePackage:                       {path: "actor.process.file.package", kind: KindString, doc: "package that owns the actor's executable, with its version"},
+	FieldActorProcessCreatedTime:                       {path: "actor.process.created_time", kind: KindTime, doc: "when the actor started"},
+	FieldActorProcessParentProcessUID:                  {path: "actor.process.parent_process.uid", kind: KindString, doc: "key of the actor's parent"},
+	FieldActorProcessParentProcessPID:                  {path: "actor.process.parent_process.pid", kind: KindInt, doc: "process id of the actor's parent"},
+	FieldActorProcessParentProcessFilePath:             {path: "actor.process.parent_process.file.path", kind: KindString, doc: "path of the executable of the actor's parent"},
+	FieldContainerRuntime:                              {path: "container.runtime", kind: KindString, doc: "runtime of the container: docker, containerd, runc, ..."},
+	FieldFilePackage:                                   {path: "file.package", kind: KindString, doc: "package that owns the file, with its version"},
 }
