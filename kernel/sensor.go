@@ -68,6 +68,7 @@ type Paths struct {
 	Exact  []string `json:"exact,omitempty"`
 	Prefix []string `json:"prefix,omitempty"` // whole texts in front: "/etc/" and "/etc/cron"
 	Name   []string `json:"name,omitempty"`   // last parts: "id_rsa"
+	Part   []string `json:"part,omitempty"`   // any part between slashes, the last one too: ".ssh"
 }
 
 // Guard is what is to be enforced without asking anybody, and what happens to it when testudo is gone.
