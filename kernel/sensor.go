@@ -52,6 +52,9 @@ type Interest struct {
 	// Reads and Writes are the paths of files that matter when they are opened for reading alone, and opened
 	// for writing, created or changed.
 	Reads, Writes Paths
+	// Readers and Writers are names of threads (as the kernel has them, at most 15 bytes) of which every open for reading, every write
+	// and change, matters whatever the path.
+	Readers, Writers []string
 	// Connects are the ports of the remote end that matter; nil for all.
 	Connects []uint16
 	// Flows asks for summaries of connections.
