@@ -181,6 +181,7 @@ const (
 type Order struct {
 	Verb      Verb
 	ID        string // of the action, for its undo
+	For       Verb   // of VerbRadius: of which verb
 	PID       uint32
 	Start     uint64 // of that process: a reused pid is not killed
 	Cgroup    uint64
@@ -190,16 +191,24 @@ type Order struct {
 
 // Done is what an action did, or VerbRadius would do.
 type Done struct {
-	Processes []Touched
-	Cgroup    string // its path
-	Detail    string // a sentence for people
+	Processes   []Touched // at most [MaxTouched]
+	Count       int       // of processes in all
+	Cgroup      string    // its path below the root of its hierarchy; "" for a process alone
+	Connections int       // established ones of these processes
+	Sharing     []Touched // others in the same network namespace, which isolating touches too; at most [MaxTouched]
+	Refusal     string    // of VerbRadius: why the order would not be carried out
+	Detail      string    // a sentence for people
 }
+
+// MaxTouched bounds the processes that a [Done] lists.
+const MaxTouched = 256
 
 // Touched is a process that an action is about.
 type Touched struct {
-	PID  uint32
-	Name string
-	Exe  string
+	PID   uint32
+	Start uint64 // when it began, cut to the hundredths of a second that /proc has
+	Name  string
+	Exe   string
 }
 
 // Feature is one thing that a kernel, or its configuration, allows or not.
