@@ -25,8 +25,8 @@ const (
 	activityDNSTraffic     uint8 = 6
 )
 
-// ClassOf returns class and activity of the event that a record becomes; an open that creates a file, and a DNS message,
-// get a closer activity by what they hold. It returns false for records that become no event.
+// ClassOf returns class and activity of the event that a record becomes; an open for writing
+// and a DNS message get a closer activity by what they hold (create, update; query, response). It returns false for records that become no event.
 func ClassOf(k record.Kind, c record.Call) (class signal.Class, activity uint8, ok bool) {
 	switch k {
 	case record.KindExec:

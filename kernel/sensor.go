@@ -49,11 +49,13 @@ type Answer struct {
 type Interest struct {
 	// Calls are the system calls that matter; a call that a kind of its own stands for (connect, accept, ...) counts too.
 	Calls map[record.Call]bool
-	// Reads and Writes are the paths of files that matter when they are opened for reading alone, and opened
-	// for writing, created or changed.
-	Reads, Writes Paths
-	// Readers and Writers are names of threads (as the kernel has them, at most 15 bytes) of which every open for reading, every write
-	// and change, matters whatever the path.
+	// Reads, Writes and Changes are the paths of files that matter when they are opened for reading alone, opened for
+	// writing or created, and changed by another call (rename, chmod, ...), whose second path counts too.
+	Reads, Writes, Changes Paths
+	// AnyPath are the calls of Calls for which Changes does not count: all of them matter.
+	AnyPath map[record.Call]bool
+	// Readers and Writers are names of threads (as the kernel has them, at most 15 bytes) of which every open for reading, or for
+	// writing, matters whatever the path.
 	Readers, Writers []string
 	// Connects are the ports of the remote end that matter; nil for all.
 	Connects []uint16
@@ -65,13 +67,15 @@ type Interest struct {
 	Served []uint16
 }
 
-// Paths is a set of absolute paths. A path is in it where one of its parts says so.
+// Paths is a set of absolute paths. A path is in it where one of its lists says so. Name, Part and End hold lower-case texts and
+// are compared without regard to the case of ASCII letters. A sensor may see more than the set, never less.
 type Paths struct {
 	All    bool     `json:"all,omitempty"`
 	Exact  []string `json:"exact,omitempty"`
 	Prefix []string `json:"prefix,omitempty"` // whole texts in front: "/etc/" and "/etc/cron"
 	Name   []string `json:"name,omitempty"`   // last parts: "id_rsa"
 	Part   []string `json:"part,omitempty"`   // any part between slashes, the last one too: ".ssh"
+	End    []string `json:"end,omitempty"`    // ends of last parts: ".php", "_history"
 }
 
 // Guard is what is to be enforced without asking anybody, and what happens to it when testudo is gone.
@@ -94,7 +98,8 @@ const (
 	HookConnect                 // a socket is about to be connected, or a datagram sent
 )
 
-// GuardRule is a piece of a rule that the kernel enforces by itself: all of what is set must hold.
+// GuardRule is a piece of a rule that the kernel enforces by itself: all of what is set must hold. Its paths are exact: Name is
+// compared as it is, Part and End are not taken.
 type GuardRule struct {
 	Rule    string // id of the rule that it is a piece of
 	Hook    Hook
