@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/cmd/testudo/hostrules"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/client"
 	"github.com/testudo-sec/testudo/policy"
@@ -64,6 +65,11 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 			}
 			if cost {
 				if err := set.PrintCosts(a.stdout); err != nil {
+					return err
+				}
+			}
+			if report.Set != nil {
+				if err := hostrules.Compile(report.Set).Print(a.stdout); err != nil {
 					return err
 				}
 			}
