@@ -1,0 +1,27 @@
+package wire
+
+import (
+	"os/exec"
+	"runtime"
+	"testing"
+)
+
+// startSleep starts a process of the test's own.
+func startSleep(t *testing.T) int {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Skip("no sleep here")
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd.Process.Pid
+}
+
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.pending) > outboxLimit/2
+}
+
+// nudge lets the goroutines of the ends run.
+func (o *outbox) nudge() { runtime.Gosched() }
