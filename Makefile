@@ -7,7 +7,7 @@ CORPORA ?= $(abspath ../shared/corpora)
 
 export CGO_ENABLED = 0
 
-.PHONY: build up test test-long lint bench generate console install-parts clean
+.PHONY: build up test test-long lint bench generate generate-bpf console install-parts clean
 
 build: bin/testudo bin/shop ## static binaries in bin/
 
@@ -57,6 +57,9 @@ generate: ## code and reference pages made from other files
 	$(GO) test ./policy/native -run 'TestRuleCatalogue' -update
 	$(GO) test ./policy/falco -run 'TestDoc' -update
 	$(GO) test ./internal/logfields -run 'TestPage' -update
+
+generate-bpf: install-parts ## the eBPF programs: needs clang, which the build does not
+	$(GO) generate ./kernel/...
 
 clean:
 	rm -rf bin console/ui/dist/* console/ui/node_modules
