@@ -3,6 +3,19 @@ package record
 import "fmt"
 
 // Call is a system call that the sensor knows, under a number that does not depend on the machine.
+//
+// Nums of a record of KindCall are the arguments of the call in their order, as many as the call has, pointers and descriptors too; Ret is
+// what it returned. In the place of a pointer to a struct stands what is in it:
+//
+//   - openat2: Nums[2] is how.flags, Nums[3] how.mode
+//   - clone3: Nums[0] is args.flags
+//   - kill, tkill, tgkill, ptrace, process_vm_readv, process_vm_writev, pidfd_send_signal: Path is the executable of the process that it is
+//     done to, where it was found; pidfd_send_signal: Nums[0] is its process id in the place of the descriptor
+//   - setns: Nums[1] is the kind of the namespace (CLONE_NEW...) where the caller passed 0
+//
+// Path is the file that it is about, of rename and link the one there was, Path2 the new one; Name is what the caller passed: the target of a
+// symbolic link (whose own path is Path), the type of a mounted file system, the name of a memfd, the parameters of a module, the old path as given.
+// Net is set where a descriptor that it is about is a socket (dup, sendto, recvfrom, ...).
 type Call uint16
 
 // The calls. Numbers are shared with kernel/bpf/record.h and only ever added to.

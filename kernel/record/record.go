@@ -41,7 +41,7 @@ type Record struct {
 	Args   []byte // arguments, each ended by a zero byte
 	Env    []byte // names of environment variables, each ended by a zero byte; values are never carried
 	Data   []byte // bytes of a message
-	Nums   [6]uint64
+	Nums   [6]uint64 // of a call its arguments, see Call; of other kinds see there
 	NumLen int // how many of Nums are set
 
 	HasInode bool
