@@ -38,11 +38,11 @@ type Record struct {
 	Path2  []byte // the second file: of rename, link, mount
 	Name   []byte // what the caller passed, where that is something else: a link's target, a script's path, the type of a file system
 	Cwd    []byte
-	Args   []byte // arguments, each ended by a zero byte
-	Env    []byte // names of environment variables, each ended by a zero byte; values are never carried
-	Data   []byte // bytes of a message
+	Args   []byte    // arguments, each ended by a zero byte
+	Env    []byte    // names of environment variables, each ended by a zero byte; values are never carried
+	Data   []byte    // bytes of a message
 	Nums   [6]uint64 // of a call its arguments, see Call; of other kinds see there
-	NumLen int // how many of Nums are set
+	NumLen int       // how many of Nums are set
 
 	HasInode bool
 	Inode    Inode
