@@ -31,6 +31,14 @@ typedef struct {
 	__u64 val;
 } kernel_cap_t;
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct cgroup {
 	struct kernfs_node *kn;
 };
@@ -129,6 +137,10 @@ struct inode___plain {
 	struct timespec64 i_ctime;
 };
 
+struct in6_addr {
+	__u8 bytes[16];
+};
+
 struct kernfs_node {
 	__u64 id;
 };
@@ -199,6 +211,38 @@ struct signal_struct {
 	struct tty_struct *tty;
 };
 
+struct sock_common {
+	__u32 skc_daddr;
+	__u32 skc_rcv_saddr;
+	__u16 skc_dport;
+	__u16 skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	unsigned long sk_flags;
+	int sk_err;
+	__u16 sk_type;
+	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	struct sock sk;
+	__u32 inet_saddr;
+	__u16 inet_sport;
+};
+
+struct socket {
+	short type;
+	struct file *file;
+	struct sock *sk;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_flags;
@@ -232,6 +276,12 @@ struct task_struct___old {
 	__u64 real_start_time;
 };
 
+struct tcp_sock {
+	__u64 bytes_received, bytes_acked, bytes_sent, bytes_retrans;
+	__u32 rcv_nxt, copied_seq, write_seq, snd_una, snd_nxt;
+	__u32 segs_in, segs_out, total_retrans, srtt_us;
+};
+
 struct thread_info {
 	unsigned long flags;
 	__u32 status;
@@ -249,6 +299,17 @@ struct tty_driver {
 struct tty_struct {
 	struct tty_driver *driver;
 	int index;
+};
+
+struct unix_address {
+	int len;
+	char name[0]; /* struct sockaddr_un */
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct path path;
+	struct sock *peer;
 };
 
 #if defined(__TARGET_ARCH_x86)
