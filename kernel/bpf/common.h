@@ -16,8 +16,6 @@
 #include "record.h"
 #include "serving.h"
 
-#define WAKE_BYTES (256 << 10) /* pending in the ring before the reader is woken; it looks every 10 ms besides */
-#define WAKE_SHARE 4	       /* or this share of the ring, whichever is less */
 #define KINDS 32
 #define PATH_DEPTH 96 /* components and mounts of a path */
 #define SLACK (32 << 10)
@@ -26,12 +24,11 @@
 
 struct config {
 	__u32 generation; /* which of two sets of filters holds */
-	__u32 wake;	  /* bytes */
 	__u32 exclude[4]; /* processes that nothing is told of: testudo itself */
 	__u32 read;	  /* FILTER_... of paths that are opened for reading */
 	__u32 write;	  /* and of those that are written */
+	__u32 change;	  /* and of those that are changed otherwise */
 	__u32 threads;	  /* forks and exits of threads, too */
-	__u32 reserved;
 };
 
 struct {
@@ -45,6 +42,21 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
 } records SEC(".maps");
+
+/* What the reader wants to be woken for. While it has nothing to do it sleeps until the first record; then it looks every few milliseconds,
+ * and is woken in between when much is pending, or by a record that somebody waits for. */
+struct reader {
+	__u32 idle;
+	__u32 urgent; /* kinds, as bits */
+	__u64 pending; /* bytes */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reader);
+} reader SEC(".maps");
 
 /* What was sent and what was lost, by kind. */
 struct count {
@@ -64,7 +76,8 @@ struct scratch {
 	__u32 pos; /* end of what is written of data */
 	__u32 path_at, path_len; /* of the path appended last, in data */
 	__u32 cut; /* a path was longer than what is looked at */
-	__u32 reserved[3];
+	__u32 at; /* of walk: in memory, so that the verifier does not follow its every value */
+	__u32 reserved[2];
 	char walk[2 * PATH_LEN]; /* paths are found from their end */
 	struct {
 		__u32 bits;
@@ -183,7 +196,7 @@ static __always_inline void fill(struct record *r, struct task_struct *task, boo
 		r->flags |= FLAG_TTY;
 	r->reserved = 0;
 	BPF_CORE_READ_INTO(&r->comm, task, comm);
-	r->token = serving_token(task);
+	serving_fill(r, task);
 }
 
 /* begin_for starts a record about task. NULL: there is no room to put it together, which is counted. Every begin is followed by send or
@@ -224,11 +237,12 @@ static __always_inline void drop(struct scratch *s)
 	s->busy = 0;
 }
 
-/* send hands the record to the reader. It is woken only when much is pending: it looks by itself every few milliseconds. */
+/* send hands the record to the reader. */
 static __always_inline void send(struct scratch *s)
 {
 	struct record *r = (void *)s->data;
-	struct config *c = configured();
+	__u32 zero = 0;
+	struct reader *c = bpf_map_lookup_elem(&reader, &zero);
 	__u32 kind = r->kind & (KINDS - 1);
 	struct count *n = bpf_map_lookup_elem(&counts, &kind);
 	__u64 size = s->pos, flags = BPF_RB_NO_WAKEUP;
@@ -236,7 +250,7 @@ static __always_inline void send(struct scratch *s)
 	if (size > RECORD_MAX)
 		size = RECORD_MAX;
 	r->size = size;
-	if (c && bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->wake)
+	if (c && (c->idle || c->urgent >> kind & 1 || bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->pending))
 		flags = BPF_RB_FORCE_WAKEUP;
 	long failed = bpf_ringbuf_output(&records, r, size, flags);
 	if (n) {
@@ -332,52 +346,45 @@ __attribute__((noinline)) int walk(__u64 vfsmount, __u64 dentry)
 		return -1;
 	struct mount *m = container_of_mount(vfs);
 	struct dentry *root = BPF_CORE_READ(vfs, mnt_root);
-	__u32 at = PATH_LEN;
-	bool done = false;
+	volatile __u32 *at = &s->at;
 
+	*at = PATH_LEN;
 	for (int i = 0; i < PATH_DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(d, d_parent);
+		if (!d)
+			goto done;
 		if (d == root) {
 			struct mount *up = BPF_CORE_READ(m, mnt_parent);
-			if (!up || up == m) {
-				done = true;
-				break;
-			}
+			if (!up || up == m)
+				goto done;
 			d = BPF_CORE_READ(m, mnt_mountpoint);
 			m = up;
 			root = BPF_CORE_READ(m, mnt.mnt_root);
 			continue;
 		}
-		if (!d) {
-			done = true;
-			break;
-		}
-		struct qstr name;
-		bpf_core_read(&name.name, sizeof(name.name), &d->d_name.name);
-		__u32 len = BPF_CORE_READ(d, d_name.len);
+		const unsigned char *name = BPF_CORE_READ(d, d_name.name);
+		__u32 len = BPF_CORE_READ(d, d_name.len), end = *at;
 		if (len > 255)
 			len = 255;
-		if (at < len + 1)
+		if (end < len + 1)
 			break;
-		at -= len;
-		bpf_probe_read_kernel(&s->walk[at & (PATH_LEN - 1)], len & 255, name.name);
-		at--;
-		s->walk[at & (PATH_LEN - 1)] = '/';
-		if (d == parent) { /* a file without a folder: memfd */
-			done = true;
-			break;
-		}
+		end -= len;
+		bpf_probe_read_kernel(&s->walk[end & (PATH_LEN - 1)], len & 255, name);
+		end--;
+		s->walk[end & (PATH_LEN - 1)] = '/';
+		*at = end;
+		struct dentry *parent = BPF_CORE_READ(d, d_parent);
+		if (d == parent) /* a file without a folder: memfd */
+			goto done;
 		d = parent;
 	}
-	if (!done) {
-		s->cut = 1;
-		record_of(s)->flags |= FLAG_TRUNCATED;
+	s->cut = 1;
+	record_of(s)->flags |= FLAG_TRUNCATED;
+done:
+	if (*at >= PATH_LEN) {
+		*at = PATH_LEN - 1;
+		s->walk[PATH_LEN - 1] = '/';
 	}
-	if (at >= PATH_LEN) {
-		at = PATH_LEN - 1;
-		s->walk[at] = '/';
-	}
-	return PATH_LEN - at;
+	return PATH_LEN - *at;
 }
 
 /* append_walked appends what walk found: len is what it returned. */

@@ -103,7 +103,7 @@ int on_fork(__u64 *ctx)
 	struct record *r = record_of(s);
 	if (thread)
 		r->flags |= FLAG_THREAD;
-	r->token = serving_token(parent);
+	serving_fill(r, parent);
 	/* Who called: with CLONE_PARENT it is not the parent. */
 	__u64 nums[6] = {BPF_CORE_READ(parent, tgid), start_of(parent)};
 	append_nums(s, 2, nums);

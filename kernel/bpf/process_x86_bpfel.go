@@ -16,14 +16,17 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	processMapConfig  = "config"
-	processMapCounts  = "counts"
-	processMapEnds    = "ends"
-	processMapRecords = "records"
-	processMapScratch = "scratch"
-	processProgOnExec = "on_exec"
-	processProgOnExit = "on_exit"
-	processProgOnFork = "on_fork"
+	processMapConfig         = "config"
+	processMapCounts         = "counts"
+	processMapEnds           = "ends"
+	processMapReader         = "reader"
+	processMapRecords        = "records"
+	processMapScratch        = "scratch"
+	processMapServingPids    = "serving_pids"
+	processMapServingThreads = "serving_threads"
+	processProgOnExec        = "on_exec"
+	processProgOnExit        = "on_exit"
+	processProgOnFork        = "on_fork"
 )
 
 // loadProcess returns the embedded CollectionSpec for process.
@@ -77,11 +80,14 @@ type processProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type processMapSpecs struct {
-	Config  *ebpf.MapSpec `ebpf:"config"`
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Ends    *ebpf.MapSpec `ebpf:"ends"`
-	Records *ebpf.MapSpec `ebpf:"records"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
+	Config         *ebpf.MapSpec `ebpf:"config"`
+	Counts         *ebpf.MapSpec `ebpf:"counts"`
+	Ends           *ebpf.MapSpec `ebpf:"ends"`
+	Reader         *ebpf.MapSpec `ebpf:"reader"`
+	Records        *ebpf.MapSpec `ebpf:"records"`
+	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
+	ServingPids    *ebpf.MapSpec `ebpf:"serving_pids"`
+	ServingThreads *ebpf.MapSpec `ebpf:"serving_threads"`
 }
 
 // processVariableSpecs contains global variables before they are loaded into the kernel.
@@ -110,11 +116,14 @@ func (o *processObjects) Close() error {
 //
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processMaps struct {
-	Config  *ebpf.Map `ebpf:"config"`
-	Counts  *ebpf.Map `ebpf:"counts"`
-	Ends    *ebpf.Map `ebpf:"ends"`
-	Records *ebpf.Map `ebpf:"records"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
+	Config         *ebpf.Map `ebpf:"config"`
+	Counts         *ebpf.Map `ebpf:"counts"`
+	Ends           *ebpf.Map `ebpf:"ends"`
+	Reader         *ebpf.Map `ebpf:"reader"`
+	Records        *ebpf.Map `ebpf:"records"`
+	Scratch        *ebpf.Map `ebpf:"scratch"`
+	ServingPids    *ebpf.Map `ebpf:"serving_pids"`
+	ServingThreads *ebpf.Map `ebpf:"serving_threads"`
 }
 
 func (m *processMaps) Close() error {
@@ -122,8 +131,11 @@ func (m *processMaps) Close() error {
 		m.Config,
 		m.Counts,
 		m.Ends,
+		m.Reader,
 		m.Records,
 		m.Scratch,
+		m.ServingPids,
+		m.ServingThreads,
 	)
 }
 

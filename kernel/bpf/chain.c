@@ -1,0 +1,630 @@
+//go:build ignore
+// Requests, from the connection that they come by to the thread that serves them and to what it starts and asks. What is followed are
+// accepted TCP connections to some ports: those that the host names (served), and those that a thread which serves a request connects to
+// (learned). docs/decisions/0025-causal-chain.md says why it is done so.
+//
+// The kernel tells of each read and write of a socket by a tracepoint of its own (6.3 and later), in the thread that reads: so that
+// descriptors, dup, fork and io_uring need not be understood, and calls that are not about sockets cost nothing.
+#include "common.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define MSG_PEEK 2
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
+#define HEAD 1024 /* bytes of a request that user space looks for identifiers in */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct in6_addr___chain {
+	__u8 s6_addr[16];
+};
+
+struct possible_net___chain {
+	struct net *net;
+};
+
+struct sock_common___chain {
+	__u32 skc_daddr, skc_rcv_saddr;
+	__u16 skc_dport, skc_num, skc_family;
+	struct {
+		struct net *net;
+	} skc_net;
+	struct in6_addr___chain skc_v6_daddr, skc_v6_rcv_saddr;
+	struct {
+		__s64 counter;
+	} skc_cookie;
+};
+
+struct sock___chain {
+	struct sock_common___chain __sk_common;
+	__u16 sk_protocol;
+};
+
+struct tcp_sock___chain {
+	__u32 copied_seq, rcv_nxt, write_seq, snd_una;
+	__u64 bytes_received, bytes_acked;
+};
+
+struct iovec {
+	void *iov_base;
+	__u64 iov_len;
+};
+
+struct user_msghdr {
+	void *msg_name;
+	int msg_namelen;
+	struct iovec *msg_iov;
+	__u64 msg_iovlen;
+};
+#pragma clang attribute pop
+
+/* A followed connection. Offsets count the bytes of one direction from the first. */
+struct chain_conn {
+	__u64 token;	/* inbound: of the request that is being read or served; outbound: that the last write was for */
+	__u64 read_to;	/* what was read */
+	__u64 write_to; /* what was written */
+	struct serving_key reader;
+	__u32 read_base, write_base; /* sequence numbers of offset 0 */
+	__u32 ports;		     /* that it is still the same connection */
+	__u8 inbound;
+	__u8 answered; /* something was written since the last read */
+	__u8 reserved[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct chain_conn);
+} chain_conns SEC(".maps");
+
+/* A bit for each port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} chain_served SEC(".maps"), chain_learned SEC(".maps");
+
+/* Processes whose executable user space has to look at. */
+struct chain_unknown {
+	__u64 start;
+	__u32 pid;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 << 10);
+} chain_unknowns SEC(".maps");
+
+/* Tokens are unique until the next boot: microseconds since the boot when the first was given, counted on from there, and the processor. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} chain_tokens SEC(".maps");
+
+enum { LOST_PROCESS, LOST_END };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_END);
+	__type(key, __u32);
+	__type(value, __u64);
+} chain_lost SEC(".maps");
+
+static __always_inline void lost(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&chain_lost, &what);
+	if (n)
+		(*n)++;
+}
+
+static __always_inline __u64 new_token(void)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&chain_tokens, &zero);
+	if (!n)
+		return 0;
+	if (!*n)
+		*n = bpf_ktime_get_boot_ns() / 1000;
+	(*n)++;
+	return *n << 10 | (bpf_get_smp_processor_id() & 1023);
+}
+
+static __always_inline bool followed(__u16 port)
+{
+	__u32 word = port >> 6;
+	__u64 bit = 1ull << (port & 63);
+	__u64 *served = bpf_map_lookup_elem(&chain_served, &word), *learned = bpf_map_lookup_elem(&chain_learned, &word);
+	return (served && *served & bit) || (learned && *learned & bit);
+}
+
+static __always_inline void learn(__u16 port)
+{
+	__u32 word = port >> 6;
+	__u64 bit = 1ull << (port & 63);
+	__u64 *learned = bpf_map_lookup_elem(&chain_learned, &word);
+	if (learned && !(*learned & bit))
+		__sync_fetch_and_or(learned, bit);
+}
+
+static __always_inline bool is_tcp(struct sock___chain *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+static __always_inline __u32 ports_of(struct sock___chain *sk)
+{
+	return (__u32)BPF_CORE_READ(sk, __sk_common.skc_dport) << 16 | BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+static __always_inline __u16 swap16(__u16 v)
+{
+	return v >> 8 | v << 8;
+}
+
+/* process returns what is known of the process that runs, and asks user space to look at its executable where nobody did. */
+static __always_inline struct serving_process *process(struct task_struct *task, bool insert)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct serving_process *p = bpf_map_lookup_elem(&serving_pids, &pid);
+	__u64 start = serving_start(task);
+
+	if (p && p->start == start && (p->mode != SERVING_UNKNOWN || !insert || p->reserved))
+		return p;
+	if (!insert)
+		return NULL;
+	struct serving_process fresh = {.start = start, .reserved = 1 /* asked for */};
+	if (p && p->start == start)
+		fresh.token = p->token;
+	if (bpf_map_update_elem(&serving_pids, &pid, &fresh, BPF_ANY)) {
+		lost(LOST_PROCESS);
+		return NULL;
+	}
+	struct chain_unknown ask = {.start = start, .pid = pid};
+	bpf_ringbuf_output(&chain_unknowns, &ask, sizeof(ask), 0);
+	return bpf_map_lookup_elem(&serving_pids, &pid);
+}
+
+/* begin_conn notes a connection as it is established. */
+static __always_inline void begin_conn(struct sock___chain *sk, bool inbound)
+{
+	struct tcp_sock___chain *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk)};
+	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
+	c.write_base = BPF_CORE_READ(tp, write_seq);
+	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
+}
+
+/* find_conn returns a connection, and notes one that was there before us. */
+static __always_inline struct chain_conn *find_conn(struct sock___chain *sk, bool inbound)
+{
+	struct tcp_sock___chain *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	__u32 ports = ports_of(sk);
+	struct chain_conn *known = bpf_map_lookup_elem(&chain_conns, &key);
+
+	if (known && known->ports == ports)
+		return known;
+	struct chain_conn c = {.inbound = inbound, .ports = ports};
+	/* The kernel counts what has come in, read or not, and may go on while we look. */
+	for (int i = 0; i < 4; i++) {
+		__u64 before = BPF_CORE_READ(tp, bytes_received);
+		__u32 copied = BPF_CORE_READ(tp, copied_seq), next = BPF_CORE_READ(tp, rcv_nxt);
+		c.read_to = before - (__u32)(next - copied);
+		c.read_base = copied - (__u32)c.read_to;
+		if (before == BPF_CORE_READ(tp, bytes_received) && next == BPF_CORE_READ(tp, rcv_nxt))
+			break;
+	}
+	for (int i = 0; i < 4; i++) {
+		__u64 before = BPF_CORE_READ(tp, bytes_acked);
+		__u32 written = BPF_CORE_READ(tp, write_seq), acked = BPF_CORE_READ(tp, snd_una);
+		c.write_to = before + (__u32)(written - acked) - !inbound; /* who connects counts the SYN */
+		c.write_base = written - (__u32)c.write_to;
+		if (before == BPF_CORE_READ(tp, bytes_acked) && acked == BPF_CORE_READ(tp, snd_una))
+			break;
+	}
+	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
+	return bpf_map_lookup_elem(&chain_conns, &key);
+}
+
+static __always_inline void append_ends(struct scratch *s, struct sock___chain *sk)
+{
+	struct part_net *p = append_fixed(s, TAG_NET, sizeof(*p));
+	if (!p)
+		return;
+	p->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	p->protocol = IPPROTO_TCP;
+	p->set = 3;
+	p->fd = -1;
+	p->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	p->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	if (p->family == AF_INET) {
+		bpf_core_read(p->local, 4, &sk->__sk_common.skc_rcv_saddr);
+		bpf_core_read(p->remote, 4, &sk->__sk_common.skc_daddr);
+	} else {
+		bpf_core_read(p->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(p->remote, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+	p->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	p->remote_port = swap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+}
+
+static __always_inline void append_range(struct scratch *s, __u64 from, __u64 to)
+{
+	struct part_range *p = append_fixed(s, TAG_RANGE, sizeof(*p));
+	if (!p)
+		return;
+	p->from = from;
+	p->to = to;
+}
+
+/* The numbers of the calls that matter here. */
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_READ = 0, NR_POLL = 7, NR_READV = 19, NR_SELECT = 23, NR_NANOSLEEP = 35, NR_ACCEPT = 43, NR_RECVFROM = 45, NR_RECVMSG = 47,
+	NR_FUTEX = 202, NR_CLOCK_NANOSLEEP = 230, NR_EPOLL_WAIT = 232, NR_PSELECT = 270, NR_PPOLL = 271, NR_EPOLL_PWAIT = 281,
+	NR_ACCEPT4 = 288,
+};
+#define CALL_NUMBER(regs) BPF_CORE_READ(regs, orig_ax)
+#define CALL_SECOND(regs) BPF_CORE_READ(regs, si)
+#else
+enum {
+	NR_EPOLL_PWAIT = 22, NR_READ = 63, NR_READV = 65, NR_PSELECT = 72, NR_PPOLL = 73, NR_FUTEX = 98, NR_NANOSLEEP = 101,
+	NR_CLOCK_NANOSLEEP = 115, NR_ACCEPT = 202, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_ACCEPT4 = 242,
+	NR_POLL = -10, NR_SELECT = -11, NR_EPOLL_WAIT = -12, /* not there */
+};
+#define CALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
+#define CALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
+#endif
+enum { NR_IO_URING_ENTER = 426, NR_EPOLL_PWAIT2 = 441, NR_FUTEX_WAITV = 449, NR_FUTEX_WAIT = 455 };
+
+/* append_head: the first bytes of what was read, from where the call has put them. */
+static __always_inline void append_head(struct scratch *s, __u32 len)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
+	void *from = (void *)CALL_SECOND(regs);
+	struct iovec first = {};
+
+	switch ((int)CALL_NUMBER(regs)) {
+	case NR_READ:
+	case NR_RECVFROM:
+		break;
+	case NR_RECVMSG: {
+		struct user_msghdr m = {};
+		if (bpf_probe_read_user(&m, sizeof(m), from))
+			return;
+		from = m.msg_iov;
+	}
+	/* fall through */
+	case NR_READV:
+		if (bpf_probe_read_user(&first, sizeof(first), from))
+			return;
+		from = first.iov_base;
+		if (first.iov_len < len)
+			len = first.iov_len;
+		break;
+	default:
+		return; /* io_uring: the buffer is not in the registers */
+	}
+	append_memory(s, TAG_DATA, from, len > HEAD ? HEAD : len, true);
+}
+
+static __always_inline void tell(__u16 kind, struct sock___chain *sk, __u64 token, __u64 from, __u64 to, bool unsure, bool head)
+{
+	struct scratch *s = begin(kind, 0);
+	if (!s)
+		return;
+	struct record *r = record_of(s);
+	r->token = token;
+	r->flags &= ~FLAG_AMBIGUOUS;
+	if (kind == KIND_SERVE)
+		r->flags |= FLAG_INBOUND;
+	if (unsure)
+		r->flags |= FLAG_AMBIGUOUS;
+	append_ends(s, sk);
+	append_range(s, from, to);
+	if (head)
+		append_head(s, to - from);
+	send(s);
+}
+
+static __always_inline bool same_key(struct serving_key *a, struct serving_key *b)
+{
+	return a->pid == b->pid && a->id == b->id && a->mode == b->mode;
+}
+
+static __always_inline void closed_one(struct serving_key *reader)
+{
+	struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, reader);
+	if (t && t->open > 0)
+		t->open--;
+}
+
+/* A socket was read: the tracepoint tells of all of them. */
+SEC("tp_btf/sock_recv_length")
+int chain_read(__u64 *ctx)
+{
+	struct sock___chain *sk = (void *)ctx[0];
+	int ret = (int)ctx[1], flags = (int)ctx[2];
+
+	if (ret <= 0 || flags & MSG_PEEK || !is_tcp(sk) || !followed(BPF_CORE_READ(sk, __sk_common.skc_num)))
+		return 0;
+	struct chain_conn *c = find_conn(sk, true);
+	if (!c || !c->inbound)
+		return 0;
+	struct tcp_sock___chain *tp = (void *)sk;
+	c->read_to += (__u32)(BPF_CORE_READ(tp, copied_seq) - c->read_base - (__u32)c->read_to);
+	__u64 to = c->read_to, from = to - ret;
+	struct task_struct *task = current_task();
+	struct serving_process *p = excluded(bpf_get_current_pid_tgid() >> 32) ? NULL : process(task, true);
+	struct serving_key self = {};
+	bool known = p && serving_self(task, p, &self), fresh = c->answered || !c->token;
+
+	if (!fresh && same_key(&self, &c->reader)) { /* more of the same */
+		struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
+		if (t && t->token == c->token)
+			return 0;
+	}
+	if (fresh) {
+		c->token = new_token();
+		c->answered = 0;
+	} else {
+		closed_one(&c->reader); /* another thread goes on */
+	}
+	c->reader = self;
+	bool unsure = false;
+	if (known) {
+		struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
+		if (!t) {
+			struct serving_thread none = {};
+			bpf_map_update_elem(&serving_threads, &self, &none, BPF_ANY);
+			t = bpf_map_lookup_elem(&serving_threads, &self);
+		}
+		if (t) {
+			t->open++;
+			if (t->open > 1)
+				t->loop = 1; /* who reads a request while another is open does not serve them one by one */
+			t->token = c->token;
+			t->sock = (__u64)sk;
+			t->waited = t->answered = 0;
+			unsure = t->open > 1 || (t->loop && t->batch > 1);
+		}
+		p->token = 0; /* it serves by itself now */
+	}
+	tell(KIND_SERVE, sk, c->token, from, to, unsure, true);
+	return 0;
+}
+
+/* A socket was written. */
+SEC("tp_btf/sock_send_length")
+int chain_write(__u64 *ctx)
+{
+	struct sock___chain *sk = (void *)ctx[0];
+	int ret = (int)ctx[1];
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (ret <= 0)
+		return 0;
+	struct serving_process *p = bpf_map_lookup_elem(&serving_pids, &pid);
+	if (!p || !is_tcp(sk))
+		return 0;
+	struct task_struct *task = current_task();
+	__u64 key = (__u64)sk;
+	struct chain_conn *c = bpf_map_lookup_elem(&chain_conns, &key);
+	if (c && c->ports != ports_of(sk))
+		c = NULL;
+	if (c ? c->inbound : followed(BPF_CORE_READ(sk, __sk_common.skc_num))) {
+		if (!c || c->answered)
+			return 0;
+		c->answered = 1;
+		closed_one(&c->reader);
+		struct serving_key self = {};
+		if (serving_self(task, p, &self)) {
+			struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
+			if (t && t->token == c->token)
+				t->answered = 1;
+		}
+		return 0;
+	}
+	__u64 token = serving_token(task);
+	if (!token && (!c || !c->token))
+		return 0;
+	if (!c)
+		c = find_conn(sk, false);
+	if (!c)
+		return 0;
+	struct tcp_sock___chain *tp = (void *)sk;
+	c->write_to += (__u32)(BPF_CORE_READ(tp, write_seq) - c->write_base - (__u32)c->write_to);
+	if (c->token == token)
+		return 0; /* it goes on */
+	c->token = token;
+	if (token)
+		learn(swap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+	tell(KIND_SEND, sk, token & ~SERVING_UNSURE, c->write_to - ret, c->write_to, token & SERVING_UNSURE, false);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int chain_state(__u64 *ctx)
+{
+	struct sock___chain *sk = (void *)ctx[0];
+	int old = (int)ctx[1], new = (int)ctx[2];
+	__u64 key = (__u64)sk;
+	struct chain_conn *c;
+
+	switch (new) {
+	case TCP_LISTEN:
+		if (is_tcp(sk) && !excluded(bpf_get_current_pid_tgid() >> 32))
+			process(current_task(), true); /* so that it is known before the first request */
+		return 0;
+	case TCP_SYN_SENT: /* in the thread that connects */
+		if (is_tcp(sk) && process(current_task(), false)) {
+			learn(swap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+			begin_conn(sk, false);
+		}
+		return 0;
+	case TCP_ESTABLISHED:
+		if (!is_tcp(sk))
+			return 0;
+		if (old == TCP_SYN_RECV) {
+			if (followed(BPF_CORE_READ(sk, __sk_common.skc_num)))
+				begin_conn(sk, true);
+		} else if (old == TCP_SYN_SENT && bpf_map_lookup_elem(&chain_conns, &key)) {
+			begin_conn(sk, false); /* now that its port is known */
+		}
+		return 0;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE:
+		c = bpf_map_lookup_elem(&chain_conns, &key);
+		if (!c)
+			return 0;
+		if (c->inbound && c->token) {
+			struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &c->reader);
+			if (t && !c->answered && t->open > 0)
+				t->open--;
+			c->answered = 1;
+			if (t && t->sock == key && t->token == c->token) {
+				if (c->reader.mode == SERVING_GO && new == TCP_CLOSE)
+					bpf_map_delete_elem(&serving_threads, &c->reader);
+				else if (c->reader.mode != SERVING_GO)
+					t->answered = 1;
+			}
+		}
+		if (new == TCP_CLOSE)
+			bpf_map_delete_elem(&chain_conns, &key);
+		return 0;
+	}
+	return 0;
+}
+
+/* A call has returned that waits for whatever comes next. */
+SEC("tp_btf/sys_exit")
+int chain_wait(__u64 *ctx)
+{
+	struct pt_regs *regs = (void *)ctx[0];
+	long ret = (long)ctx[1];
+	bool events = false, any = false;
+
+	switch ((int)CALL_NUMBER(regs)) {
+	case NR_EPOLL_WAIT:
+	case NR_EPOLL_PWAIT:
+	case NR_EPOLL_PWAIT2:
+	case NR_IO_URING_ENTER:
+		events = true;
+		break;
+	case NR_FUTEX: {
+		int op = CALL_SECOND(regs) & 0x7f;
+		if ((op != 0 && op != 9) || ret == -11) /* FUTEX_WAIT, FUTEX_WAIT_BITSET; EAGAIN: it did not wait */
+			return 0;
+		break;
+	}
+	case NR_POLL:
+	case NR_PPOLL:
+	case NR_SELECT:
+	case NR_PSELECT:
+		any = true; /* HTTP clients and waiting for a child use these within a request, too */
+		break;
+	case NR_ACCEPT:
+	case NR_ACCEPT4:
+	case NR_NANOSLEEP:
+	case NR_CLOCK_NANOSLEEP:
+	case NR_FUTEX_WAIT:
+	case NR_FUTEX_WAITV:
+		break;
+	default:
+		return 0;
+	}
+	struct task_struct *task = current_task();
+	struct serving_process *p = process(task, false);
+	struct serving_key self = {};
+	if (!p || !serving_self(task, p, &self))
+		return 0;
+	if (p->mode == SERVING_GO && !events)
+		return 0; /* the thread waits, not the goroutine */
+	struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
+	if (!t) {
+		struct serving_thread loop = {.loop = 1};
+		if (!events)
+			return 0;
+		bpf_map_update_elem(&serving_threads, &self, &loop, BPF_ANY);
+		t = bpf_map_lookup_elem(&serving_threads, &self);
+		if (!t)
+			return 0;
+	}
+	if (events)
+		t->loop = 1;
+	if (t->loop && (events || any)) {
+		t->batch = ret > 255 ? 255 : ret < 0 ? 0 : ret;
+		t->waited = 1;
+	} else if (t->answered) {
+		t->waited = 1;
+	}
+	return 0;
+}
+
+/* A new process goes on with what the thread that made it serves. */
+SEC("tp_btf/sched_process_fork")
+int chain_fork(__u64 *ctx)
+{
+	struct task_struct *child = (void *)ctx[1];
+	__u32 pid = BPF_CORE_READ(child, tgid), own = bpf_get_current_pid_tgid() >> 32;
+	struct serving_process *p;
+
+	if (pid == own || !(p = bpf_map_lookup_elem(&serving_pids, &own)))
+		return 0;
+	struct serving_process fresh = *p;
+	fresh.start = serving_start(child);
+	fresh.token = serving_token(current_task());
+	if (bpf_map_update_elem(&serving_pids, &pid, &fresh, BPF_ANY))
+		lost(LOST_PROCESS);
+	return 0;
+}
+
+/* Another program: what was known of the executable no longer holds. */
+SEC("tp_btf/sched_process_exec")
+int chain_exec(__u64 *ctx)
+{
+	struct task_struct *task = current_task();
+	struct serving_process *p = process(task, false);
+	if (!p)
+		return 0;
+	__u64 id = bpf_get_current_pid_tgid();
+	struct serving_key self = {.pid = id >> 32, .mode = SERVING_THREAD, .id = (__u32)id};
+	p->token = serving_token(task);
+	p->mode = SERVING_UNKNOWN;
+	p->reserved = 0;
+	bpf_map_delete_elem(&serving_threads, &self);
+	return 0;
+}
+
+/* A task is gone for good. */
+SEC("tp_btf/sched_process_free")
+int chain_free(__u64 *ctx)
+{
+	struct task_struct *task = (void *)ctx[0];
+	__u32 tgid = BPF_CORE_READ(task, tgid), pid = BPF_CORE_READ(task, pid);
+	struct serving_process *p = bpf_map_lookup_elem(&serving_pids, &tgid);
+
+	if (!p)
+		return 0;
+	struct serving_key thread = {.pid = tgid, .mode = SERVING_THREAD, .id = pid};
+	if (p->mode == SERVING_THREAD)
+		bpf_map_delete_elem(&serving_threads, &thread);
+	if (pid == tgid && p->start == BPF_CORE_READ(task, start_boottime)) {
+		bpf_map_delete_elem(&serving_pids, &tgid);
+	}
+	return 0;
+}

@@ -1,0 +1,62 @@
+//go:build linux
+
+package bpf
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/testudo-sec/testudo/kernel"
+)
+
+// filters is what the programs were told to send.
+type filters struct {
+	generation uint32
+	urgent     uint32
+}
+
+// config is struct config of common.h.
+type config struct {
+	Generation          uint32
+	Exclude             [4]uint32
+	Read, Write, Change uint32
+	Threads             uint32
+}
+
+// wakeups is struct reader of common.h.
+type wakeups struct {
+	Idle, Urgent uint32
+	Pending      uint64
+}
+
+// Watch sets what is to be seen, at once and while records flow: what was wanted before and is wanted after is not missed.
+func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := config{Generation: l.filters.generation}
+	copy(c.Exclude[:], l.options.Exclude)
+	if l.options.Threads {
+		c.Threads = 1
+	}
+	if err := l.maps["config"].Put(uint32(0), &c); err != nil {
+		return fmt.Errorf("the programs' configuration: %w", err)
+	}
+	l.interest = want
+	return nil
+}
+
+func (l *Loader) table() error { return nil }
+
+// idle tells the programs whether the reader sleeps.
+func (l *Loader) idle(sleeps bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := wakeups{Urgent: l.filters.urgent, Pending: min(wakeBytes, uint64(l.maps["records"].MaxEntries())/4)}
+	if sleeps {
+		w.Idle = 1
+	}
+	if err := l.maps["reader"].Put(uint32(0), &w); err != nil {
+		return fmt.Errorf("the reader's state: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+//go:build linux
+
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/record"
+)
+
+// Options are a loader's.
+type Options struct {
+	// Ring is the size of the ring buffer between kernel and reader; what is not a power of two of pages is rounded up. 0 is 8 MiB.
+	Ring bytesize.Size
+	// Exclude are processes of which nothing is told: testudo itself. At most 4.
+	Exclude []uint32
+	// Threads asks for forks and exits of threads, too.
+	Threads bool
+	// Log is told what does not load. nil is nobody.
+	Log *slog.Logger
+}
+
+// limits of the size of the ring.
+const (
+	defaultRing = 8 << 20
+	maxRing     = 1 << 30
+)
+
+// Loader has the programs in the kernel. Its methods are safe for concurrent use, but for Load, Attach and Close, which are called in this
+// order by one goroutine.
+type Loader struct {
+	options Options
+	log     *slog.Logger
+
+	maps     map[string]*ebpf.Map
+	private  []*ebpf.Map
+	programs map[string]*loaded
+	order    []string // of programs
+	features []kernel.Feature
+
+	mu       sync.Mutex // of what follows
+	interest kernel.Interest
+	filters  filters
+
+	records, bytes atomic.Uint64 // handed on
+	running        atomic.Bool
+}
+
+// New returns a loader that has loaded nothing.
+func New(o Options) *Loader {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Loader{options: o, log: log, maps: map[string]*ebpf.Map{}, programs: map[string]*loaded{}}
+}
+
+// Load loads everything that this kernel takes. The error says why nothing at all can be seen; what only some programs
+// lack is in [Loader.Features]. After an error there is nothing to close.
+func (l *Loader) Load() error {
+	err := l.loadAll()
+
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return nil
+}
+
+func (l *Loader) loadAll() error {
+	l.features = append(l.features, capabilities()...)
+	for _, f := range l.features {
+		if !f.OK && (f.Name == featureBTF || f.Name == featureRing) {
+			return fmt.Errorf("%w: the kernel's %s is missing: %s", kernel.ErrUnable, f.Name, f.Detail)
+		}
+	}
+	if len(l.options.Exclude) > 4 {
+		return fmt.Errorf("%d processes to exclude, 4 are possible", len(l.options.Exclude))
+	}
+	for _, o := range objects() {
+		if err := l.load(o); err != nil {
+			return err
+		}
+	}
+	if len(l.programs) == 0 {
+		return fmt.Errorf("%w: none of the programs loads", kernel.ErrUnable)
+	}
+	if err := l.table(); err != nil {
+		return err
+	}
+	return l.Watch(context.Background(), kernel.Interest{})
+}
+
+// size sets what the build cannot know of a map.
+func (l *Loader) size(name string, m *ebpf.MapSpec) {
+	switch name {
+	case "records":
+		n := uint64(os.Getpagesize())
+		want := uint64(l.options.Ring)
+		if want == 0 {
+			want = defaultRing
+		}
+		for n < min(want, maxRing) {
+			n <<= 1
+		}
+		m.MaxEntries = uint32(n)
+	case "scratch":
+		m.MaxEntries = uint32(ebpf.MustPossibleCPU())
+	}
+}
+
+// Attach begins to see. What cannot be attached is a feature that is missing; the error says that nothing could.
+func (l *Loader) Attach() error {
+	attached := 0
+	for _, name := range l.order {
+		p := l.programs[name]
+		if p.handler != 0 {
+			l.features = append(l.features, kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
+			continue
+		}
+		if p.lazy {
+			continue
+		}
+		if err := l.attach(p); err != nil {
+			l.features = append(l.features, kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
+			l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", err)
+			continue
+		}
+		attached++
+		l.features = append(l.features, kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
+	}
+	if attached == 0 {
+		return fmt.Errorf("%w: none of the programs can be attached", kernel.ErrUnable)
+	}
+	return nil
+}
+
+func (l *Loader) attach(p *loaded) error {
+	if p.link != nil {
+		return nil
+	}
+	at, err := p.attachTo()
+	if err != nil {
+		return err
+	}
+	p.link = at
+	return nil
+}
+
+// Close takes everything out of the kernel. Run must have returned.
+func (l *Loader) Close() error {
+	var all []error
+	for _, name := range l.order { // first nothing runs any more, then nothing is there any more
+		if p := l.programs[name]; p.link != nil {
+			all = append(all, p.link.Close())
+			p.link = nil
+		}
+	}
+	for _, name := range l.order {
+		all = append(all, l.programs[name].prog.Close())
+	}
+	for _, m := range l.maps {
+		all = append(all, m.Close())
+	}
+	for _, m := range l.private {
+		all = append(all, m.Close())
+	}
+	clear(l.maps)
+	clear(l.programs)
+	l.private, l.order = nil, nil
+	return errors.Join(all...)
+}
+
+// Map returns the map of that name which the programs share, nil for none: "serving" is kernel/chain's. It belongs to the loader.
+func (l *Loader) Map(name string) *ebpf.Map { return l.maps[name] }
+
+// Maps returns the maps that the programs share, for objects of other parts that include common.h. They belong to the loader.
+func (l *Loader) Maps() map[string]*ebpf.Map {
+	all := make(map[string]*ebpf.Map, len(l.maps))
+	for name, m := range l.maps {
+		all[name] = m
+	}
+	return all
+}
+
+// Features says what this kernel allows, and what of the programs is at work. After Attach.
+func (l *Loader) Features() []kernel.Feature { return append([]kernel.Feature(nil), l.features...) }
+
+// Urgent names the kinds of record that somebody waits for: they wake the reader at once, which costs the task that they tell of
+// some hundred nanoseconds each.
+func (l *Loader) Urgent(kinds ...record.Kind) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.filters.urgent = 0
+	for _, k := range kinds {
+		l.filters.urgent |= 1 << k
+	}
+}

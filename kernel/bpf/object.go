@@ -1,0 +1,135 @@
+//go:build linux
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/testudo-sec/testudo/kernel"
+)
+
+// object is what one C file was compiled to, and which of its programs do what.
+type object struct {
+	name     string
+	spec     func() (*ebpf.CollectionSpec, error)
+	programs []program
+}
+
+// program is one of an object's.
+type program struct {
+	name    string // in C
+	feature string // what it sees, for people: "exec"
+	cost    string // what it costs where it cannot be loaded, a sentence
+	handler handler
+	// instead names a program whose loading makes this one superfluous: of two forms of one program the first that loads is taken.
+	instead string
+	// lazy programs are attached when something needs them.
+	lazy bool
+	// attach attaches the program in another way than its section says.
+	attach func(*ebpf.Program) (link.Link, error)
+}
+
+// loaded is a program in the kernel.
+type loaded struct {
+	program
+	spec *ebpf.ProgramSpec
+	prog *ebpf.Program
+	link link.Link // nil while it is not attached
+}
+
+// shared reports whether one map of that name serves all objects.
+func shared(name string) bool { return name != "scratch" && !strings.HasPrefix(name, ".") }
+
+// load loads the programs of an object one by one, and joins its maps with those that are there.
+func (l *Loader) load(o object) error {
+	spec, err := o.spec()
+	if err != nil {
+		return fmt.Errorf("the object %s: %w", o.name, err)
+	}
+	own := map[string]*ebpf.Map{}
+	for name, m := range spec.Maps {
+		if have := l.maps[name]; have != nil && shared(name) {
+			own[name] = have
+			continue
+		}
+		l.size(name, m)
+		made, err := ebpf.NewMap(m)
+		if err != nil {
+			return fmt.Errorf("the map %s: %w", name, err)
+		}
+		own[name] = made
+		if shared(name) {
+			l.maps[name] = made
+		} else {
+			l.private = append(l.private, made)
+		}
+	}
+	for _, p := range o.programs {
+		if p.instead != "" && l.programs[p.instead] != nil {
+			continue
+		}
+		ps := spec.Programs[p.name]
+		if ps == nil {
+			return fmt.Errorf("the object %s has no program %s", o.name, p.name)
+		}
+		prog, used, err := loadProgram(spec, ps, own)
+		if err != nil {
+			l.features = append(l.features, kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
+			l.log.Warn("a program for the kernel does not load", "program", p.name, "error", err)
+			continue
+		}
+		l.programs[p.name] = &loaded{program: p, spec: used, prog: prog}
+		l.order = append(l.order, p.name)
+		if p.handler != 0 {
+			if err := l.maps["handlers"].Put(uint32(p.handler), prog); err != nil {
+				return fmt.Errorf("the handler %s: %w", p.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// loadProgram loads one program: of a tracepoint with types where the kernel has that, else without.
+func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (*ebpf.Program, *ebpf.ProgramSpec, error) {
+	attempt := func(ps *ebpf.ProgramSpec) (*ebpf.Program, error) {
+		one := &ebpf.CollectionSpec{Maps: all.Maps, Programs: map[string]*ebpf.ProgramSpec{ps.Name: ps}, Types: all.Types, ByteOrder: all.ByteOrder}
+		collection, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: maps})
+		if err != nil {
+			return nil, err
+		}
+		prog := collection.DetachProgram(ps.Name)
+		collection.Close()
+		return prog, nil
+	}
+	prog, err := attempt(ps)
+	if err == nil || ps.Type != ebpf.Tracing || ps.AttachType != ebpf.AttachTraceRawTp {
+		return prog, ps, err
+	}
+	raw := ps.Copy()
+	raw.Type, raw.AttachType, raw.SectionName = ebpf.RawTracepoint, ebpf.AttachNone, "raw_tp/"+ps.AttachTo
+	prog, rawErr := attempt(raw)
+	if rawErr != nil {
+		return nil, nil, errors.Join(err, rawErr)
+	}
+	return prog, raw, nil
+}
+
+// attachProgram attaches a program as its section says.
+func (p *loaded) attachTo() (link.Link, error) {
+	switch {
+	case p.attach != nil:
+		return p.attach(p.prog)
+	case p.spec.Type == ebpf.RawTracepoint:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: p.spec.AttachTo, Program: p.prog})
+	case p.spec.Type == ebpf.Tracing:
+		return link.AttachTracing(link.TracingOptions{Program: p.prog})
+	case p.spec.Type == ebpf.LSM:
+		return link.AttachLSM(link.LSMOptions{Program: p.prog})
+	}
+	return nil, fmt.Errorf("a program of type %s has no way to be attached", p.spec.Type)
+}

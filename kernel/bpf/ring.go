@@ -1,0 +1,80 @@
+//go:build linux
+
+package bpf
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// The header of a record in the ring, Documentation/bpf/ringbuf.rst.
+const (
+	ringBusy    = 1 << 31
+	ringDiscard = 1 << 30
+	ringHeader  = 8
+)
+
+// ring is the memory of a BPF_MAP_TYPE_RINGBUF: positions only grow, and the data is mapped twice in a row, so that no record
+// is in two pieces. One goroutine reads it.
+type ring struct {
+	consumer, producer []byte // one page; one page and twice the data
+	data               []byte
+	mask               uint64
+}
+
+func openRing(m *ebpf.Map) (*ring, error) {
+	page, size := os.Getpagesize(), int(m.MaxEntries())
+	consumer, err := unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("the ring's reading position: %w", err)
+	}
+	producer, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		_ = unix.Munmap(consumer)
+		return nil, fmt.Errorf("the ring's data: %w", err)
+	}
+	return &ring{consumer: consumer, producer: producer, data: producer[page:], mask: uint64(size - 1)}, nil
+}
+
+func (r *ring) close() {
+	_ = unix.Munmap(r.consumer)
+	_ = unix.Munmap(r.producer)
+}
+
+func position(page []byte) *uint64 { return (*uint64)(unsafe.Pointer(&page[0])) }
+
+// pending returns how many bytes wait.
+func (r *ring) pending() uint64 {
+	return atomic.LoadUint64(position(r.producer)) - *position(r.consumer)
+}
+
+// read calls take with each record that is whole, until it returns false: that record is read again the next time. It returns whether
+// there may be more. The slice is the ring's memory, and holds until take returns.
+func (r *ring) read(take func(sample []byte) bool) (more bool) {
+	at := *position(r.consumer)
+	end := atomic.LoadUint64(position(r.producer))
+	given := at
+	defer func() { atomic.StoreUint64(position(r.consumer), at) }()
+	for at < end {
+		h := r.data[at&r.mask:]
+		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&h[0])))
+		if size&ringBusy != 0 {
+			return false
+		}
+		n := uint64(size &^ (ringBusy | ringDiscard))
+		if size&ringDiscard == 0 && !take(h[ringHeader:ringHeader+n]) {
+			return true
+		}
+		at += (n + ringHeader + 7) &^ 7
+		if at-given > r.mask/16 { // room for the kernel while we go on
+			atomic.StoreUint64(position(r.consumer), at)
+			given = at
+		}
+	}
+	return atomic.LoadUint64(position(r.producer)) != end
+}
