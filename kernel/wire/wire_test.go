@@ -231,6 +231,7 @@ func TestRequests(t *testing.T) {
 
 func TestRecordsPassUnchanged(t *testing.T) {
 	var sent []byte
+	finished := make(chan struct{})
 	f := &fake{run: func(ctx context.Context, to kernel.Receiver) error {
 		for i := range 5000 {
 			var batch []byte
@@ -240,12 +241,14 @@ func TestRecordsPassUnchanged(t *testing.T) {
 			sent = append(sent, batch...)
 			to.Records(batch)
 		}
+		close(finished)
 		<-ctx.Done()
 		return nil
 	}}
 	k := &taker{}
 	j := join(t, f, k)
-	eventually(t, func() bool { k.mu.Lock(); defer k.mu.Unlock(); return len(k.all) == len(sent) && len(sent) > 0 })
+	<-finished
+	eventually(t, func() bool { k.mu.Lock(); defer k.mu.Unlock(); return len(k.all) == len(sent) })
 	j.stop()
 	<-j.served
 	if !cmp.Equal(k.all, sent) {

@@ -1,0 +1,22 @@
+//go:build !linux
+
+package privilege
+
+import (
+	"errors"
+	"os"
+)
+
+// Enter changes nothing on this system.
+func Enter(Options) (Entered, error) { return Entered{}, nil }
+
+// Settle changes nothing on this system.
+func Settle() error { return nil }
+
+// Keep is Linux's alone.
+func Keep([]string) error { return errors.ErrUnsupported }
+
+// BeSensor is Linux's alone.
+func BeSensor() (control, records *os.File, err error) { return nil, nil, errors.ErrUnsupported }
+
+func filesOf([]byte) []*os.File { return nil }

@@ -1,0 +1,49 @@
+package privilege
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// MemoryLimit is what the sensor's heap keeps below, in bytes, as long as that is possible.
+const MemoryLimit = 96 << 20
+
+// BeSensor makes this process a sensor, which the keeper started: it gives up the system calls that the filter does not list. It
+// returns the two files of the link.
+func BeSensor() (control, records *os.File, err error) {
+	ignoreSignals()
+	rename("testudo-sensor")
+	if err := protect(); err != nil {
+		return nil, nil, err
+	}
+	for fd, name := range map[int]string{3: "control", 4: "records"} {
+		if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
+			return nil, nil, fmt.Errorf("descriptor %d is not the %s socket: this command is started by testudo up alone", fd, name)
+		}
+		unix.CloseOnExec(fd)
+	}
+	for what, value := range map[int]uint64{
+		unix.RLIMIT_CORE:  0, // memory holds what processes were called with
+		unix.RLIMIT_FSIZE: 0, // not a byte goes into a file on a disk; cgroup and proc files are none
+	} {
+		limit := unix.Rlimit{Cur: value, Max: value}
+		if err := unix.Setrlimit(what, &limit); err != nil {
+			return nil, nil, fmt.Errorf("limit %d: %w", what, err)
+		}
+	}
+	files := unix.Rlimit{}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < files.Max {
+		files.Cur = files.Max
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &files) // as many as there may be
+	}
+	debug.SetMemoryLimit(MemoryLimit)
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), 2))
+	if err := Filter(); err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(3, "control"), os.NewFile(4, "records"), nil
+}
