@@ -21,5 +21,5 @@ func run() int {
 	defer stop()
 	// A second signal ends the process at once: whoever sends it does not want to wait.
 	context.AfterFunc(ctx, stop)
-	return Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	return execute(ctx, &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, own: true}, os.Args[1:])
 }

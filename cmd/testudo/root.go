@@ -18,6 +18,7 @@ import (
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/client"
+	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/policy"
 )
 
@@ -38,11 +39,18 @@ type app struct {
 	configFile     string
 	data           string
 	settings       assembly.Settings
+	own            bool // the process is this command's alone, which may change its user
+	noKernel       bool
+	entered        privilege.Entered
 }
 
 // Main runs the command with these arguments, and returns its exit code.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	return execute(ctx, &app{stdin: stdin, stdout: stdout, stderr: stderr}, args)
+}
+
+func execute(ctx context.Context, a *app, args []string) int {
+	stderr := a.stderr
 	cmd := a.root()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
@@ -87,6 +95,9 @@ func (a *app) root() *cobra.Command {
 			if needsNoSettings(cmd) {
 				return nil
 			}
+			if err := a.enter(cmd); err != nil {
+				return err
+			}
 			return a.loadSettings(cmd.Flags().Changed("config"))
 		},
 	}
@@ -97,7 +108,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default $XDG_CONFIG_HOME/testudo/testudo.yaml, then /etc/testudo/testudo.yaml)")
 	flags.StringVar(&a.data, "data", "", "folder that holds everything testudo keeps (default $XDG_STATE_HOME/testudo)")
 	cmd.AddCommand(a.upCommand(), a.edgeCommand(), a.scanCommand(), a.huntCommand(), a.whatIfCommand(), a.exceptionCommand(), a.explainCommand(), a.ruleCommand(), a.blockCommand(),
-		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.logsCommand(), a.versionCommand())
+		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.logsCommand(), a.versionCommand(), a.sensorCommand())
 	nameUsageErrors(cmd)
 	return cmd
 }
@@ -106,7 +117,7 @@ func (a *app) root() *cobra.Command {
 func needsNoSettings(cmd *cobra.Command) bool {
 	for ; cmd != nil; cmd = cmd.Parent() {
 		switch cmd.Name() {
-		case "version", "completion", "help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		case "version", "completion", "help", "sensor", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
 			return true
 		}
 	}

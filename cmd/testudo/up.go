@@ -13,6 +13,7 @@ import (
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/kernel/privilege"
 )
 
 // upFlags are the flags of up and edge.
@@ -31,7 +32,10 @@ func (a *app) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run everything this machine can: edge, console, scan and store",
 		Long: `Run everything this machine can: the edge in front of an application, the console,
-a scan of a folder, and the store, all in one process and one data directory.
+a scan of a folder, the processes of this host, and the store, with one data directory.
+
+Started by root, as with sudo, it watches the host by a small child that stays root; everything else
+runs as the user behind sudo, else as the user testudo.
 
 What cannot run, because a port is busy or nothing is named, is said; the rest runs.`,
 		Example: `  testudo up --protect http://127.0.0.1:3000
@@ -47,6 +51,7 @@ What cannot run, because a port is busy or nothing is named, is said; the rest r
 	cmd.Flags().StringArrayVar(&f.scan, "scan", nil, "folder to scan for secrets; may be given several times")
 	cmd.Flags().StringVar(&f.mode, "mode", "", "what the edge does with attacks: block or detect")
 	cmd.Flags().BoolVar(&f.demo, "demo", false, "print requests to try that fit the demo shop")
+	cmd.Flags().BoolVar(&a.noKernel, "no-kernel", false, "do not watch the processes, files and sockets of this host, as root")
 	_ = cmd.Flags().MarkHidden("demo")
 	return cmd
 }
@@ -131,9 +136,12 @@ func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
 	}
 	log := a.logger()
 	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: log, Console: withConsole, Edge: true,
-		Scan: a.settings.Scan.Paths})
+		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Root: a.entered.Root})
 	if err != nil {
 		return err
+	}
+	if err := privilege.Settle(); err != nil {
+		log.Warn("a privilege that is not needed any more stays", "error", err)
 	}
 	a.greet(ctx, m, dir, f, withConsole, started)
 	return m.Run(ctx)

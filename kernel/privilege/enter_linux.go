@@ -47,7 +47,7 @@ func Enter(o Options) (Entered, error) {
 			return Entered{}, err
 		}
 	}
-	env := target.Environ(os.Environ(), ownedDir)
+	env := target.Environ(os.Environ())
 	fd := -1
 	if end != nil {
 		fd = int(end.Fd())

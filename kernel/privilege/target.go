@@ -89,14 +89,13 @@ func (t *Target) without0() {
 }
 
 // Environ returns the environment of a process of the target, from that of root's: the folders are the user's own.
-func (t *Target) Environ(env []string, isDir func(path string, uid uint32) bool) []string {
+func (t *Target) Environ(env []string) []string {
 	var out []string
 	set := map[string]string{"USER": t.Name, "LOGNAME": t.Name, "HOME": t.Home}
 	if t.Name == "" {
 		delete(set, "USER")
 		delete(set, "LOGNAME")
 	}
-	runtime := filepath.Join("/run/user", strconv.FormatUint(uint64(t.UID), 10))
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		_, replaced := set[name]
@@ -112,10 +111,19 @@ func (t *Target) Environ(env []string, isDir func(path string, uid uint32) bool)
 			out = append(out, name+"="+v)
 		}
 	}
-	if isDir(runtime, t.UID) {
-		out = append(out, "XDG_RUNTIME_DIR="+runtime)
+	if dir := t.RuntimeDir(); dir != "" {
+		out = append(out, "XDG_RUNTIME_DIR="+dir)
 	}
 	return out
+}
+
+// RuntimeDir returns the folder that the system made for a user who is signed in, "" where there is none.
+func (t *Target) RuntimeDir() string {
+	dir := filepath.Join("/run/user", strconv.FormatUint(uint64(t.UID), 10))
+	if !ownedDir(dir, t.UID) {
+		return ""
+	}
+	return dir
 }
 
 // keeperVariable names the descriptor by which the node finds its keeper.

@@ -38,7 +38,10 @@ func FuzzServe(f *testing.F) {
 		child, plane := pipes()
 		s := &guardedFake{t: t}
 		ended := make(chan struct{})
-		go func() { defer close(ended); _ = Serve(context.Background(), child, s) }()
+		go func() {
+			defer close(ended)
+			_ = Serve(context.Background(), child, func(*slog.Logger) kernel.Sensor { return s })
+		}()
 		go func() { _, _ = io.Copy(io.Discard, plane.Control) }()
 		go func() { _, _ = io.Copy(io.Discard, plane.Records) }()
 		_, _ = plane.Control.Write(append(helloBytes(), b...))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -40,15 +41,15 @@ type server struct {
 	nextAsk uint32
 }
 
-// Serve lets the plane at the other end use the sensor, until ctx ends, the other end is gone, or asks to stop. It returns when the
-// sensor has returned from Run.
+// Serve lets the plane at the other end use the sensor that build makes, until ctx ends, the other end is gone, or asks to stop. It
+// returns when the sensor has returned from Run. What the sensor logs is written where the plane's log goes.
 //
 // The plane gets no more than this: any Interest, Guard and Status within bounds; Container; Executable of files that were told of as
 // having run, or that the process that is named runs; Do of the verbs that kernel declares, kill and freeze and isolate on no
 // kernel thread, not on the first process, on nothing that testudo runs in or descends from, and on a process only with the time that it began.
-func Serve(ctx context.Context, l Link, s kernel.Sensor) error {
+func Serve(ctx context.Context, l Link, build func(*slog.Logger) kernel.Sensor) error {
 	defer l.Close()
-	srv := &server{link: l, w: writer{conn: l.Control}, sensor: s, ran: newRanFiles(), cancels: map[uint32]context.CancelFunc{},
+	srv := &server{link: l, w: writer{conn: l.Control}, ran: newRanFiles(), cancels: map[uint32]context.CancelFunc{},
 		asks: map[uint32]chan kernel.Answer{}}
 	srv.out = newOutbox(outboxLimit, srv.ran, bootTime)
 	plane := 0
@@ -62,6 +63,7 @@ func Serve(ctx context.Context, l Link, s kernel.Sensor) error {
 	if err := shake(l.Control, &srv.w, ours(), false); err != nil {
 		return fmt.Errorf("the plane does not greet: %w", err)
 	}
+	srv.sensor = build(slog.New(newLines(srv.line)))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup
@@ -75,7 +77,7 @@ func Serve(ctx context.Context, l Link, s kernel.Sensor) error {
 			cancel(err)
 		}
 	})
-	err := s.Run(ctx, srv)
+	err := srv.sensor.Run(ctx, srv)
 	if err == nil && ctx.Err() == nil {
 		err = errors.New("the sensor ended by itself")
 	}

@@ -191,7 +191,7 @@ func join(t testing.TB, s kernel.Sensor, to kernel.Receiver) *joined {
 func (j *joined) serve(t testing.TB, s kernel.Sensor) {
 	j.child, j.plane = pair(t)
 	child := j.child
-	go func() { j.served <- Serve(context.Background(), child, s) }()
+	go func() { j.served <- Serve(context.Background(), child, func(*slog.Logger) kernel.Sensor { return s }) }()
 	j.links <- j.plane
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/internal/addrset"
+	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/respond/block"
@@ -40,6 +41,8 @@ type Options struct {
 	Edge    bool   // run the edge, if it has a route
 	Offline bool   // the machine is not run: listen on nothing
 	Scan    []string
+	Keeper  *privilege.Keeper // of the sensor; nil where none was started
+	Root    bool              // the process stays root, because there is nobody else to become
 }
 
 // Note is something that people should know about what runs and what does not.
@@ -68,6 +71,7 @@ type Machine struct {
 	people     *people.People
 	edge       *edge.Edge // nil where none runs
 	logs       *logPlane  // nil where none runs
+	kernel     *kernelPlane
 	console    *console.Server
 	serve      bool // the console has something to answer on
 	listens    map[string]console.Listener
@@ -129,6 +133,11 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 	}
 	if !o.Offline && o.Console { // testudo edge runs the edge alone
 		if err = m.openLogs(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if !o.Offline {
+		if err = m.openKernel(); err != nil {
 			return nil, err
 		}
 	}
@@ -377,6 +386,9 @@ func (m *Machine) Run(ctx context.Context) error {
 	}
 	if m.logs != nil {
 		run(gates, "logs", m.logs.run)
+	}
+	if m.kernel != nil {
+		run(gates, "kernel", m.kernel.run)
 	}
 	for _, path := range m.opts.Scan {
 		run(gates, "scan", func(ctx context.Context) error { m.scan(ctx, path); return nil })

@@ -65,6 +65,7 @@ func (m *Machine) Health() console.Health {
 	if m.logs != nil {
 		add("logs", m.logs.health())
 	}
+	add("kernel", m.kernel.health())
 	if m.edge != nil {
 		st := m.edge.Status()
 		for _, r := range st.Routes {
@@ -142,7 +143,7 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 		sys.Listeners = append(sys.Listeners, l)
 	}
 	slices.SortFunc(sys.Listeners, func(a, b console.Listener) int { return strings.Compare(a.Name, b.Name) })
-	sys.Checks = Doctor(ctx, &m.settings, m.opts.Dir)
+	sys.Checks = append(Doctor(ctx, &m.settings, m.opts.Dir), m.kernel.checks(ctx)...)
 	sys.Stores = m.stores(ctx)
 	sys.Logs = m.logs.view(m.opts.Dir)
 	if m.edge != nil {
@@ -157,7 +158,7 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 }
 
 func (s systemDesk) Doctor(ctx context.Context) ([]console.Check, error) {
-	checks := Doctor(ctx, &s.m.settings, s.m.opts.Dir)
+	checks := append(Doctor(ctx, &s.m.settings, s.m.opts.Dir), s.m.kernel.checks(ctx)...)
 	if s.m.edge != nil {
 		checks = append(checks, proxyChecks(s.m.edge.Status())...)
 	}

@@ -1,0 +1,264 @@
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/testudo-sec/testudo/kernel"
+)
+
+// What a sensor is put together from. Any of it may be missing: then the sensor says so as a feature.
+type (
+	// eyes see: kernel/bpf, or what there is without it.
+	eyes interface {
+		// Open loads what this kernel takes.
+		Open(ctx context.Context) error
+		Run(ctx context.Context, receive func(batch []byte)) error
+		Watch(ctx context.Context, want kernel.Interest) error
+		Status() (kernel.Status, error)
+		Close() error
+	}
+	// gates refuse: kernel/enforce.
+	gates interface {
+		// Open is called after the eyes are open, Run while they see.
+		Open(ctx context.Context) error
+		Run(ctx context.Context, to kernel.Receiver) error
+		Guard(ctx context.Context, g kernel.Guard) error
+		Status(into *kernel.Status)
+		Close() error
+	}
+	// hands act: kernel/enforce/hand.
+	hands interface {
+		Do(ctx context.Context, o kernel.Order) (kernel.Done, error)
+		Features() []kernel.Feature
+	}
+	// workloads know containers: kernel/workload.
+	workloads interface {
+		Container(ctx context.Context, cgroup uint64, pid uint32) (kernel.Container, bool, error)
+		Run(ctx context.Context) error
+		Features() []kernel.Feature
+	}
+	// programs read executables: kernel/software.
+	programs interface {
+		Executable(ctx context.Context, r kernel.FileRef) (kernel.Executable, error)
+		Features() []kernel.Feature
+	}
+)
+
+// sensorParts are the parts of a sensor; nil where one is missing.
+type sensorParts struct {
+	eyes      eyes
+	gates     gates
+	hands     hands
+	workloads workloads
+	programs  programs
+	// seed tells of what runs already.
+	seed func(ctx context.Context, emit func(batch []byte)) error
+	log  *slog.Logger
+}
+
+// sensor is the privileged side, composed. It implements kernel.Sensor.
+type sensor struct {
+	sensorParts
+
+	mu     sync.Mutex
+	open   bool
+	failed error // why the eyes are shut
+	want   *kernel.Interest
+	guard  *kernel.Guard
+}
+
+func newSensor(p sensorParts) *sensor { return &sensor{sensorParts: p} }
+
+// Run implements kernel.Sensor. Where nothing can be seen it stays all the same: it can act, and say what is missing.
+func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
+	to = &oneAtATime{Receiver: to}
+	openErr := s.openEyes(ctx)
+	defer func() { err = errors.Join(err, s.shut()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wait sync.WaitGroup
+	failed := make(chan error, 3)
+	run := func(what string, fn func(context.Context) error) {
+		wait.Go(func() {
+			if err := fn(ctx); err != nil && ctx.Err() == nil {
+				failed <- fmt.Errorf("%s: %w", what, err)
+			}
+		})
+	}
+	if openErr == nil {
+		run("eyes", func(ctx context.Context) error { return s.see(ctx, to) })
+	}
+	if s.gates != nil {
+		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, to) })
+	}
+	if s.workloads != nil {
+		run("workloads", s.workloads.Run)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel()
+	wait.Wait()
+	return err
+}
+
+// see tells of what runs already, and then of what happens. What happens meanwhile waits in the kernel.
+func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
+	if s.seed != nil {
+		if err := s.seed(ctx, to.Records); err != nil && ctx.Err() == nil {
+			s.log.Warn("processes that ran before are not all known", "error", err)
+		}
+	}
+	return s.eyes.Run(ctx, to.Records)
+}
+
+// openEyes loads the programs, and puts in force what was asked for before.
+func (s *sensor) openEyes(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = kernel.ErrUnable
+	if s.eyes != nil {
+		s.failed = s.eyes.Open(ctx)
+	}
+	s.open = true
+	if s.failed != nil {
+		s.log.Error("processes, files and sockets are not seen", "error", s.failed)
+	} else if s.want != nil {
+		if err := s.eyes.Watch(ctx, *s.want); err != nil {
+			s.log.Error("what the rules need is not all seen", "error", err)
+		}
+	}
+	if s.gates == nil {
+		return s.failed
+	}
+	if err := s.gates.Open(ctx); err != nil {
+		s.log.Error("nothing is refused before it happens", "error", err)
+	} else if s.guard != nil {
+		if err := s.gates.Guard(ctx, *s.guard); err != nil {
+			s.log.Error("what was to be enforced is not", "error", err)
+		}
+	}
+	return s.failed
+}
+
+func (s *sensor) shut() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	if s.gates != nil {
+		errs = append(errs, s.gates.Close())
+	}
+	if s.eyes != nil && s.failed == nil {
+		errs = append(errs, s.eyes.Close())
+	}
+	s.open, s.failed = false, kernel.ErrUnable
+	return errors.Join(errs...)
+}
+
+// Watch implements kernel.Sensor.
+func (s *sensor) Watch(ctx context.Context, want kernel.Interest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = &want
+	switch {
+	case !s.open:
+		return nil // Run does
+	case s.failed != nil:
+		return fmt.Errorf("nothing can be watched: %w", s.failed)
+	}
+	return s.eyes.Watch(ctx, want)
+}
+
+// Guard implements kernel.Sensor.
+func (s *sensor) Guard(ctx context.Context, g kernel.Guard) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gates == nil {
+		if len(g.Rules)+len(g.Ask) == 0 {
+			return nil
+		}
+		return fmt.Errorf("nothing is refused before it happens: %w", kernel.ErrUnable)
+	}
+	if s.open {
+		if err := s.gates.Guard(ctx, g); err != nil {
+			return err
+		}
+	}
+	s.guard = &g
+	return nil
+}
+
+// Container implements kernel.Sensor.
+func (s *sensor) Container(ctx context.Context, cgroup uint64, pid uint32) (kernel.Container, bool, error) {
+	if s.workloads == nil {
+		return kernel.Container{}, false, fmt.Errorf("containers: %w", kernel.ErrUnable)
+	}
+	return s.workloads.Container(ctx, cgroup, pid)
+}
+
+// Executable implements kernel.Sensor.
+func (s *sensor) Executable(ctx context.Context, r kernel.FileRef) (kernel.Executable, error) {
+	if s.programs == nil {
+		return kernel.Executable{}, fmt.Errorf("executables: %w", kernel.ErrUnable)
+	}
+	return s.programs.Executable(ctx, r)
+}
+
+// Do implements kernel.Sensor.
+func (s *sensor) Do(ctx context.Context, o kernel.Order) (kernel.Done, error) {
+	if s.hands == nil {
+		return kernel.Done{}, fmt.Errorf("%s: %w", o.Verb, kernel.ErrUnable)
+	}
+	return s.hands.Do(ctx, o)
+}
+
+// Status implements kernel.Sensor.
+func (s *sensor) Status(context.Context) (kernel.Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var st kernel.Status
+	if s.open && s.eyes != nil {
+		var err error
+		if st, err = s.eyes.Status(); err != nil && s.failed == nil {
+			return st, err
+		}
+	}
+	if s.failed != nil && s.open && !slices.ContainsFunc(st.Features, func(f kernel.Feature) bool { return !f.OK }) {
+		st.Features = append(st.Features, kernel.Feature{Name: "kernel events", Detail: s.failed.Error(),
+			Cost: "processes, files and sockets of this host are not watched", Mend: "run testudo as root, on Linux 5.8 or newer with BTF"})
+	}
+	if s.gates != nil {
+		s.gates.Status(&st)
+	} else {
+		st.Features = append(st.Features, kernel.Feature{Name: "gates", Detail: "not part of this version", Cost: "nothing is refused before it happens"})
+	}
+	add := func(part interface{ Features() []kernel.Feature }, name, cost string, there bool) {
+		if there {
+			st.Features = append(st.Features, part.Features()...)
+			return
+		}
+		st.Features = append(st.Features, kernel.Feature{Name: name, Detail: "not part of this version", Cost: cost})
+	}
+	add(s.hands, "actions", "nothing is killed, frozen or isolated", s.hands != nil)
+	add(s.workloads, "containers", "processes are shown without their container", s.workloads != nil)
+	add(s.programs, "executables", "packages and hashes of executables are not known", s.programs != nil)
+	return st, nil
+}
+
+// oneAtATime has batches of several parts come one behind the other.
+type oneAtATime struct {
+	kernel.Receiver
+	mu sync.Mutex
+}
+
+func (o *oneAtATime) Records(batch []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.Receiver.Records(batch)
+}

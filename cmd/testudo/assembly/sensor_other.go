@@ -1,0 +1,12 @@
+//go:build !linux
+
+package assembly
+
+import (
+	"log/slog"
+
+	"github.com/testudo-sec/testudo/kernel"
+)
+
+// Sensor has no parts on this system.
+func Sensor(log *slog.Logger) kernel.Sensor { return newSensor(sensorParts{log: log}) }
