@@ -1,12 +1,17 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
+
+// settled is when a sensor has loaded its programs and told of what runs already.
+const settled = 5 * time.Second
 
 // sensorCommand is what testudo up starts of itself as root: see package privilege.
 func (a *app) sensorCommand() *cobra.Command {
@@ -28,6 +33,8 @@ func (a *app) sensorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			timer := time.AfterFunc(settled, privilege.Trim)
+			defer timer.Stop()
 			return wire.Serve(cmd.Context(), link, assembly.Sensor)
 		},
 	}

@@ -114,6 +114,7 @@ func keepOne(ctx context.Context, node *net.UnixConn, args []string) (reason str
 	mine = nil
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
+	Trim()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():

@@ -41,6 +41,7 @@ func BeSensor() (control, records *os.File, err error) {
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &files) // as many as there may be
 	}
 	debug.SetMemoryLimit(MemoryLimit)
+	debug.SetGCPercent(50)
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), 2))
 	if err := Filter(); err != nil {
 		return nil, nil, err
