@@ -1,0 +1,148 @@
+package gate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/testudo-sec/testudo/kernel"
+)
+
+const maxScopes = 4096
+
+// marks is one fanotify group: a guard's scopes. A new guard gets a group of its own, so that it holds as a whole or not at all.
+type marks struct {
+	fan    *os.File
+	pidfds bool
+	exec   []kernel.Paths // that are asked about
+	open   []kernel.Paths
+}
+
+// notFiles are file systems on which a gate would stand in its own way: what it reads to answer is there.
+func notFiles(kind int64) bool {
+	return slices.Contains([]int64{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEBUGFS_MAGIC,
+		unix.TRACEFS_MAGIC, unix.BPF_FS_MAGIC, unix.NSFS_MAGIC, unix.PIPEFS_MAGIC, unix.SOCKFS_MAGIC, unix.SECURITYFS_MAGIC, unix.DEVPTS_SUPER_MAGIC}, kind)
+}
+
+// newGroup asks the kernel for one; without pidfds before Linux 5.15.
+func newGroup() (fd int, pidfds bool, err error) {
+	// Without a bound on its queue: at a full one the kernel lets through. Each event holds a thread up, so that threads bound it. Opening what
+	// turns out to be a pipe must not hold us up.
+	const flags = unix.FAN_CLASS_CONTENT | unix.FAN_CLOEXEC | unix.FAN_NONBLOCK | unix.FAN_UNLIMITED_QUEUE
+	const files = unix.O_RDONLY | unix.O_LARGEFILE | unix.O_CLOEXEC | unix.O_NONBLOCK
+	if fd, err = unix.FanotifyInit(flags|unix.FAN_REPORT_PIDFD, files); errors.Is(err, unix.EINVAL) {
+		fd, err = unix.FanotifyInit(flags, files)
+		return fd, false, err
+	}
+	return fd, true, err
+}
+
+// mark makes a group of scopes. Nothing of it stays where there is an error. From here on callers wait, until it is read.
+func mark(scopes []kernel.AskScope) (m *marks, err error) {
+	if len(scopes) > maxScopes {
+		return nil, fmt.Errorf("gate: %d scopes, at most %d", len(scopes), maxScopes)
+	}
+	fd, pidfds, err := newGroup()
+	if err != nil {
+		return nil, fmt.Errorf("gate: fanotify: %w: %w", err, kernel.ErrUnable)
+	}
+	m = &marks{fan: os.NewFile(uintptr(fd), "fanotify"), pidfds: pidfds}
+	for i := range scopes {
+		s := &scopes[i]
+		var mask uint64
+		switch s.Hook {
+		case kernel.HookExec:
+			mask, m.exec = unix.FAN_OPEN_EXEC_PERM, append(m.exec, s.Files)
+		case kernel.HookOpen:
+			mask, m.open = unix.FAN_OPEN_PERM, append(m.open, s.Files)
+		default:
+			err = fmt.Errorf("gate: hook %d waits for nobody: want exec or open", s.Hook)
+		}
+		if err == nil {
+			err = markOne(fd, s.Mount, mask)
+		}
+		if err != nil {
+			_ = m.fan.Close()
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func markOne(fd int, path string, mask uint64) error {
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("gate: %q is no absolute path on a file system", path)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return fmt.Errorf("gate: %s: %w", path, err)
+	}
+	if notFiles(int64(fs.Type)) {
+		return fmt.Errorf("gate: %s holds no files, but what the kernel says of itself", path)
+	}
+	err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, mask, unix.AT_FDCWD, path)
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("gate: %s: the kernel has no permission events for whole file systems: %w", path, kernel.ErrUnable)
+	}
+	if err != nil {
+		return fmt.Errorf("gate: %s: fanotify: %w", path, err)
+	}
+	return nil
+}
+
+// matters reports whether a rule asks about the file.
+func (m *marks) matters(exec bool, path string) bool {
+	scopes := m.open
+	if exec {
+		scopes = m.exec
+	}
+	for i := range scopes {
+		if scopes[i].Has(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// answer tells the kernel, which then forgets the event.
+func (m *marks) answer(fd int32, deny bool) error {
+	var b [8]byte
+	binary.NativeEndian.PutUint32(b[:], uint32(fd))
+	binary.NativeEndian.PutUint32(b[4:], unix.FAN_ALLOW)
+	if deny {
+		binary.NativeEndian.PutUint32(b[4:], unix.FAN_DENY)
+	}
+	_, err := m.fan.Write(b[:])
+	return err
+}
+
+// grace is how long a caller may take from looking at the marks to standing in the queue.
+const grace = 10 * time.Millisecond
+
+// lift takes the marks away and tells the reader, who answers what still stands in the queue before it closes the group: to close
+// lets through what has no answer.
+func (m *marks) lift() {
+	m.control(func(fd int) error {
+		return unix.FanotifyMark(fd, unix.FAN_MARK_FLUSH|unix.FAN_MARK_FILESYSTEM, 0, unix.AT_FDCWD, "/")
+	})
+	time.Sleep(grace)
+	_ = m.fan.SetReadDeadline(time.Now())
+}
+
+// rest reads what is in the queue without waiting; 0 for nothing.
+func (m *marks) rest(buf []byte) (n int) {
+	m.control(func(fd int) (err error) { n, err = unix.Read(fd, buf); return err })
+	return max(n, 0)
+}
+
+func (m *marks) control(f func(fd int) error) {
+	if conn, err := m.fan.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _ = f(int(fd)) })
+	}
+}
