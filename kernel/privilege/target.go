@@ -92,15 +92,11 @@ func (t *Target) without0() {
 func (t *Target) Environ(env []string) []string {
 	var out []string
 	set := map[string]string{"USER": t.Name, "LOGNAME": t.Name, "HOME": t.Home}
-	if t.Name == "" {
-		delete(set, "USER")
-		delete(set, "LOGNAME")
-	}
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		_, replaced := set[name]
 		switch {
-		case replaced, name == "HOME", name == keeperVariable, strings.HasPrefix(name, "SUDO_"), name == "XDG_RUNTIME_DIR":
+		case replaced, name == keeperVariable, strings.HasPrefix(name, "SUDO_"), name == "XDG_RUNTIME_DIR":
 		case strings.HasPrefix(name, "XDG_") && !t.Sudo: // root's own folders; sudo -E keeps the user's
 		default:
 			out = append(out, kv)
