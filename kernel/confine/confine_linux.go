@@ -1,0 +1,254 @@
+package confine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/record"
+)
+
+// Options says what is run and how it is bounded.
+type Options struct {
+	// Stage is the command that runs [Stage]: this binary and the arguments that lead there. Its folder, environment and streams
+	// become the program's.
+	Stage *exec.Cmd
+	// Path and Argv are the program and its arguments, its name as the first.
+	Path string
+	Argv []string
+	// Limits bounds it by Landlock.
+	Limits Limits
+	// Opens says which opens of files are looked at.
+	Opens Opens
+	// Wait is how long a call waits for an answer. Then it is refused.
+	Wait time.Duration
+}
+
+// Program is a program that runs under a supervisor: a [kernel.Sensor] of what it does.
+type Program struct {
+	opts    Options
+	records atomic.Uint64
+	late    atomic.Uint64 // questions that were not answered in time
+	gone    atomic.Uint64 // calls whose process had gone before they were looked at
+
+	mu   sync.Mutex
+	exit error // of the program, once done is closed
+	done chan struct{}
+}
+
+// maxAsking bounds the calls that wait for an answer at once. More wait in the kernel.
+const maxAsking = 64
+
+// New returns a program that is not started.
+func New(o Options) *Program {
+	if o.Wait <= 0 {
+		o.Wait = 2 * time.Second
+	}
+	if o.Opens == "" {
+		o.Opens = OpensWrites
+	}
+	return &Program{opts: o, done: make(chan struct{})}
+}
+
+// Done is closed when the program has ended; [Program.Exit] says how.
+func (p *Program) Done() <-chan struct{} { return p.done }
+
+// Exit returns how the program ended: nil, an *exec.ExitError, or why it was not started.
+func (p *Program) Exit() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
+}
+
+// Run starts the program and answers for its calls until it and all that it started have ended. When ctx ends first,
+// the program is killed; what else it started then fails at its next call that is looked at.
+func (p *Program) Run(ctx context.Context, to kernel.Receiver) error {
+	defer close(p.done)
+	err := p.run(ctx, to)
+	p.mu.Lock()
+	p.exit = err
+	p.mu.Unlock()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+func (p *Program) run(ctx context.Context, to kernel.Receiver) error {
+	cmd := p.opts.Stage
+	listener, err := start(cmd, &order{Path: p.opts.Path, Argv: p.opts.Argv, Calls: watched(), Opens: p.opts.Opens, Limits: p.opts.Limits})
+	if err != nil {
+		return err
+	}
+	answering, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		p.answer(answering, listener, to)
+		unix.Close(listener)
+	})
+	killer := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer killer()
+	err = cmd.Wait()
+	// What the program left behind is answered for as long as it lives, unless we are told to stop.
+	wg.Wait()
+	return err
+}
+
+// notification is struct seccomp_notif, response struct seccomp_notif_resp.
+type notification struct {
+	id    uint64
+	pid   uint32
+	flags uint32
+	nr    int32
+	arch  uint32
+	ip    uint64
+	args  [6]uint64
+}
+
+type response struct {
+	id    uint64
+	val   int64
+	errno int32
+	flags uint32
+}
+
+const ioctlStillValid = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
+
+// answer answers calls until nothing is left that could make one, or ctx ends.
+func (p *Program) answer(ctx context.Context, listener int, to kernel.Receiver) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return
+	}
+	defer unix.Close(wake)
+	rung := make(chan struct{})
+	quiet := context.AfterFunc(ctx, func() {
+		_, _ = unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		close(rung)
+	})
+	var wg sync.WaitGroup
+	defer func() { // before the descriptors are closed
+		if !quiet() {
+			<-rung
+		}
+		wg.Wait()
+	}()
+	slots := make(chan struct{}, maxAsking)
+	for ctx.Err() == nil {
+		fds := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		switch {
+		case fds[0].Revents&unix.POLLIN != 0:
+		case fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0:
+			return // the last process of the filter has ended
+		default:
+			continue
+		}
+		var n notification
+		if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)); err != nil {
+			continue // its process has gone meanwhile
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			p.one(ctx, listener, &n, to)
+		})
+	}
+}
+
+// one answers one call.
+func (p *Program) one(ctx context.Context, listener int, n *notification, to kernel.Receiver) {
+	r, errno := p.look(n)
+	// What was read is of this call only if it still waits: else the process may be another one by now.
+	if err := ioctl(listener, ioctlStillValid, unsafe.Pointer(&n.id)); err != nil {
+		p.gone.Add(1)
+		return
+	}
+	resp := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
+	switch {
+	case errno != 0:
+		resp.errno, resp.flags = -int32(errno), 0
+	case r != nil:
+		asking, cancel := context.WithTimeout(ctx, p.opts.Wait)
+		answer := to.Ask(asking, r.Append(nil), record.GateSeccomp)
+		late := asking.Err() != nil
+		cancel()
+		if late {
+			p.late.Add(1)
+		}
+		p.records.Add(1)
+		if answer.Deny || late {
+			resp.errno, resp.flags = -int32(unix.EPERM), 0
+		}
+	}
+	if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)); err != nil {
+		p.gone.Add(1)
+	}
+}
+
+func ioctl(fd int, request uint, arg unsafe.Pointer) error {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(arg))
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
+	}
+}
+
+// Watch takes what is to be seen: the filter of a program that runs cannot change, so that all that it names is handed on.
+func (p *Program) Watch(context.Context, kernel.Interest) error { return nil }
+
+// Guard is not needed: every call that is looked at is judged before it happens.
+func (p *Program) Guard(_ context.Context, g kernel.Guard) error { return nil }
+
+// Container knows none: the program runs where it was started.
+func (p *Program) Container(context.Context, uint64, uint32) (kernel.Container, bool, error) {
+	return kernel.Container{}, false, nil
+}
+
+// Executable is not read.
+func (p *Program) Executable(context.Context, kernel.FileRef) (kernel.Executable, error) {
+	return kernel.Executable{}, fmt.Errorf("hashes and packages of executables: %w", kernel.ErrUnable)
+}
+
+// Do kills the program; other orders are not possible without privileges.
+func (p *Program) Do(_ context.Context, o kernel.Order) (kernel.Done, error) {
+	cmd := p.opts.Stage
+	if o.Verb != kernel.VerbKill || cmd.Process == nil || int(o.PID) != cmd.Process.Pid {
+		return kernel.Done{}, fmt.Errorf("%s: only the program itself can be killed: %w", o.Verb, kernel.ErrUnable)
+	}
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return kernel.Done{}, err
+	}
+	return kernel.Done{Detail: "the program was killed"}, nil
+}
+
+// Status says what bounds the program.
+func (p *Program) Status(context.Context) (kernel.Status, error) {
+	abi := landlockABI()
+	features := []kernel.Feature{{Name: "seccomp notification", OK: true, Detail: "calls are judged before they happen"},
+		{Name: "landlock", OK: abi > 0, Detail: fmt.Sprintf("version %d bounds files, from 4 on ports, from 6 on signals", abi)}}
+	if abi == 0 {
+		features[1].Detail, features[1].Cost = "the kernel has none", "files and ports are not bounded, the program may trace its supervisor"
+		features[1].Mend = "boot a kernel from 5.13 on with landlock in lsm="
+	}
+	return kernel.Status{Mode: "seccomp", Features: features, Records: p.records.Load(), Gates: []record.Gate{record.GateSeccomp},
+		Lost: map[record.Kind]uint64{record.KindCall: p.gone.Load()}}, nil
+}
