@@ -43,7 +43,8 @@ func words(t reflect.Type) []string {
 	case reflect.TypeFor[signal.FindingState]():
 		return []string{string(signal.FindingOpen), string(signal.FindingResolved), string(signal.FindingMuted)}
 	case reflect.TypeFor[signal.ActionState]():
-		return []string{string(signal.ActionActive), string(signal.ActionExpired), string(signal.ActionUndone), string(signal.ActionRefused), string(signal.ActionFailed)}
+		return []string{string(signal.ActionActive), string(signal.ActionExpired), string(signal.ActionUndone), string(signal.ActionRefused), string(signal.ActionFailed),
+			string(signal.ActionDone)}
 	case reflect.TypeFor[signal.Plane]():
 		return []string{"", "scan", "kernel", "edge", "mesh", "cluster", "cloud", "logs", "testudo"}
 	}

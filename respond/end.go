@@ -230,23 +230,37 @@ func (h *Host) restoreOne(ctx context.Context, p *Part, a signal.Action, now tim
 		_ = h.recordOrOwe(ctx, system, verb, &a, reason)
 		h.opts.Publish(a)
 	}
+	if p.Momentary {
+		// It may be done or not: to do it again could hit what began since.
+		a.Error = "testudo ended while it was done: whether it was is not known"
+		finish(signal.ActionFailed, now, "fail", a.Error)
+		return
+	}
 	if !now.Before(a.Until) {
 		finish(signal.ActionExpired, a.Until, "expire", "its time limit passed while testudo did not run")
 		return
 	}
 	// What the configuration forbids since then, nobody may insist on.
+	keep := func() {
+		h.mu.Lock()
+		h.addActive(a)
+		h.mu.Unlock()
+	}
 	plan, err := p.Responder.Plan(ctx, Request{Kind: a.Kind, Target: a.Target, Actor: a.Actor, For: a.Until.Sub(now), Event: a.Event})
 	if err == nil && plan.Refusal != "" && !plan.Forceable {
 		a.UndoneBy = system
 		finish(signal.ActionUndone, now, "undo", plan.Refusal)
 		return
 	}
-	if err := p.Responder.Apply(ctx, &a); err != nil {
+	if err := p.Responder.Apply(ctx, &a); errors.Is(err, ErrUnavailable) {
+		// Its hand does not answer now. What was in force may still be, and must be lifted at its limit.
+		h.opts.Logger.Error("an action may be in force or not", "action", a.ID, "kind", a.Kind, "target", a.Target, "error", err)
+		keep()
+		return
+	} else if err != nil {
 		a.Error = err.Error()
 		finish(signal.ActionFailed, now, "fail", "after a restart: "+a.Error)
 		return
 	}
-	h.mu.Lock()
-	h.addActive(a)
-	h.mu.Unlock()
+	keep()
 }

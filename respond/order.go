@@ -44,6 +44,8 @@ func (h *Host) check(r *Request) (p *Part, notes []string, err error) {
 		return nil, nil, wrong("its actor is too long, or no text")
 	case r.Target == "" || len(r.Target) > maxTarget || !utf8.ValidString(r.Target):
 		return nil, nil, wrong("its target is empty, too long or no text")
+	case p.Momentary:
+		r.For = p.Default
 	case r.For < 0:
 		return nil, nil, wrong("for %v: want a time limit ahead", r.For)
 	case r.For > p.Max && !r.Automatic():
@@ -222,12 +224,24 @@ func (h *Host) begin(ctx context.Context, p *Part, a signal.Action) (signal.Acti
 		h.opts.Publish(a)
 		return a, fmt.Errorf("respond: %s %s: %w", a.Kind, a.Target, err)
 	}
+	if p.Momentary {
+		return h.finish(ctx, a)
+	}
 	h.mu.Lock()
 	h.addActive(a)
 	h.mu.Unlock()
 	h.nudge()
 	h.opts.Publish(a)
 	h.opts.Logger.Info("action in force", "action", a.ID, "kind", a.Kind, "target", a.Target, "actor", a.Actor, "until", a.Until)
+	return a, nil
+}
+
+// finish records what was done at once. Where the state cannot be written now, it is later.
+func (h *Host) finish(ctx context.Context, a signal.Action) (signal.Action, error) {
+	a.State, a.End = signal.ActionDone, h.opts.Now().UTC().Round(0)
+	_ = h.putOrOwe(ctx, a)
+	h.opts.Publish(a)
+	h.opts.Logger.Info("action done", "action", a.ID, "kind", a.Kind, "target", a.Target, "actor", a.Actor)
 	return a, nil
 }
 
@@ -285,7 +299,7 @@ func (h *Host) refuse(ctx context.Context, a signal.Action, plan Plan) (signal.A
 }
 
 // Undo lifts an action before its time and returns it as it ended. To undo what has ended is no
-// error and changes nothing. The error wraps ErrNotFound where there is no such action, and
+// error and changes nothing. The error wraps ErrNotFound where there is no such action, ErrMomentary where it cannot be undone, and
 // ErrUnrecorded where it was lifted but not yet recorded; any other error means that it is still
 // in force.
 func (h *Host) Undo(ctx context.Context, id, actor, reason string) (signal.Action, error) {
@@ -307,6 +321,9 @@ func (h *Host) Undo(ctx context.Context, id, actor, reason string) (signal.Actio
 	h.mu.RUnlock()
 	if e == nil {
 		a, err := h.Get(ctx, id)
+		if err == nil && a.State == signal.ActionDone {
+			return a, fmt.Errorf("respond: %s %s %w", a.Kind, a.Target, ErrMomentary)
+		}
 		if err == nil && a.State == signal.ActionActive {
 			return a, fmt.Errorf("respond: %s %s cannot be lifted from here: %w", a.Kind, a.Target, ErrUnavailable)
 		}

@@ -2,7 +2,8 @@
 // responder knows one kind of action; the Host holds the contract that all of them share:
 //
 //   - What an action touches, its radius, is stated before it is done.
-//   - Every action has a time limit and an undo, and names who asked for it and why.
+//   - Every action has a time limit and an undo, and names who asked for it and why. One that cannot be undone says so before
+//     (Part.Momentary), and is never done a second time because of a restart.
 //   - An action is in force only after the ledger and the state have it. What cannot be
 //     recorded is not done.
 //   - An action survives a restart, and one whose limit passed meanwhile does not.
@@ -81,8 +82,11 @@ type Counter interface {
 
 // Part is a responder and what the host must know of it.
 type Part struct {
-	Kind      string // lower-case letters; "block"
-	Needs     Needs
+	Kind  string // lower-case letters; "block"
+	Needs Needs
+	// Momentary says that an action is over when Apply returns, and that nothing can undo it: its Undo only clears away what was half done.
+	// Its time limit is how long may pass between its being recorded and its being done.
+	Momentary bool
 	Default   time.Duration // time limit where none is asked for
 	Max       time.Duration // longest time limit
 	Responder Responder
@@ -143,6 +147,8 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrBudget is wrapped by errors about a rule that asks for more than rules may.
 	ErrBudget = errors.New("over the budget of rules")
+	// ErrMomentary is wrapped by the error of Undo of what cannot be undone.
+	ErrMomentary = errors.New("cannot be undone")
 	// ErrNotFound is wrapped by errors about an action that there is not.
 	ErrNotFound = errors.New("no such action")
 	// ErrUnavailable is wrapped by errors about a responder that this machine does not run.

@@ -12,6 +12,7 @@ const (
 	ActionUndone  ActionState = "undone"  // lifted before its time
 	ActionRefused ActionState = "refused" // asked for, and not done: see Reason
 	ActionFailed  ActionState = "failed"  // tried, and it did not work: see Error
+	ActionDone    ActionState = "done"    // done at once, and not to be undone: a process that was killed
 )
 
 // Action is something that was done about an event or a finding, with its
