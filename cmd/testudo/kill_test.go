@@ -35,7 +35,7 @@ var edgeLine = regexp.MustCompile(`edge +(http://\S+)`)
 func startProcess(t *testing.T, dir, upstream string, more ...string) *process {
 	t.Helper()
 	p := &process{out: new(strings.Builder), done: make(chan struct{})}
-	args := append([]string{"up", "--data", dir, "--edge", "127.0.0.1:0", "--console", "127.0.0.1:0", "--protect", upstream}, more...)
+	args := append([]string{"up", "--data", dir, "--edge", "127.0.0.1:0", "--console", "127.0.0.1:0", "--protect", upstream, "--no-kernel"}, more...)
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "testudo", args...)
 	p.cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_RUNTIME_DIR=")
 	read, write, err := os.Pipe()

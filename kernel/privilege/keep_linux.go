@@ -30,7 +30,7 @@ const (
 const keeperSocket = 3
 
 // Keep is the keeper's life: it starts the program with these arguments as the sensor, again and again, until the node is gone. The sensor
-// finds its link under [LinkFiles].
+// finds its link by [BeSensor].
 func Keep(args []string) error {
 	ignoreSignals()
 	rename("testudo-keeper")
@@ -38,15 +38,19 @@ func Keep(args []string) error {
 		return err
 	}
 	unix.CloseOnExec(keeperSocket)
+	if kind, err := unix.GetsockoptInt(keeperSocket, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_SEQPACKET {
+		return fmt.Errorf("descriptor %d is not the node's socket: this command is started by testudo up alone", keeperSocket)
+	}
 	f := os.NewFile(keeperSocket, "node")
 	c, err := net.FileConn(f)
 	_ = f.Close()
 	if err != nil {
-		return fmt.Errorf("this command is started by testudo up alone: %w", err)
+		return fmt.Errorf("the node's socket: %w", err)
 	}
 	node, ok := c.(*net.UnixConn)
 	if !ok {
-		return errors.New("this command is started by testudo up alone")
+		_ = c.Close()
+		return errors.New("the node's socket is of another family")
 	}
 	defer node.Close()
 	ctx, gone := context.WithCancel(context.Background())

@@ -12,6 +12,9 @@ import (
 // MemoryLimit is what the sensor's heap keeps below, in bytes, as long as that is possible.
 const MemoryLimit = 96 << 20
 
+// Descriptors on which a sensor finds its link.
+const controlSocket, recordsSocket = 3, 4
+
 // BeSensor makes this process a sensor, which the keeper started: it gives up the system calls that the filter does not list. It
 // returns the two files of the link.
 func BeSensor() (control, records *os.File, err error) {
@@ -20,7 +23,7 @@ func BeSensor() (control, records *os.File, err error) {
 	if err := protect(); err != nil {
 		return nil, nil, err
 	}
-	for fd, name := range map[int]string{3: "control", 4: "records"} {
+	for fd, name := range map[int]string{controlSocket: "control", recordsSocket: "records"} {
 		if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
 			return nil, nil, fmt.Errorf("descriptor %d is not the %s socket: this command is started by testudo up alone", fd, name)
 		}
@@ -46,5 +49,5 @@ func BeSensor() (control, records *os.File, err error) {
 	if err := Filter(); err != nil {
 		return nil, nil, err
 	}
-	return os.NewFile(3, "control"), os.NewFile(4, "records"), nil
+	return os.NewFile(controlSocket, "control"), os.NewFile(recordsSocket, "records"), nil
 }
