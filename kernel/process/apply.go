@@ -108,6 +108,7 @@ func (t *Table) meet(r *record.Record) *Process {
 		p.Stdio, p.HasStdio = r.Stdio, true
 	}
 	p.Cwd = t.texts.of(r.Cwd)
+	t.turn++
 	return t.add(p, r)
 }
 
@@ -136,14 +137,21 @@ func (t *Table) fork(s *slot, r *record.Record) *Process {
 	if s != nil && s.p.Load().State != Unknown {
 		return s.p.Load() // found in /proc already
 	}
-	parent := t.parent(r.PPID, r.Start)
+	from, began := r.PPID, r.Start
+	if r.NumLen >= 2 && r.Nums[0] != 0 { // who called
+		from, began = uint32(r.Nums[0]), r.Nums[1]
+	}
+	parent := t.parent(from, began)
 	p := t.begin(r)
+	if p.PPID != from {
+		p.PPID, p.Lineage = from, t.lineage(from, began)
+	}
 	p.Image = r.Time
 	if parent == nil {
 		p.State = Unknown
 	} else {
 		q := parent.p.Load()
-		p.State, p.Exe, p.CmdLine, p.argv, p.Script, p.Cwd, p.Image = q.State, q.Exe, q.CmdLine, q.argv, q.Script, q.Cwd, q.Image
+		p.State, p.Exe, p.CmdLine, p.argv, p.Given, p.Cwd, p.Image = q.State, q.Exe, q.CmdLine, q.argv, q.Given, q.Cwd, q.Image
 		if p.State == Seeded {
 			p.State = Seen
 		}
@@ -179,13 +187,15 @@ func (t *Table) exec(s *slot, r *record.Record) *Process {
 		if seeded && old.State != Unknown && r.Time <= old.Image {
 			return old // read before what is known happened
 		}
+		if s.turn != t.turn {
+			old = t.relink(s, old, 0)
+		}
 		q := *old
 		p = &q
 		if seeded && old.State != Unknown && p.Exe == string(r.Path) {
-			return old
-		}
-		if len(p.Lineage.Ancestors) == 0 || !p.Lineage.Whole {
-			p.Lineage = t.lineage(r.PPID, p.Start)
+			if line, _ := t.arguments(r.Args); line == p.CmdLine {
+				return old
+			}
 		}
 		if p.State == Unknown {
 			t.turn++ // descendants that were met before may learn of it
@@ -198,9 +208,9 @@ func (t *Table) exec(s *slot, r *record.Record) *Process {
 		p.State = Seeded
 	}
 	p.Flags = r.Flags
-	p.Exe, p.Script = t.texts.of(r.Path), ""
+	p.Exe, p.Given = t.texts.of(r.Path), ""
 	if len(r.Name) > 0 && !bytes.Equal(r.Name, r.Path) {
-		p.Script = t.texts.of(r.Name)
+		p.Given = t.texts.of(r.Name)
 	}
 	if len(r.Cwd) > 0 {
 		p.Cwd = t.texts.of(r.Cwd)
@@ -213,6 +223,7 @@ func (t *Table) exec(s *slot, r *record.Record) *Process {
 		p.Stdio, p.HasStdio = r.Stdio, true
 	}
 	if s == nil {
+		t.turn++
 		return t.add(p, r)
 	}
 	setComm(&s.comm, r.Comm)
@@ -310,5 +321,3 @@ func setComm(have *[16]byte, b []byte) {
 	*have = [16]byte{}
 	copy(have[:], b)
 }
-
-func plain(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }

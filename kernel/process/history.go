@@ -9,7 +9,7 @@ const (
 
 // size returns the bytes of the texts of p. Texts that processes share count for each.
 func (p *Process) size() int64 {
-	return int64(len(p.Exe) + len(p.CmdLine) + len(p.argv) + len(p.Script) + len(p.Cwd))
+	return int64(len(p.Exe) + len(p.CmdLine) + len(p.argv) + len(p.Given) + len(p.Cwd))
 }
 
 // bounded returns p, or a copy of it with shorter texts.

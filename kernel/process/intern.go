@@ -1,6 +1,10 @@
 package process
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/testudo-sec/testudo/kernel/record"
+)
 
 // texts keeps one copy of each text that came lately. It holds two generations of at most half its limits: when the younger
 // one is full it becomes the elder, and the elder is forgotten. It is not safe for concurrent use.
@@ -29,7 +33,7 @@ func (t *texts) of(b []byte) string {
 	raw := string(b)
 	s, ok := t.old[raw]
 	if !ok {
-		s = strings.ToValidUTF8(raw, "\uFFFD")
+		s = record.Text(b)
 	}
 	if len(raw) > textsMaxOne {
 		return s

@@ -40,6 +40,19 @@ func appendKey(boot string, pid uint32, tick uint64) string {
 	return string(strconv.AppendUint(b, tick, 36))
 }
 
+// ParseKey reads the key of a process: the tag of the boot that it began in ([BootTag]), its process id, and when it began, in nanoseconds cut to
+// a tick.
+func ParseKey(key string) (boot string, pid uint32, start uint64, err error) {
+	boot, at, err := parseKey(key)
+	return boot, at.pid, at.tick * Tick, err
+}
+
+// BootTag returns what the keys of processes of a boot begin with, of its id as /proc/sys/kernel/random/boot_id has it.
+func BootTag(bootID string) string { return tagOf(bootID) }
+
+// Key returns the key of a process of that boot.
+func Key(bootTag string, pid uint32, start uint64) string { return makeKey(bootTag, pid, start) }
+
 // parseKey reads what appendKey wrote.
 func parseKey(key string) (boot string, at id, err error) {
 	parts := strings.Split(key, "-")

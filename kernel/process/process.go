@@ -10,13 +10,13 @@ import (
 type Process struct {
 	Key   string // unique on the host, across boots too: "3f2a91c4-1234-9xk2" (boot, process id, start); "" where the start is not known
 	PID   uint32
-	PPID  uint32 // of the process that started it
+	PPID  uint32 // of the process that started it; with CLONE_PARENT the kernel names another, which hides nothing here
 	Start uint64 // nanoseconds since boot; a multiple of [Tick] where it was found in /proc
 
 	Name    string // as the kernel has it, at most 15 bytes
 	Exe     string // path of the executable as the kernel resolved it; of a script its interpreter's
 	CmdLine string // arguments joined by one space each, the first one too; not quoted, as Falco, Sigma and auditd have it
-	Script  string // what was executed where that is not Exe: a script's path
+	Given   string // what the caller passed to execve, where that is not Exe: a script, a link, a relative path
 	Cwd     string
 	argv    string // arguments, each ended by a zero byte; "" where CmdLine says all
 

@@ -114,7 +114,7 @@ func (t *Table) Find(r *record.Record) *Process {
 	if p := t.past(r.PID, r.Start); p != nil {
 		return p
 	}
-	p := &Process{Key: makeKey(t.boot, r.PID, r.Start), PID: r.PID, PPID: r.PPID, Start: r.Start, Name: plain(r.Comm), State: Unknown, Lineage: &Lineage{}}
+	p := &Process{Key: makeKey(t.boot, r.PID, r.Start), PID: r.PID, PPID: r.PPID, Start: r.Start, Name: record.Text(r.Comm), State: Unknown, Lineage: &Lineage{}}
 	t.head(p, r)
 	return p
 }

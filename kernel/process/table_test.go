@@ -280,7 +280,7 @@ func TestHostileTexts(t *testing.T) {
 	r := exec(40, 1, second, second, "/tmp/a\xff\x1b[2J", "a\xff", "", "b c")
 	r.Comm = []byte("\xff\xfe)x")
 	p := table.Apply(r)
-	if diff := cmp.Diff([]string{"a\uFFFD", "", "b c"}, p.Args()); diff != "" || p.Exe != "/tmp/a\uFFFD\x1b[2J" || p.Name != "\uFFFD)x" {
+	if diff := cmp.Diff([]string{`a\xff`, "", "b c"}, p.Args()); diff != "" || p.Exe != "/tmp/a\\xff\x1b[2J" || p.Name != `\xff\xfe)x` {
 		t.Errorf("%q %q %s", p.Exe, p.Name, diff)
 	}
 	q := rec(record.KindCall, 40, 1, second, 2*second, "\xff\xfe)x")
