@@ -1,11 +1,14 @@
 package main
 
 import (
+	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
@@ -16,6 +19,7 @@ const settled = 5 * time.Second
 // sensorCommand is what testudo up starts of itself as root: see package privilege.
 func (a *app) sensorCommand() *cobra.Command {
 	var keep bool
+	var cfg assembly.SensorConfig
 	cmd := &cobra.Command{
 		Use:    "sensor",
 		Short:  "The privileged part of testudo up, which starts it",
@@ -23,7 +27,7 @@ func (a *app) sensorCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if keep {
-				return privilege.Keep([]string{"sensor"})
+				return privilege.Keep(append([]string{"sensor"}, sensorArgs(cfg)...))
 			}
 			control, records, err := privilege.BeSensor()
 			if err != nil {
@@ -35,9 +39,20 @@ func (a *app) sensorCommand() *cobra.Command {
 			}
 			timer := time.AfterFunc(settled, privilege.Trim)
 			defer timer.Stop()
-			return wire.Serve(cmd.Context(), link, assembly.Sensor)
+			return wire.Serve(cmd.Context(), link, func(log *slog.Logger) kernel.Sensor { return assembly.Sensor(cfg, log) })
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "start the sensor, and start it again when it has ended")
+	cmd.Flags().Int64Var((*int64)(&cfg.Ring), "ring", 0, "bytes of the buffer between kernel and sensor")
+	cmd.Flags().StringArrayVar(&cfg.Sockets, "socket", nil, "path of a container runtime's socket; may be given several times")
 	return cmd
+}
+
+// sensorArgs are the flags that say cfg.
+func sensorArgs(cfg assembly.SensorConfig) []string {
+	args := []string{"--ring", strconv.FormatInt(int64(cfg.Ring), 10)}
+	for _, s := range cfg.Sockets {
+		args = append(args, "--socket", s)
+	}
+	return args
 }

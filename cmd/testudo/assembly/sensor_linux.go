@@ -3,27 +3,66 @@ package assembly
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/bpf"
+	"github.com/testudo-sec/testudo/kernel/enforce"
+	"github.com/testudo-sec/testudo/kernel/enforce/gate"
 	"github.com/testudo-sec/testudo/kernel/enforce/hand"
+	"github.com/testudo-sec/testudo/kernel/record"
 )
 
 // Sensor puts together what the privileged child consists of.
-func Sensor(log *slog.Logger) kernel.Sensor {
-	return newSensor(sensorParts{eyes: &tracing{log: log}, hands: hand.New(), log: log})
+func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
+	spare := forebears()
+	return newSensor(sensorParts{
+		eyes:  &tracing{cfg: cfg, spare: spare, log: log},
+		gates: &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
+		hands: hand.New(),
+		log:   log,
+	})
+}
+
+// forebears returns the processes that started this one: the keeper, and the node.
+func forebears() []int {
+	var all []int
+	for pid := os.Getppid(); pid > 1 && len(all) < 2; {
+		all = append(all, pid)
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if err != nil {
+			break
+		}
+		_, rest, _ := strings.Cut(string(text), "\nPPid:\t")
+		line, _, _ := strings.Cut(rest, "\n")
+		if pid, err = strconv.Atoi(line); err != nil {
+			break
+		}
+	}
+	return all
 }
 
 // tracing fits kernel/bpf to eyes.
 type tracing struct {
 	*bpf.Loader
-	log *slog.Logger
+	cfg   SensorConfig
+	spare []int
+	log   *slog.Logger
 }
 
 func (t *tracing) Open(context.Context) error {
-	t.Loader = bpf.New(bpf.Options{Exclude: []uint32{uint32(os.Getpid())}, Log: t.log})
+	o := bpf.Options{Ring: t.cfg.Ring, Exclude: []uint32{uint32(os.Getpid())}, Log: t.log}
+	for _, pid := range t.spare {
+		o.Exclude = append(o.Exclude, uint32(pid))
+	}
+	t.Loader = bpf.New(o)
 	if err := t.Load(); err != nil {
 		return err
 	}
@@ -31,4 +70,123 @@ func (t *tracing) Open(context.Context) error {
 		return errors.Join(err, t.Loader.Close())
 	}
 	return nil
+}
+
+func (t *tracing) Status() (kernel.Status, error) {
+	if t.Loader == nil {
+		return kernel.Status{}, kernel.ErrUnable
+	}
+	return t.Loader.Status()
+}
+
+// refusing fits kernel/enforce and its gate that asks to gates: what the kernel cannot refuse by itself is asked about.
+type refusing struct {
+	*enforce.Enforcer
+	spare []int
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	asking *gate.Gate // nil where it could not be opened
+	failed error      // of the enforcer
+}
+
+func (r *refusing) Open(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = r.Load()
+	var err error
+	r.asking, err = gate.New(gate.DefaultConfig(), r.log, r.spare...)
+	return errors.Join(r.failed, err)
+}
+
+func (r *refusing) Run(ctx context.Context, to kernel.Receiver) error {
+	r.mu.Lock()
+	asking, failed := r.asking, r.failed
+	r.mu.Unlock()
+	var wait sync.WaitGroup
+	var errs [2]error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	run := func(i int, fn func() error) {
+		wait.Go(func() {
+			if errs[i] = fn(); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	if failed == nil {
+		run(0, func() error { return r.Enforcer.Run(ctx, to.Records) })
+	}
+	if asking != nil {
+		run(1, func() error { return asking.Run(ctx, to) })
+	}
+	wait.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// Guard implements gates. What the kernel has no hook for is asked about at the file system's gate, which knows the whole rule; what no
+// gate can refuse is left to the hands, after the fact.
+func (r *refusing) Guard(ctx context.Context, g kernel.Guard) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := r.Residue(g.Rules)
+	scopes := append([]kernel.AskScope(nil), g.Ask...)
+	for _, l := range left {
+		rule := &g.Rules[l.Index]
+		switch rule.Hook {
+		case kernel.HookExec:
+			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: rule.Exe})
+		case kernel.HookOpen:
+			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: rule.File})
+		}
+		r.log.Info("a rule is not refused by the kernel itself", "rule", l.Rule, "why", l.Why)
+	}
+	if r.asking == nil {
+		if len(g.Ask) > 0 {
+			return fmt.Errorf("asking before a file is opened or run: %w", kernel.ErrUnable)
+		}
+	} else if err := r.asking.Guard(ctx, scopes, g.Closed); err != nil {
+		return err
+	}
+	return r.GuardExcept(ctx, g, left)
+}
+
+// Status implements gates.
+func (r *refusing) Status(into *kernel.Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	into.Features = append(into.Features, r.Enforcer.Features()...)
+	into.Gates = append(into.Gates, r.Gates()...)
+	if r.asking == nil {
+		return
+	}
+	features := r.asking.Features()
+	into.Features = append(into.Features, features...)
+	for _, f := range features {
+		if f.OK {
+			into.Gates = append(into.Gates, record.GateFanotify)
+			break
+		}
+	}
+	into.Gates = append(into.Gates, record.GateKill)
+}
+
+// Close implements gates.
+func (r *refusing) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asking != nil {
+		r.asking.Close()
+		r.asking = nil
+	}
+	return r.Enforcer.Close()
+}
+
+// release returns the kernel's.
+func release() string {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(uts.Release[:])
 }

@@ -9,4 +9,8 @@ import (
 )
 
 // Sensor has no parts on this system.
-func Sensor(log *slog.Logger) kernel.Sensor { return newSensor(sensorParts{log: log}) }
+func Sensor(_ SensorConfig, log *slog.Logger) kernel.Sensor {
+	return newSensor(sensorParts{log: log})
+}
+
+func release() string { return "" }
