@@ -249,8 +249,8 @@ static __always_inline void set6(struct target *to, const __u32 *address)
 		return;
 	if (!address[2] && !address[3])
 		to->address[15] = 1;
-	else if (address[2] == __builtin_bswap32(0xffff) && !address[3])
-		set4(to, 0);
+	else if (address[2] == __builtin_bswap32(0xffff)) /* an address of IPv4 in the form of IPv6 */
+		set4(to, address[3]);
 }
 
 static __always_inline int reach(struct target *to, const __u32 gate)
