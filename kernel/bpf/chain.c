@@ -5,64 +5,13 @@
 //
 // The kernel tells of each read and write of a socket by a tracepoint of its own (6.3 and later), in the thread that reads: so that
 // descriptors, dup, fork and io_uring need not be understood, and calls that are not about sockets cost nothing.
-#include "common.h"
+#include "socket.h"
 
-#define AF_INET 2
-#define AF_INET6 10
-#define IPPROTO_TCP 6
+#ifndef barrier_var
+#define barrier_var(v) asm volatile("" : "+r"(v))
+#endif
 #define MSG_PEEK 2
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
-#define TCP_FIN_WAIT1 4
-#define TCP_CLOSE 7
-#define TCP_LAST_ACK 9
-#define TCP_LISTEN 10
 #define HEAD 1024 /* bytes of a request that user space looks for identifiers in */
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct in6_addr___chain {
-	__u8 s6_addr[16];
-};
-
-struct possible_net___chain {
-	struct net *net;
-};
-
-struct sock_common___chain {
-	__u32 skc_daddr, skc_rcv_saddr;
-	__u16 skc_dport, skc_num, skc_family;
-	struct {
-		struct net *net;
-	} skc_net;
-	struct in6_addr___chain skc_v6_daddr, skc_v6_rcv_saddr;
-	struct {
-		__s64 counter;
-	} skc_cookie;
-};
-
-struct sock___chain {
-	struct sock_common___chain __sk_common;
-	__u16 sk_protocol;
-};
-
-struct tcp_sock___chain {
-	__u32 copied_seq, rcv_nxt, write_seq, snd_una;
-	__u64 bytes_received, bytes_acked;
-};
-
-struct iovec {
-	void *iov_base;
-	__u64 iov_len;
-};
-
-struct user_msghdr {
-	void *msg_name;
-	int msg_namelen;
-	struct iovec *msg_iov;
-	__u64 msg_iovlen;
-};
-#pragma clang attribute pop
 
 /* A followed connection. Offsets count the bytes of one direction from the first. */
 struct chain_conn {
@@ -157,20 +106,9 @@ static __always_inline void learn(__u16 port)
 		__sync_fetch_and_or(learned, bit);
 }
 
-static __always_inline bool is_tcp(struct sock___chain *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
-}
-
-static __always_inline __u32 ports_of(struct sock___chain *sk)
+static __always_inline __u32 ports_of(struct sock *sk)
 {
 	return (__u32)BPF_CORE_READ(sk, __sk_common.skc_dport) << 16 | BPF_CORE_READ(sk, __sk_common.skc_num);
-}
-
-static __always_inline __u16 swap16(__u16 v)
-{
-	return v >> 8 | v << 8;
 }
 
 /* process returns what is known of the process that runs, and asks user space to look at its executable where nobody did. */
@@ -180,11 +118,13 @@ static __always_inline struct serving_process *process(struct task_struct *task,
 	struct serving_process *p = bpf_map_lookup_elem(&serving_pids, &pid);
 	__u64 start = serving_start(task);
 
-	if (p && p->start == start && (p->mode != SERVING_UNKNOWN || !insert || p->reserved))
+	if (p && !p->start)
+		p->start = start;
+	if (p && p->start == start && (p->mode != SERVING_UNKNOWN || !insert || p->asked))
 		return p;
 	if (!insert)
 		return NULL;
-	struct serving_process fresh = {.start = start, .reserved = 1 /* asked for */};
+	struct serving_process fresh = {.start = start, .asked = 1};
 	if (p && p->start == start)
 		fresh.token = p->token;
 	if (bpf_map_update_elem(&serving_pids, &pid, &fresh, BPF_ANY)) {
@@ -197,9 +137,9 @@ static __always_inline struct serving_process *process(struct task_struct *task,
 }
 
 /* begin_conn notes a connection as it is established. */
-static __always_inline void begin_conn(struct sock___chain *sk, bool inbound)
+static __always_inline void begin_conn(struct sock *sk, bool inbound)
 {
-	struct tcp_sock___chain *tp = (void *)sk;
+	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk)};
 	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
@@ -208,57 +148,20 @@ static __always_inline void begin_conn(struct sock___chain *sk, bool inbound)
 }
 
 /* find_conn returns a connection, and notes one that was there before us. */
-static __always_inline struct chain_conn *find_conn(struct sock___chain *sk, bool inbound)
+static __always_inline struct chain_conn *find_conn(struct sock *sk, bool inbound)
 {
-	struct tcp_sock___chain *tp = (void *)sk;
+	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	__u32 ports = ports_of(sk);
 	struct chain_conn *known = bpf_map_lookup_elem(&chain_conns, &key);
 
 	if (known && known->ports == ports)
 		return known;
-	struct chain_conn c = {.inbound = inbound, .ports = ports};
-	/* The kernel counts what has come in, read or not, and may go on while we look. */
-	for (int i = 0; i < 4; i++) {
-		__u64 before = BPF_CORE_READ(tp, bytes_received);
-		__u32 copied = BPF_CORE_READ(tp, copied_seq), next = BPF_CORE_READ(tp, rcv_nxt);
-		c.read_to = before - (__u32)(next - copied);
-		c.read_base = copied - (__u32)c.read_to;
-		if (before == BPF_CORE_READ(tp, bytes_received) && next == BPF_CORE_READ(tp, rcv_nxt))
-			break;
-	}
-	for (int i = 0; i < 4; i++) {
-		__u64 before = BPF_CORE_READ(tp, bytes_acked);
-		__u32 written = BPF_CORE_READ(tp, write_seq), acked = BPF_CORE_READ(tp, snd_una);
-		c.write_to = before + (__u32)(written - acked) - !inbound; /* who connects counts the SYN */
-		c.write_base = written - (__u32)c.write_to;
-		if (before == BPF_CORE_READ(tp, bytes_acked) && acked == BPF_CORE_READ(tp, snd_una))
-			break;
-	}
+	struct chain_conn c = {.inbound = inbound, .ports = ports, .read_to = stream_read_end(sk), .write_to = stream_write_end(sk)};
+	c.read_base = BPF_CORE_READ(tp, copied_seq) - (__u32)c.read_to;
+	c.write_base = BPF_CORE_READ(tp, write_seq) - (__u32)c.write_to;
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
 	return bpf_map_lookup_elem(&chain_conns, &key);
-}
-
-static __always_inline void append_ends(struct scratch *s, struct sock___chain *sk)
-{
-	struct part_net *p = append_fixed(s, TAG_NET, sizeof(*p));
-	if (!p)
-		return;
-	p->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	p->protocol = IPPROTO_TCP;
-	p->set = 3;
-	p->fd = -1;
-	p->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	p->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	if (p->family == AF_INET) {
-		bpf_core_read(p->local, 4, &sk->__sk_common.skc_rcv_saddr);
-		bpf_core_read(p->remote, 4, &sk->__sk_common.skc_daddr);
-	} else {
-		bpf_core_read(p->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_core_read(p->remote, 16, &sk->__sk_common.skc_v6_daddr);
-	}
-	p->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	p->remote_port = swap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
 static __always_inline void append_range(struct scratch *s, __u64 from, __u64 to)
@@ -269,6 +172,19 @@ static __always_inline void append_range(struct scratch *s, __u64 from, __u64 to
 	p->from = from;
 	p->to = to;
 }
+
+/* As programs have them in their memory. */
+struct iovec {
+	void *iov_base;
+	__u64 iov_len;
+};
+
+struct user_msghdr {
+	void *msg_name;
+	int msg_namelen;
+	struct iovec *msg_iov;
+	__u64 msg_iovlen;
+};
 
 /* The numbers of the calls that matter here. */
 #if defined(__TARGET_ARCH_x86)
@@ -318,10 +234,23 @@ static __always_inline void append_head(struct scratch *s, __u32 len)
 	default:
 		return; /* io_uring: the buffer is not in the registers */
 	}
-	append_memory(s, TAG_DATA, from, len > HEAD ? HEAD : len, true);
+	__u32 pos = s->pos;
+	if (pos > RECORD_MAX - 2 * HEAD)
+		return;
+	pos &= RECORD_MAX - 1;
+	struct part *p = (void *)&s->data[pos];
+	if (len > HEAD)
+		len = HEAD;
+	barrier_var(len); /* or the compiler takes the mask away, which the verifier needs to see */
+	len &= 2 * HEAD - 1;
+	if (bpf_probe_read_user(p + 1, len, from))
+		return;
+	p->tag = TAG_DATA;
+	p->len = len;
+	s->pos = pos + sizeof(*p) + len;
 }
 
-static __always_inline void tell(__u16 kind, struct sock___chain *sk, __u64 token, __u64 from, __u64 to, bool unsure, bool head)
+static __always_inline void tell(__u16 kind, struct sock *sk, __u64 token, __u64 from, __u64 to, bool unsure, bool head)
 {
 	struct scratch *s = begin(kind, 0);
 	if (!s)
@@ -333,7 +262,7 @@ static __always_inline void tell(__u16 kind, struct sock___chain *sk, __u64 toke
 		r->flags |= FLAG_INBOUND;
 	if (unsure)
 		r->flags |= FLAG_AMBIGUOUS;
-	append_ends(s, sk);
+	append_net(s, sk, -1);
 	append_range(s, from, to);
 	if (head)
 		append_head(s, to - from);
@@ -356,7 +285,7 @@ static __always_inline void closed_one(struct serving_key *reader)
 SEC("tp_btf/sock_recv_length")
 int chain_read(__u64 *ctx)
 {
-	struct sock___chain *sk = (void *)ctx[0];
+	struct sock *sk = (void *)ctx[0];
 	int ret = (int)ctx[1], flags = (int)ctx[2];
 
 	if (ret <= 0 || flags & MSG_PEEK || !is_tcp(sk) || !followed(BPF_CORE_READ(sk, __sk_common.skc_num)))
@@ -364,7 +293,7 @@ int chain_read(__u64 *ctx)
 	struct chain_conn *c = find_conn(sk, true);
 	if (!c || !c->inbound)
 		return 0;
-	struct tcp_sock___chain *tp = (void *)sk;
+	struct tcp_sock *tp = (void *)sk;
 	c->read_to += (__u32)(BPF_CORE_READ(tp, copied_seq) - c->read_base - (__u32)c->read_to);
 	__u64 to = c->read_to, from = to - ret;
 	struct task_struct *task = current_task();
@@ -411,7 +340,7 @@ int chain_read(__u64 *ctx)
 SEC("tp_btf/sock_send_length")
 int chain_write(__u64 *ctx)
 {
-	struct sock___chain *sk = (void *)ctx[0];
+	struct sock *sk = (void *)ctx[0];
 	int ret = (int)ctx[1];
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
@@ -445,13 +374,13 @@ int chain_write(__u64 *ctx)
 		c = find_conn(sk, false);
 	if (!c)
 		return 0;
-	struct tcp_sock___chain *tp = (void *)sk;
+	struct tcp_sock *tp = (void *)sk;
 	c->write_to += (__u32)(BPF_CORE_READ(tp, write_seq) - c->write_base - (__u32)c->write_to);
 	if (c->token == token)
 		return 0; /* it goes on */
 	c->token = token;
 	if (token)
-		learn(swap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+		learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
 	tell(KIND_SEND, sk, token & ~SERVING_UNSURE, c->write_to - ret, c->write_to, token & SERVING_UNSURE, false);
 	return 0;
 }
@@ -459,7 +388,7 @@ int chain_write(__u64 *ctx)
 SEC("tp_btf/inet_sock_set_state")
 int chain_state(__u64 *ctx)
 {
-	struct sock___chain *sk = (void *)ctx[0];
+	struct sock *sk = (void *)ctx[0];
 	int old = (int)ctx[1], new = (int)ctx[2];
 	__u64 key = (__u64)sk;
 	struct chain_conn *c;
@@ -471,7 +400,7 @@ int chain_state(__u64 *ctx)
 		return 0;
 	case TCP_SYN_SENT: /* in the thread that connects */
 		if (is_tcp(sk) && process(current_task(), false)) {
-			learn(swap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+			learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
 			begin_conn(sk, false);
 		}
 		return 0;
@@ -588,6 +517,8 @@ int chain_fork(__u64 *ctx)
 	struct serving_process fresh = *p;
 	fresh.start = serving_start(child);
 	fresh.token = serving_token(current_task());
+	if (fresh.mode == SERVING_UNKNOWN)
+		fresh.asked = 0;
 	if (bpf_map_update_elem(&serving_pids, &pid, &fresh, BPF_ANY))
 		lost(LOST_PROCESS);
 	return 0;
@@ -605,7 +536,7 @@ int chain_exec(__u64 *ctx)
 	struct serving_key self = {.pid = id >> 32, .mode = SERVING_THREAD, .id = (__u32)id};
 	p->token = serving_token(task);
 	p->mode = SERVING_UNKNOWN;
-	p->reserved = 0;
+	p->asked = 0;
 	bpf_map_delete_elem(&serving_threads, &self);
 	return 0;
 }
@@ -623,8 +554,7 @@ int chain_free(__u64 *ctx)
 	struct serving_key thread = {.pid = tgid, .mode = SERVING_THREAD, .id = pid};
 	if (p->mode == SERVING_THREAD)
 		bpf_map_delete_elem(&serving_threads, &thread);
-	if (pid == tgid && p->start == BPF_CORE_READ(task, start_boottime)) {
+	if (pid == tgid && (!p->start || p->start == serving_start(task)))
 		bpf_map_delete_elem(&serving_pids, &tgid);
-	}
 	return 0;
 }

@@ -22,8 +22,14 @@ const (
 	chainMapChainServed    = "chain_served"
 	chainMapChainTokens    = "chain_tokens"
 	chainMapChainUnknowns  = "chain_unknowns"
+	chainMapComms          = "comms"
 	chainMapConfig         = "config"
 	chainMapCounts         = "counts"
+	chainMapEndsOfNames    = "ends_of_names"
+	chainMapHandlers       = "handlers"
+	chainMapNumbers        = "numbers"
+	chainMapParts          = "parts"
+	chainMapPrefixes       = "prefixes"
 	chainMapReader         = "reader"
 	chainMapRecords        = "records"
 	chainMapScratch        = "scratch"
@@ -99,8 +105,14 @@ type chainMapSpecs struct {
 	ChainServed    *ebpf.MapSpec `ebpf:"chain_served"`
 	ChainTokens    *ebpf.MapSpec `ebpf:"chain_tokens"`
 	ChainUnknowns  *ebpf.MapSpec `ebpf:"chain_unknowns"`
+	Comms          *ebpf.MapSpec `ebpf:"comms"`
 	Config         *ebpf.MapSpec `ebpf:"config"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
+	EndsOfNames    *ebpf.MapSpec `ebpf:"ends_of_names"`
+	Handlers       *ebpf.MapSpec `ebpf:"handlers"`
+	Numbers        *ebpf.MapSpec `ebpf:"numbers"`
+	Parts          *ebpf.MapSpec `ebpf:"parts"`
+	Prefixes       *ebpf.MapSpec `ebpf:"prefixes"`
 	Reader         *ebpf.MapSpec `ebpf:"reader"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
@@ -140,8 +152,14 @@ type chainMaps struct {
 	ChainServed    *ebpf.Map `ebpf:"chain_served"`
 	ChainTokens    *ebpf.Map `ebpf:"chain_tokens"`
 	ChainUnknowns  *ebpf.Map `ebpf:"chain_unknowns"`
+	Comms          *ebpf.Map `ebpf:"comms"`
 	Config         *ebpf.Map `ebpf:"config"`
 	Counts         *ebpf.Map `ebpf:"counts"`
+	EndsOfNames    *ebpf.Map `ebpf:"ends_of_names"`
+	Handlers       *ebpf.Map `ebpf:"handlers"`
+	Numbers        *ebpf.Map `ebpf:"numbers"`
+	Parts          *ebpf.Map `ebpf:"parts"`
+	Prefixes       *ebpf.Map `ebpf:"prefixes"`
 	Reader         *ebpf.Map `ebpf:"reader"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Scratch        *ebpf.Map `ebpf:"scratch"`
@@ -157,8 +175,14 @@ func (m *chainMaps) Close() error {
 		m.ChainServed,
 		m.ChainTokens,
 		m.ChainUnknowns,
+		m.Comms,
 		m.Config,
 		m.Counts,
+		m.EndsOfNames,
+		m.Handlers,
+		m.Numbers,
+		m.Parts,
+		m.Prefixes,
 		m.Reader,
 		m.Records,
 		m.Scratch,

@@ -14,12 +14,12 @@ enum serving_mode {
 
 /* A process that serves, or was started by one that does. Kept exact, not evicted: an entry goes when its process has gone. */
 struct serving_process {
-	__u64 start; /* of the process: a pid may be used again */
+	__u64 start; /* of the process: a pid may be used again; 0: found in /proc, which does not say it exactly */
 	__u64 token; /* inherited from who started it */
 	__u32 mode;
 	__s32 tls;  /* of Go: where g is, from the thread pointer */
 	__u32 goid; /* where the number of a goroutine is in g */
-	__u32 reserved;
+	__u32 asked; /* user space was asked to look */
 };
 
 struct {
@@ -120,7 +120,7 @@ static __always_inline __u64 serving_token(struct task_struct *task)
 	__u32 pid = task == current ? bpf_get_current_pid_tgid() >> 32 : BPF_CORE_READ(task, tgid);
 	struct serving_process *p = bpf_map_lookup_elem(&serving_pids, &pid);
 
-	if (!p || p->start != serving_start(task))
+	if (!p || (p->start && p->start != serving_start(task)))
 		return 0;
 	if (task == current) {
 		struct serving_key key = {};
