@@ -199,6 +199,8 @@ type Done struct {
 	Processes   []Touched // at most [MaxTouched]
 	Count       int       // of processes in all
 	Cgroup      string    // its path below the root of its hierarchy; "" for a process alone
+	CgroupID    uint64    // its id, of version 2; 0 for none
+	Gone        bool      // of VerbRadius: what the order names has ended
 	Connections int       // established ones of these processes
 	Sharing     []Touched // others in the same network namespace, which isolating touches too; at most [MaxTouched]
 	Refusal     string    // of VerbRadius: why the order would not be carried out

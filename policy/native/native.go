@@ -45,13 +45,21 @@ type Dialect struct {
 
 // ActionKind is an action that rules may ask for.
 type ActionKind struct {
-	Name   string      // as in "block"
-	Target signal.Kind // kind that its target's field must have
+	Name      string         // as in "block"
+	Target    signal.Kind    // kind that its target's field must have
+	Fields    []signal.Field // that its target must be one of; nil for any of that kind
+	Momentary bool           // it is done at once: it has no time limit
 }
 
 // Actions returns the kinds of actions that testudo's responders know.
 func Actions() []ActionKind {
-	return []ActionKind{{Name: "block", Target: signal.KindIP}}
+	workloads := []signal.Field{signal.FieldProcessUID, signal.FieldActorProcessUID, signal.FieldContainerUID}
+	return []ActionKind{
+		{Name: "block", Target: signal.KindIP},
+		{Name: "kill", Target: signal.KindString, Fields: workloads, Momentary: true},
+		{Name: "freeze", Target: signal.KindString, Fields: workloads},
+		{Name: "isolate", Target: signal.KindString, Fields: workloads},
+	}
 }
 
 // New returns the dialect with these kinds of actions.

@@ -2,6 +2,7 @@ package native
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,16 +103,24 @@ func (d *Dialect) action(s *source, r *policy.Rule, n ast.Node) {
 	}
 	target, ok := by["target"]
 	if !ok {
-		s.Problem(pairs[0].At, "name the field whose value is acted on, as in target: src_endpoint.ip", "%s has no target", kind.Name)
+		example := "src_endpoint.ip"
+		if kind.Fields != nil {
+			example = kind.Fields[0].Name()
+		}
+		s.Problem(pairs[0].At, "name the field whose value is acted on, as in target: "+example, "%s has no target", kind.Name)
 		return
 	}
 	if v, ok := s.Scalar(target.Value, "target"); ok {
 		a.Target = s.field(v, v.Text)
 		if a.Target != 0 && a.Target.Kind() != kind.Target {
 			s.Problem(v.At, "", "the target of %s must be a field of kind %v, and %s is of kind %v", kind.Name, kind.Target, a.Target, a.Target.Kind())
+		} else if a.Target != 0 && kind.Fields != nil && !slices.Contains(kind.Fields, a.Target) {
+			s.Problem(v.At, "name one of "+fieldNames(kind.Fields), "%s cannot act on %s", kind.Name, a.Target)
 		}
 	}
-	if p, ok := by["for"]; ok {
+	if p, ok := by["for"]; ok && kind.Momentary {
+		s.Problem(p.At, "leave for out", "%s is done at once and cannot be undone: it has no time limit", kind.Name)
+	} else if ok {
 		a.For = s.duration(p, maxFor)
 	}
 	if p, ok := by["after"]; ok {
@@ -134,6 +143,14 @@ func (d *Dialect) action(s *source, r *policy.Rule, n ast.Node) {
 		s.Problem(by["after"].At, "add within, as in within: 10m", "after needs within")
 	}
 	r.Actions = append(r.Actions, a)
+}
+
+func fieldNames(fields []signal.Field) string {
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.Name())
+	}
+	return strings.Join(names, ", ")
 }
 
 // field looks a field's name up, and notes a problem where there is none.

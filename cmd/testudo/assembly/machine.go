@@ -43,6 +43,7 @@ type Options struct {
 	Scan    []string
 	Keeper  *privilege.Keeper // of the sensor; nil where none was started
 	Root    bool              // the process stays root, because there is nobody else to become
+	Settled bool              // privileges of the start are given up once everything listens
 }
 
 // Note is something that people should know about what runs and what does not.
@@ -183,7 +184,11 @@ func (m *Machine) openResponders() error {
 	if err != nil {
 		return fmt.Errorf("respond.block: %w", err)
 	}
-	m.host, err = respond.New(m.settings.Respond.Config, []respond.Part{b.Part()}, respond.Options{
+	parts, err := m.handParts()
+	if err != nil {
+		return err
+	}
+	m.host, err = respond.New(m.settings.Respond.Config, append(parts, b.Part()), respond.Options{
 		Store: m.storage.State, Ledger: m.storage, Logger: m.log, Metrics: m.registry,
 		Publish: func(signal.Action) { m.changed(console.TopicActions) }})
 	return err

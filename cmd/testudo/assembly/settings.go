@@ -15,6 +15,10 @@ import (
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/respond/block"
+	"github.com/testudo-sec/testudo/respond/freeze"
+	"github.com/testudo-sec/testudo/respond/isolate"
+	"github.com/testudo-sec/testudo/respond/kill"
+	"github.com/testudo-sec/testudo/respond/workload"
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/store"
 	"github.com/testudo-sec/testudo/store/bus"
@@ -78,6 +82,14 @@ type Respond struct {
 	respond.Config `yaml:",inline"`
 	// Block refuses addresses at the edge.
 	Block block.Config `yaml:"block"`
+	// Protect lists what kill, freeze and isolate leave alone.
+	Protect workload.Protection `yaml:"protect"`
+	// Kill ends processes, or all of a container.
+	Kill kill.Config `yaml:"kill"`
+	// Freeze has a container stand still.
+	Freeze freeze.Config `yaml:"freeze"`
+	// Isolate cuts a container off the network.
+	Isolate isolate.Config `yaml:"isolate"`
 }
 
 // Validate checks the bounds that all responders share.
@@ -110,13 +122,14 @@ func (s *Store) Validate() error { return s.Config.Validate() }
 // DefaultSettings returns what is in force without a configuration file.
 func DefaultSettings() Settings {
 	return Settings{
-		Log:     Log{Level: slog.LevelInfo, Format: "text"},
-		Edge:    edge.Default(),
-		WAF:     waf.DefaultConfig(),
-		Policy:  Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
-		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig()},
-		Scan:    Scan{Config: scan.DefaultConfig()},
-		Logs:    defaultLogs(),
+		Log:    Log{Level: slog.LevelInfo, Format: "text"},
+		Edge:   edge.Default(),
+		WAF:    waf.DefaultConfig(),
+		Policy: Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
+		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
+			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
+		Scan: Scan{Config: scan.DefaultConfig()},
+		Logs: defaultLogs(),
 		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),
 			State: state.DefaultConfig()},
 		Console: console.Default(),

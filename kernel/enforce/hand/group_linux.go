@@ -109,6 +109,9 @@ func (h *Hand) groupByID(id uint64) (group, error) {
 	const kernfs = 0xfe // FILEID_KERNFS
 	fd, err := unix.OpenByHandleAt(root, unix.NewFileHandle(kernfs, binary.NativeEndian.AppendUint64(nil, id)), unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
+		if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) {
+			err = errGone
+		}
 		return group{}, fmt.Errorf("cgroup %d: there is none, or no longer: %w", id, err)
 	}
 	defer unix.Close(fd)
@@ -165,7 +168,7 @@ func (h *Hand) groupOfContainer(id string) (group, error) {
 	if empty != nil {
 		return *empty, nil
 	}
-	return group{}, fmt.Errorf("container %s: no cgroup is named after it: it has ended, or is none of this machine", id)
+	return group{}, fmt.Errorf("container %s: no cgroup is named after it: %w, or is none of this machine", id, errGone)
 }
 
 // named reports whether a folder's name is that of a container.
@@ -179,6 +182,15 @@ func named(folder, id string) bool {
 	name := strings.TrimSuffix(folder, ".scope")
 	at := strings.LastIndexByte(name, '-') + 1
 	return strings.HasPrefix(name[at:], id) || len(id) < 64 && at == 0 && strings.HasPrefix(name, id)
+}
+
+// id is the kernel's number of a cgroup of version 2, 0 for others.
+func (g *group) id() uint64 {
+	var st unix.Stat_t
+	if !g.v2 || unix.Stat(g.dir, &st) != nil {
+		return 0
+	}
+	return st.Ino
 }
 
 // procs calls f for every process in the cgroup and below, and returns how many those are.
@@ -243,7 +255,7 @@ func (h *Hand) refusal(g *group) string {
 
 // describe says who is in the cgroup.
 func (g *group) describe() kernel.Done {
-	done := kernel.Done{Cgroup: g.path}
+	done := kernel.Done{Cgroup: g.path, CgroupID: g.id()}
 	done.Count, _ = g.procs(func(pid uint32) {
 		if len(done.Processes) < kernel.MaxTouched {
 			if s, err := readStat(pid); err == nil {

@@ -2,6 +2,7 @@ package hand
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -23,14 +24,24 @@ func (h *Hand) radius(o *kernel.Order) (kernel.Done, error) {
 	default:
 		return kernel.Done{}, fmt.Errorf("radius of %.20q: want kill, freeze or isolate", o.For)
 	}
+	var g group
+	var pids []uint32
+	var spaces map[namespace]string
+	done, err := kernel.Done{}, error(nil)
 	if o.PID != 0 && o.For != kernel.VerbFreeze && o.For != kernel.VerbIsolate {
-		return h.radiusOfProcess(o)
+		done, err = h.radiusOfProcess(o)
+	} else {
+		g, pids, spaces, err = h.members(o)
 	}
-	g, pids, spaces, err := h.members(o)
-	if err != nil {
+	switch {
+	case errors.Is(err, errGone):
+		return kernel.Done{Gone: true, Refusal: err.Error()}, nil
+	case err != nil:
 		return kernel.Done{}, fmt.Errorf("radius: %w", err)
+	case done.Count > 0:
+		return done, nil
 	}
-	done := h.describe(g, pids)
+	done = h.describe(g, pids)
 	done.Connections = connections(pids)
 	if o.For == kernel.VerbIsolate {
 		done.Refusal = h.isolationRefusal(spaces)
@@ -62,7 +73,7 @@ func (h *Hand) describe(g group, pids []uint32) kernel.Done {
 func (h *Hand) radiusOfProcess(o *kernel.Order) (kernel.Done, error) {
 	root, err := open(o.PID, o.Start/tick)
 	if err != nil {
-		return kernel.Done{}, fmt.Errorf("radius: %w", err)
+		return kernel.Done{}, err
 	}
 	defer root.close()
 	tree, seen := []uint32{root.pid}, map[uint32]bool{root.pid: true}
@@ -85,7 +96,7 @@ func (h *Hand) radiusOfProcess(o *kernel.Order) (kernel.Done, error) {
 		}
 	}
 	if g, err := h.groupOfProcess(root.pid); err == nil {
-		done.Cgroup = g.path
+		done.Cgroup, done.CgroupID = g.path, g.id()
 	}
 	done.Detail = fmt.Sprintf("%s (%d)", root.name, root.pid)
 	if n := len(tree) - 1; n > 0 {
