@@ -16,6 +16,7 @@ const (
 	activityFileMount      uint8 = 12
 	activityFileUnmount    uint8 = 13
 	activityFileOpen       uint8 = 14
+	activityProcessOpen    uint8 = 3
 	activityProcessInject  uint8 = 4
 	activityProcessSetUser uint8 = 5
 	activityNetworkOpen    uint8 = 1

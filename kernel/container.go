@@ -11,7 +11,9 @@ const maxLabels = 64
 
 // Describe sets the fields of an event that say what container it is of. Rules about workloads read them, live and where
 // clauses for the kernel are made of them.
-func (c *Container) Describe(e *signal.Event) {
+func (c *Container) Describe(e *signal.Event) { c.describe(e, c.LabelTexts()) }
+
+func (c *Container) describe(e *signal.Event, labels []string) {
 	set := func(f signal.Field, v string) {
 		if v != "" {
 			e.SetString(f, v)
@@ -26,7 +28,7 @@ func (c *Container) Describe(e *signal.Event) {
 	set(signal.FieldContainerPodUUID, c.PodUID)
 	set(signal.FieldOrchestratorPodName, c.Pod)
 	set(signal.FieldOrchestratorNamespace, c.Namespace)
-	e.SetStrings(signal.FieldContainerLabels, c.LabelTexts())
+	e.SetStrings(signal.FieldContainerLabels, labels)
 }
 
 // LabelTexts returns the labels as "name=value", sorted, at most 64.

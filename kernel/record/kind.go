@@ -22,7 +22,7 @@ const (
 	KindSend          // a thread that serves a request wrote to another connection: Token, Net, Range
 	KindAnswer        // a thread wrote to the connection that its request came by: Token, Net, Range
 	KindLost          // records were dropped: Nums[0] how many, Nums[1] of which kind, 0 for all
-	KindEnforced      // the kernel refused or killed by itself: Nums[0] is the number of the guard's rule, Nums[1] the Gate
+	KindEnforced      // the kernel refused or killed by itself: Nums[0] is the number of the guard's rule, Nums[1] the Gate, Nums[2] the hook, Nums[3] the flags of an open
 	KindChange        // a watched file changed, as inotify tells it: without who did it
 	kindEnd
 )

@@ -1,0 +1,88 @@
+package kernel
+
+import (
+	"context"
+
+	"github.com/testudo-sec/testudo/kernel/process"
+	"github.com/testudo-sec/testudo/kernel/record"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Ask answers a gate that can wait: the event of what is about to happen is judged, and refused where an enforced rule refuses it. What cannot
+// be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer.
+func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
+	var r record.Record
+	if _, err := record.Decode(rec, &r); err != nil {
+		p.metrics.malformed.Add(1)
+		return Answer{}
+	}
+	exec := r.Kind == record.KindExec || r.Call == record.CallExecve || r.Call == record.CallExecveat
+	proc := p.table.Find(&r)
+	if exec {
+		proc = attempt(proc, &r)
+	}
+	p.resolve(ctx, &r)
+	p.mu.Lock()
+	e := p.gateEvent(&r, proc, gate)
+	p.mu.Unlock()
+	if e == nil {
+		return Answer{}
+	}
+	v, err := p.d.Sink.Event(ctx, e)
+	p.metrics.asked.Add(1)
+	if err != nil {
+		p.metrics.unjudged.Add(1)
+		return Answer{}
+	}
+	rule := p.enforcing(&v)
+	if rule != "" {
+		p.metrics.denied.Add(1)
+	} else if top := v.Top(); top != nil {
+		return Answer{Rule: top.Rule}
+	}
+	return Answer{Deny: rule != "", Rule: rule}
+}
+
+// gateEvent makes the event of an attempt; the lock is held.
+func (p *Plane) gateEvent(r *record.Record, proc *process.Process, gate record.Gate) *signal.Event {
+	v := view{r: r}
+	if l := p.lane(r); l != nil {
+		v.c = l.is
+	}
+	v.s = p.b.makeSubject(proc, p.b.commandLine(proc), v.c != nil)
+	if x := p.executableOf(r, proc); x != nil {
+		v.exe = x.facts
+	}
+	e := new(signal.Event)
+	if !p.b.build(e, &v) {
+		return nil
+	}
+	e.SetString(signal.FieldKernelGate, gate.String())
+	return e
+}
+
+// resolve asks which container a workload is that nobody knows yet, and waits for it as long as an event would.
+func (p *Plane) resolve(ctx context.Context, r *record.Record) {
+	p.mu.Lock()
+	k := laneKey{cgroup: r.Cgroup}
+	if k.cgroup <= 1 {
+		k.mntns = r.MntNS
+	}
+	l, ok := p.lanes.get(k)
+	wait := k != laneKey{cgroup: r.Cgroup} || r.Cgroup > 1
+	if wait && !ok {
+		l = &lane{asking: true}
+		p.lanes.put(k, l)
+	}
+	ask := wait && !ok
+	p.mu.Unlock()
+	if !ask {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, p.cfg.ParkTime)
+	c, is, err := p.d.Sensor.Container(limited, r.Cgroup, r.PID)
+	cancel()
+	p.mu.Lock()
+	p.learned(l, c, is, err)
+	p.mu.Unlock()
+}

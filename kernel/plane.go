@@ -1,0 +1,537 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/testudo-sec/testudo/internal/linuxabi"
+	"github.com/testudo-sec/testudo/kernel/process"
+	"github.com/testudo-sec/testudo/kernel/record"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Deps is what a plane is made of.
+type Deps struct {
+	Sensor Sensor
+	Sink   signal.Sink
+	Chain  Chain // nil: events are not joined to requests
+	// Redact takes out of a text what is a secret by its looks: detect.Set has it. Nil leaves texts as they are.
+	Redact     func(string) string
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: nothing is exported
+	Now        func() time.Time      // nil: time.Now
+	Host       string                // device.hostname of events
+	Boot       string                // as /proc/sys/kernel/random/boot_id has it
+	Clock      *process.Clock        // nil: this host's
+	// Own are the processes of testudo itself, and Data the folder they keep their state in. What these processes do to files below
+	// that folder becomes no event, as recording it would be more of it; all else that they do is seen like anybody's.
+	Own  []uint32
+	Data string
+}
+
+// Plane makes events of what a sensor sees, has them judged, and answers the gates that ask. It is a [Receiver]. Its methods are safe for
+// concurrent use, but for Run, which is called once.
+type Plane struct {
+	cfg     Config
+	d       Deps
+	now     func() time.Time
+	log     *slog.Logger
+	table   *process.Table
+	inbox   *inbox
+	asks    chan ask
+	answers chan func()
+	kills   chan Order
+	metrics *metrics
+
+	mu       sync.Mutex // guards all below
+	b        *builder
+	lanes    recent[laneKey, *lane]
+	waiting  []*lane // lanes with parked records
+	parked   int
+	exes     recent[exeKey, *executable]
+	refused  recent[uint32, refusal]
+	interest *Interest
+	guard    *Guard
+
+	event   signal.Event // of the one goroutine that judges what was watched
+	rec     record.Record
+	own     map[uint32]uint64 // process id of Own -> when that process began
+	health  health
+	toApply chan struct{} // the sensor is to be told interest and guard again
+}
+
+// lookups is how many questions to the sensor wait.
+const (
+	lookups    = 1024
+	lookers    = 2
+	killers    = 64
+	answersMax = 64
+)
+
+// New makes a plane. It starts nothing.
+func New(cfg Config, d Deps) (*Plane, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("kernel: %w", err)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Clock == nil {
+		d.Clock = process.NewClock()
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Plane{
+		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
+		asks: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
+		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024),
+		own: map[uint32]uint64{}, toApply: make(chan struct{}, 1),
+	}
+	for _, pid := range d.Own {
+		p.own[pid] = 0
+	}
+	p.d.Data = strings.TrimRight(d.Data, "/")
+	p.b = newBuilder(d.Host, p.table, d.Chain, newMasker(cfg.Masked, d.Redact), linuxabi.MachineOf(runtime.GOARCH))
+	p.health.limit = uint64(cfg.MaxLost)
+	p.metrics = newMetrics(p)
+	if d.Registerer != nil {
+		if err := d.Registerer.Register(p.metrics); err != nil {
+			return nil, fmt.Errorf("kernel: metrics: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Table returns the processes of this host.
+func (p *Plane) Table() *process.Table { return p.table }
+
+// SetReads says what the loaded rules read.
+func (p *Plane) SetReads(r Reads) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.b.wanted = wants(r)
+}
+
+// SetInterest has the sensor see what the loaded rules need, in the place of what it saw before, now and after every start of the sensor. What the
+// plane needs itself (processes that start, fork and end) is seen whatever it says. After an error it is tried again while Run runs.
+func (p *Plane) SetInterest(ctx context.Context, i Interest) error {
+	p.mu.Lock()
+	p.interest = &i
+	p.mu.Unlock()
+	if err := p.d.Sensor.Watch(ctx, i); err != nil {
+		p.applyAgain()
+		return fmt.Errorf("kernel: what is to be seen: %w", err)
+	}
+	return nil
+}
+
+// SetGuard has the sensor enforce this, in the place of what it enforced before, now and after every start of the sensor.
+func (p *Plane) SetGuard(ctx context.Context, g Guard) error {
+	p.mu.Lock()
+	p.guard = &g
+	p.mu.Unlock()
+	if err := p.d.Sensor.Guard(ctx, g); err != nil {
+		return fmt.Errorf("kernel: what is to be enforced: %w", err)
+	}
+	return nil
+}
+
+func (p *Plane) applyAgain() {
+	select {
+	case p.toApply <- struct{}{}:
+	default:
+	}
+}
+
+// Records takes whole records. It waits while the queue is full.
+func (p *Plane) Records(batch []byte) {
+	if !p.inbox.put(batch) {
+		p.metrics.late.Add(uint64(len(batch)))
+	}
+}
+
+// Run runs the sensor, starts it again where it fails, and judges what it sees, until ctx ends; then what was received is judged.
+// It returns when all its goroutines are gone.
+func (p *Plane) Run(ctx context.Context) error {
+	p.inbox.open()
+	var sensing, helping sync.WaitGroup
+	help, stop := context.WithCancel(context.WithoutCancel(ctx))
+	for range lookers {
+		helping.Go(func() { p.look(help) })
+	}
+	helping.Go(func() { p.killer(help) })
+	helping.Go(func() { p.apply(help) })
+	judged := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(judged)
+		p.judge(help, ended)
+	}()
+	sensing.Go(func() { p.sense(ctx) })
+	<-ctx.Done()
+	sensing.Wait()
+	p.inbox.close()
+	close(ended)
+	<-judged
+	stop()
+	helping.Wait()
+	return nil
+}
+
+// How long a sensor that failed is left alone.
+const (
+	restartFirst = 500 * time.Millisecond
+	restartMost  = 30 * time.Second
+)
+
+// sense runs the sensor.
+func (p *Plane) sense(ctx context.Context) {
+	pause := restartFirst
+	for {
+		began := p.now()
+		p.applyAgain()
+		p.health.started()
+		err := p.d.Sensor.Run(ctx, p)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("it ended")
+		}
+		p.health.failed(err)
+		p.metrics.restarts.Add(1)
+		if p.now().Sub(began) > time.Minute {
+			pause = restartFirst
+		}
+		p.log.Error("the sensor of the kernel has stopped, and is started again: what happens until then is not seen", "error", err, "in", pause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, restartMost)
+	}
+}
+
+// apply tells the sensor what is to be seen and enforced, again and again until it takes it.
+func (p *Plane) apply(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.toApply:
+		}
+		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+			p.mu.Lock()
+			interest, guard := p.interest, p.guard
+			p.mu.Unlock()
+			var err error
+			if interest != nil {
+				err = p.d.Sensor.Watch(ctx, *interest)
+			}
+			if guard != nil {
+				err = errors.Join(err, p.d.Sensor.Guard(ctx, *guard))
+			}
+			if err == nil || errors.Is(err, ErrUnable) || ctx.Err() != nil {
+				break
+			}
+			p.log.Warn("the sensor does not take what is to be seen and enforced; it is told again", "error", err, "in", pause)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// tick is how often what waits is looked at.
+const tick = 20 * time.Millisecond
+
+// judge is the one goroutine that makes events of what was watched.
+func (p *Plane) judge(ctx context.Context, ended <-chan struct{}) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for {
+		if b := p.inbox.take(); b != nil {
+			p.batch(ctx, b)
+			p.inbox.done(b)
+		} else {
+			select {
+			case <-p.inbox.ready:
+				continue
+			case f := <-p.answers:
+				f()
+			case <-ticks.C:
+			case <-ended:
+				if p.inbox.size() == 0 {
+					p.release(ctx, true)
+					p.tellLost(ctx, true)
+					return
+				}
+			}
+		}
+		for more := true; more; {
+			select {
+			case f := <-p.answers:
+				f()
+			default:
+				more = false
+			}
+		}
+		p.release(ctx, false)
+		p.tellLost(ctx, false)
+		p.refresh()
+	}
+}
+
+// batch judges whole records, one behind the other.
+func (p *Plane) batch(ctx context.Context, b []byte) {
+	for len(b) > 0 {
+		size, ok := record.Size(b)
+		if !ok {
+			p.metrics.malformed.Add(1)
+			return // where the next one begins cannot be known
+		}
+		if _, err := record.Decode(b, &p.rec); err != nil {
+			p.metrics.malformed.Add(1)
+		} else {
+			p.one(ctx, &p.rec, b[:size])
+		}
+		b = b[size:]
+	}
+}
+
+// one takes a record.
+func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
+	p.metrics.records[r.Kind].Add(1)
+	p.mu.Lock()
+	if r.Kind == record.KindLost {
+		p.lost(r)
+		p.mu.Unlock()
+		return
+	}
+	if p.d.Chain != nil {
+		p.d.Chain.Apply(r)
+	}
+	switch r.Kind {
+	case record.KindServe, record.KindSend, record.KindAnswer:
+		p.mu.Unlock()
+		return
+	}
+	proc := p.table.Apply(r)
+	if proc != nil && r.Kind == record.KindExec {
+		p.b.keepEnvironment(proc, r)
+	}
+	if !p.tells(r, proc) {
+		p.mu.Unlock()
+		return
+	}
+	if r.Kind == record.KindEnforced && proc != nil {
+		if r.Call == record.CallExecve || r.Call == record.CallExecveat {
+			proc = attempt(proc, r)
+		}
+	} else if r.Kind == record.KindCall && (r.Call == record.CallExecve || r.Call == record.CallExecveat) && proc != nil {
+		proc = attempt(proc, r)
+	}
+	l := p.lane(r)
+	x := p.executableOf(r, proc)
+	if p.waits(l, x, r) && p.park(l, x, proc, raw) {
+		p.mu.Unlock()
+		return
+	}
+	ok := p.build(&p.event, r, proc, l, x)
+	p.mu.Unlock()
+	if ok {
+		p.submit(ctx, &p.event, proc)
+	}
+}
+
+// tells reports whether a record becomes an event.
+func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
+	switch r.Kind {
+	case record.KindFork:
+		return false
+	case record.KindEnforced:
+		if r.NumLen < 2 || record.Gate(r.Nums[1]) == record.GateNone {
+			return false // it was let pass, and is seen where it happened
+		}
+		if was, ok := p.refused.get(r.TID); ok && was.at == r.Time && was.call == attemptKind(r.Call) {
+			return false // another rule about the same
+		}
+		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call)})
+	case record.KindCall, record.KindConnect:
+		if was, ok := p.refused.get(r.TID); ok && r.Ret == notPermitted && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
+			return false // the call that was told of as refused, as it came back
+		}
+	}
+	if r.Flags&(record.FlagSeeded|record.FlagThread) != 0 && (r.Kind == record.KindExec || r.Kind == record.KindExit) {
+		return false
+	}
+	return !p.isOwn(r, proc)
+}
+
+// refusal is what the kernel refused a thread last.
+type refusal struct {
+	at   uint64
+	call record.Kind
+}
+
+const (
+	notPermitted = -1 // EPERM
+	sameRefusal  = 20 * time.Millisecond
+)
+
+// isOwn reports whether a record is of testudo's own processes and of a file below its own folder. Neither a name nor a path
+// alone makes it so: the process must be one that was named by its id when the plane was made.
+func (p *Plane) isOwn(r *record.Record, proc *process.Process) bool {
+	if p.d.Data == "" || proc == nil || r.Kind != record.KindCall || len(r.Path) <= len(p.d.Data) {
+		return false
+	}
+	began, ok := p.own[r.PID]
+	if !ok || string(r.Path[:len(p.d.Data)]) != p.d.Data || r.Path[len(p.d.Data)] != '/' {
+		return false
+	}
+	if len(r.Path2) > 0 && !strings.HasPrefix(string(r.Path2), p.d.Data+"/") {
+		return false
+	}
+	if began == 0 { // the first record of it: the process lives, as it is this one or its child
+		p.own[r.PID] = r.Start
+	} else if began != r.Start {
+		return false // the process id is another's now
+	}
+	class, _, _ := ClassOf(r.Kind, r.Call)
+	if class != signal.ClassFileActivity {
+		return false
+	}
+	p.metrics.own.Add(1)
+	return true
+}
+
+// attempt returns the process that would have been if the program had run.
+func attempt(proc *process.Process, r *record.Record) *process.Process {
+	q := *proc
+	if len(r.Path) > 0 {
+		q.Exe = record.Text(r.Path)
+	} else {
+		q.Exe = record.Text(r.Name)
+	}
+	name := q.Exe
+	q.Given = ""
+	if len(r.Name) > 0 && string(r.Name) != string(r.Path) {
+		name, q.Given = record.Text(r.Name), record.Text(r.Name)
+	}
+	name = baseName(name)
+	q.Name = strings.ToValidUTF8(name[:min(len(name), 15)], "")
+	q.CmdLine = strings.TrimSuffix(record.Text(r.Args), "\x00")
+	q.CmdLine = strings.ReplaceAll(q.CmdLine, "\x00", " ")
+	q.Inode, q.HasInode = r.Inode, r.HasInode
+	q.Flags = r.Flags
+	if r.HasCreds {
+		q.Creds, q.HasCreds = r.Creds, true
+	}
+	if r.HasStdio {
+		q.Stdio, q.HasStdio = r.Stdio, true
+	}
+	return &q
+}
+
+// build makes the event of a record; the lock is held.
+func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, l *lane, x *executable) bool {
+	v := view{r: r}
+	if l != nil {
+		v.c = l.is
+	}
+	if proc != nil {
+		v.s = p.b.subject(proc, v.c != nil)
+	}
+	if x != nil {
+		v.exe = x.facts
+	}
+	if r.Kind == record.KindEnforced {
+		v.gate, v.mode = record.Gate(r.Nums[1]), ModeEnforce
+	}
+	return p.b.build(e, &v)
+}
+
+// submit has an event judged, and a process killed where an enforced rule refuses what was already done.
+func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Process) {
+	killable := proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
+	if proc != nil && !killable && !e.Has(signal.FieldKernelGate) {
+		if !proc.Alive() || proc.PID <= 1 || slices.Contains(p.d.Own, proc.PID) {
+			e.SetString(signal.FieldKernelGate, record.GateNone.String())
+		}
+	}
+	v, err := p.d.Sink.Event(ctx, e)
+	p.metrics.events.Add(1)
+	if err != nil {
+		p.metrics.unjudged.Add(1)
+		return
+	}
+	if v.Decision != signal.Deny || !killable {
+		return
+	}
+	if rule := p.enforcing(&v); rule != "" {
+		select {
+		case p.kills <- Order{Verb: VerbKill, ID: e.ID.String(), PID: proc.PID, Start: proc.Start}:
+		default:
+			p.metrics.killsMissed.Add(1)
+			p.log.Error("a process that a rule refuses was not killed: too many are waiting to be", "rule", rule, "pid", proc.PID)
+		}
+	}
+}
+
+// enforcing returns the first rule of a verdict that refuses and is enforced, "" for none.
+func (p *Plane) enforcing(v *signal.Verdict) string {
+	for i := range v.Hits {
+		if h := &v.Hits[i]; h.Decision == signal.Deny && p.cfg.Enforces(h.Rule) {
+			return h.Rule
+		}
+	}
+	return ""
+}
+
+// killer kills what rules refused after the fact.
+func (p *Plane) killer(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-p.kills:
+			if _, err := p.d.Sensor.Do(ctx, o); err != nil {
+				p.metrics.killsFailed.Add(1)
+				p.log.Warn("a process that a rule refuses could not be killed", "pid", o.PID, "error", err)
+				continue
+			}
+			p.metrics.kills.Add(1)
+		}
+	}
+}
+
+// refresh takes over what has changed of the host's accounts.
+func (p *Plane) refresh() {
+	now := p.now()
+	p.mu.Lock()
+	a := p.b.accounts
+	p.mu.Unlock()
+	if now.Sub(a.looked) < lookAgain {
+		return
+	}
+	changed := a.refresh(now)
+	p.mu.Lock()
+	p.b.accounts = a
+	if changed {
+		p.b.subjects = newRecent[*process.Process, *subject](p.b.subjects.limit)
+	}
+	p.mu.Unlock()
+}
