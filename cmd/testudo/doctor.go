@@ -1,33 +1,48 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/console"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine can and cannot do, and what would change it",
-		Args:  cobra.NoArgs,
+		Long: `Say what this machine can and cannot do, and what would change it.
+
+What the kernel allows is tried as root, or asked of the node that runs here. Features of the kernel that are
+missing are shown and counted apart: something slower or later stands in for most, as each says.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := a.dataDir()
 			if err != nil {
 				return err
 			}
-			lacking := 0
-			for _, c := range assembly.Doctor(cmd.Context(), &a.settings, dir) {
+			lacking, features := 0, 0
+			checks := assembly.Doctor(cmd.Context(), &a.settings, dir)
+			for _, c := range append(checks, a.kernelChecks(cmd.Context())...) {
 				if c.OK {
 					fmt.Fprintf(a.stdout, "  ok    %-17s %s\n", c.Name, c.Detail)
 					continue
 				}
-				lacking++
+				if strings.HasPrefix(c.Name, assembly.KernelCheck) {
+					features++
+				} else {
+					lacking++
+				}
 				fmt.Fprintf(a.stdout, "  LACKS %-17s %s\n", c.Name, c.Detail)
 				fmt.Fprintf(a.stdout, "        %-17s costs: %s\n", "", c.Cost)
 				fmt.Fprintf(a.stdout, "        %-17s mend:  %s\n", "", c.Command)
+			}
+			if features > 0 {
+				fmt.Fprintf(a.stdout, "\n%d lacking of the kernel\n", features)
 			}
 			if lacking > 0 {
 				fmt.Fprintf(a.stdout, "\n%d lacking\n", lacking)
@@ -36,4 +51,23 @@ func (a *app) doctorCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// kernelChecks asks the node that runs here, whose sensor knows, and else tries by itself.
+func (a *app) kernelChecks(ctx context.Context) []console.Check {
+	if c, _, err := a.dial(ctx); err == nil {
+		defer c.Close()
+		if all, err := c.Doctor(ctx); err == nil {
+			var checks []console.Check
+			for _, one := range all {
+				if strings.HasPrefix(one.Name, assembly.KernelCheck) {
+					checks = append(checks, one)
+				}
+			}
+			if len(checks) > 0 {
+				return checks
+			}
+		}
+	}
+	return assembly.ProbeKernel(ctx, a.quiet())
 }

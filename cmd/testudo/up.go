@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,19 +137,24 @@ func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
 	}
 	log := a.logger()
 	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: log, Console: withConsole, Edge: true,
-		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Root: a.entered.Root})
+		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Root: a.entered.Root, Settled: a.entered.Changed})
 	if err != nil {
 		return err
 	}
 	if err := privilege.Settle(); err != nil {
 		log.Warn("a privilege that is not needed any more stays", "error", err)
 	}
-	a.greet(ctx, m, dir, f, withConsole, started)
-	return m.Run(ctx)
+	up := time.Since(started)
+	var greeting sync.WaitGroup
+	greeting.Go(func() { a.greet(ctx, m, dir, f, withConsole, up) })
+	err = m.Run(ctx)
+	greeting.Wait()
+	return err
 }
 
 // greet says where everything is, what to try, and what is missing.
-func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFlags, withConsole bool, started time.Time) {
+func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFlags, withConsole bool, up time.Duration) {
+	watched := m.Kernel(ctx) // waits until the sensor runs
 	_, color, terminal := isTerminal(a.stdout)
 	bold := func(s string) string {
 		if color {
@@ -160,7 +166,7 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&b, "\n%s is up, %.2f s after its start\n\n", bold("testudo"), time.Since(started).Seconds())
+	fmt.Fprintf(&b, "\n%s is up, %.2f s after its start\n\n", bold("testudo"), up.Seconds())
 	if url := m.EdgeURL(); url != "" {
 		route := a.settings.Edge.Routes[0]
 		line("edge", "%s  guards %s, mode %s", bold(url), upstreams(route), route.Mode)
@@ -181,6 +187,9 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	for _, path := range a.settings.Scan.Paths {
 		line("scan", "%s", path)
 	}
+	if watched != "" {
+		line("kernel", "%s", watched)
+	}
 	line("data", "%s", dir)
 	if url := m.EdgeURL(); url != "" && withConsole {
 		fmt.Fprintf(&b, "\n  try\n")
@@ -192,8 +201,9 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	for _, n := range m.Notes() {
 		lacks = append(lacks, fmt.Sprintf("%s: %s", n.What, n.Text))
 	}
-	for _, c := range assembly.Doctor(ctx, &a.settings, dir) {
-		if !c.OK {
+	for _, c := range m.Doctor(ctx) {
+		// What this kernel has not got is a long list, and the same every day: doctor prints it.
+		if !c.OK && !strings.HasPrefix(c.Name, assembly.KernelCheck+" ") {
 			lacks = append(lacks, fmt.Sprintf("%s: %s; %s. Mend it: %s", c.Name, c.Detail, c.Cost, c.Command))
 		}
 	}

@@ -79,11 +79,11 @@ func entered(text string) (Entered, error) {
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd < 0 {
-		return Entered{}, nil
+		return Entered{Changed: true}, nil
 	}
 	unix.CloseOnExec(fd)
 	k, err := newKeeper(os.NewFile(uintptr(fd), "keeper"))
-	return Entered{Keeper: k}, err
+	return Entered{Keeper: k, Changed: true}, err
 }
 
 // protect keeps other programs of the same user from reading the node's memory or acting in its place: the sensor obeys it.

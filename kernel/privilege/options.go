@@ -12,8 +12,9 @@ type Options struct {
 
 // Entered is what [Enter] made of the process.
 type Entered struct {
-	Keeper *Keeper // nil where none was started: not root, or not Linux
-	Root   bool    // the process is root's still, because there is nobody else to become
+	Keeper  *Keeper // nil where none was started: not root, or not Linux
+	Changed bool    // the process was root's, and is an ordinary user's now
+	Root    bool    // the process is root's still, because there is nobody else to become
 }
 
 // ErrNoKeeper says that the keeper of the sensor is gone, so that no sensor will be started any more.

@@ -26,7 +26,7 @@ func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
 	}
 	checks = append(checks, portCheck(ctx, "console port", s.Console.Listen), assetsCheck(), databaseCheck(s), busCheck(s))
 	checks = append(checks, logChecks(s)...)
-	return append(checks, clockCheck(), tracingCheck())
+	return append(checks, clockCheck())
 }
 
 func ok(name, detail string) console.Check {
@@ -85,9 +85,12 @@ func filesCheck() console.Check {
 		Command: fmt.Sprintf("ulimit -n %d", 65536)}
 }
 
+// lowPorts names the check of whether they can be listened on.
+const lowPorts = "ports below 1024"
+
 func lowPortsCheck() console.Check {
 	if os.Geteuid() == 0 {
-		return ok("ports below 1024", "can be listened on")
+		return ok(lowPorts, "can be listened on")
 	}
 	first := 1024
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
@@ -96,16 +99,16 @@ func lowPortsCheck() console.Check {
 		}
 	}
 	if first <= 80 {
-		return ok("ports below 1024", fmt.Sprintf("can be listened on from %d", first))
+		return ok(lowPorts, fmt.Sprintf("can be listened on from %d", first))
 	}
 	if status, err := os.ReadFile("/proc/self/status"); err == nil && mayBindLow(string(status)) {
-		return ok("ports below 1024", "can be listened on (CAP_NET_BIND_SERVICE)")
+		return ok(lowPorts, "can be listened on (CAP_NET_BIND_SERVICE)")
 	}
 	exe, err := os.Executable()
 	if err != nil {
 		exe = "testudo"
 	}
-	return console.Check{Name: "ports below 1024", Detail: fmt.Sprintf("this user may listen from %d on", first),
+	return console.Check{Name: lowPorts, Detail: fmt.Sprintf("this user may listen from %d on", first),
 		Cost:    "the edge cannot take ports 80 and 443 by itself",
 		Command: "sudo setcap cap_net_bind_service=+ep " + exe}
 }
@@ -225,13 +228,4 @@ func clockCheck() console.Check {
 			Command: "sudo timedatectl set-ntp true"}
 	}
 	return ok("clock", time.Now().UTC().Format(time.RFC3339))
-}
-
-// tracingCheck tells whether processes, files and sockets can be watched on this machine.
-func tracingCheck() console.Check {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return console.Check{Name: "kernel types", Detail: "no BTF", Cost: "processes, files and sockets of this host could not be watched by eBPF",
-			Command: "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"}
-	}
-	return ok("kernel types", "BTF present; this version watches the edge and scans, not processes")
 }

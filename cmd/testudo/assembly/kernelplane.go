@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -82,25 +83,56 @@ func (p *kernelPlane) health() error {
 // statusWithin bounds how long the sensor is asked how it is.
 const statusWithin = 2 * time.Second
 
+// status asks the sensor how it is.
+func (p *kernelPlane) status(ctx context.Context) (kernel.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWithin)
+	defer cancel()
+	return p.sensor.Status(ctx)
+}
+
 // checks tells of each feature of this kernel, for doctor and the console.
 func (p *kernelPlane) checks(ctx context.Context) []console.Check {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusWithin)
-	defer cancel()
-	st, err := p.sensor.Status(ctx)
+	st, err := p.status(ctx)
 	if err != nil {
-		return []console.Check{{Name: "kernel", Detail: err.Error(), Cost: "processes, files and sockets of this host are not watched",
-			Command: "journalctl -u testudo, or the log on standard error, says how the sensor ended"}}
+		return []console.Check{{Name: KernelCheck, Detail: err.Error(), Cost: "processes, files and sockets of this host are not watched",
+			Command: "the log says how the sensor ended: journalctl -u testudo, or standard error"}}
 	}
-	return featureChecks(st)
+	return FeatureChecks(st)
 }
 
-func featureChecks(st kernel.Status) []console.Check {
-	var checks []console.Check
-	for _, f := range st.Features {
-		checks = append(checks, console.Check{Name: f.Name, OK: f.OK, Detail: f.Detail, Cost: f.Cost, Command: f.Mend})
+// Doctor looks at what this machine can and cannot do for the node that runs here.
+func (m *Machine) Doctor(ctx context.Context) []console.Check {
+	checks := Doctor(ctx, &m.settings, m.opts.Dir)
+	if m.opts.Settled {
+		// What low ports need was given up when they were listened on.
+		checks = slices.DeleteFunc(checks, func(c console.Check) bool { return c.Name == lowPorts })
 	}
-	return checks
+	if m.edge != nil {
+		checks = append(checks, proxyChecks(m.edge.Status())...)
+	}
+	return append(checks, m.kernel.checks(ctx)...)
+}
+
+// Kernel says in a line what is seen of the host, once the sensor runs, and "" where none was started.
+func (m *Machine) Kernel(ctx context.Context) string {
+	if m.kernel == nil {
+		return ""
+	}
+	st, err := m.kernel.status(ctx)
+	if err != nil {
+		return "not watched yet: " + err.Error()
+	}
+	works := 0
+	for _, f := range st.Features {
+		if f.OK {
+			works++
+		}
+	}
+	if st.Mode == "" {
+		return "not watched: testudo doctor says why"
+	}
+	return fmt.Sprintf("watched by %s on Linux %s, %d of %d features", st.Mode, st.Kernel, works, len(st.Features))
 }

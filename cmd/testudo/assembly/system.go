@@ -143,11 +143,10 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 		sys.Listeners = append(sys.Listeners, l)
 	}
 	slices.SortFunc(sys.Listeners, func(a, b console.Listener) int { return strings.Compare(a.Name, b.Name) })
-	sys.Checks = append(Doctor(ctx, &m.settings, m.opts.Dir), m.kernel.checks(ctx)...)
+	sys.Checks = m.Doctor(ctx)
 	sys.Stores = m.stores(ctx)
 	sys.Logs = m.logs.view(m.opts.Dir)
 	if m.edge != nil {
-		sys.Checks = append(sys.Checks, proxyChecks(m.edge.Status())...)
 		for _, r := range m.edge.Status().Routes {
 			for _, u := range r.Upstreams {
 				sys.Upstreams = append(sys.Upstreams, console.Upstream{Route: r.Name, URL: u.Address, Healthy: u.Healthy, Error: u.Reason})
@@ -157,13 +156,7 @@ func (s systemDesk) System(ctx context.Context) (console.System, error) {
 	return sys, nil
 }
 
-func (s systemDesk) Doctor(ctx context.Context) ([]console.Check, error) {
-	checks := append(Doctor(ctx, &s.m.settings, s.m.opts.Dir), s.m.kernel.checks(ctx)...)
-	if s.m.edge != nil {
-		checks = append(checks, proxyChecks(s.m.edge.Status())...)
-	}
-	return checks, nil
-}
+func (s systemDesk) Doctor(ctx context.Context) ([]console.Check, error) { return s.m.Doctor(ctx), nil }
 
 // proxyChecks names proxies in front of the edge that it was not told of. They are no
 // reason to call the node degraded: anybody who can reach it could make one up.
