@@ -27,6 +27,7 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 		eyes:  &tracing{cfg: cfg, spare: spare, log: log},
 		gates: &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
 		hands: hand.New(),
+		seed:  seed,
 		log:   log,
 	})
 }
