@@ -26,6 +26,8 @@ var calls = [...]uintptr{
 	unix.SYS_LSEEK, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_FSTATFS, unix.SYS_STATFS, unix.SYS_GETDENTS64, unix.SYS_READLINKAT, unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2,
 	unix.SYS_FCNTL, unix.SYS_FADVISE64, unix.SYS_GETCWD, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_IOCTL, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
 	unix.SYS_FLISTXATTR, unix.SYS_FGETXATTR, unix.SYS_FLOCK,
+	// Which action froze a cgroup stands at its folder; to change the attributes of executables takes a capability that is not kept.
+	unix.SYS_GETXATTR, unix.SYS_SETXATTR, unix.SYS_REMOVEXATTR,
 	// Pins of eBPF objects, in their own file system: a limit on the size of files keeps it from writing elsewhere.
 	unix.SYS_MKDIRAT, unix.SYS_UNLINKAT,
 	// Waiting.
