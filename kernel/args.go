@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -151,53 +152,88 @@ var callArguments = func() (t [256][]argument) {
 	return t
 }()
 
+// planned is an argument that rules ask for, under the names that they ask by.
+type planned struct {
+	argument
+	label            string // its name, for the text of all
+	attr, raw, place string // names of attributes, "" for none
+}
+
+// plan returns which arguments of a call are to be written.
+func (w *wanted) plan(c record.Call) []planned {
+	var all []planned
+	class, _, _ := ClassOf(record.KindCall, c)
+	for i, a := range argumentsOf(c) {
+		q := planned{argument: a, label: a.name + "="}
+		if w.names("evt.arg.", a.name) && !(class == signal.ClassFileActivity && held(a)) {
+			q.attr = "evt.arg." + a.name
+		}
+		if n := strconv.Itoa(i); !w.all && w.names("evt.arg.", n) {
+			q.place = "evt.arg." + n
+		}
+		if w.names("evt.rawarg.", a.name) && a.kind != argPath && a.kind != argPath2 && a.kind != argName {
+			q.raw = "evt.rawarg." + a.name
+		}
+		if q.attr != "" || q.place != "" || q.raw != "" || w.is[attrArgs] || w.is[attrInfo] {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+// held reports whether an argument of a call on a file has a field of its own: paths, and the flags of open.
+func held(a argument) bool {
+	switch a.kind {
+	case argPath:
+		return slices.Contains([]string{"path", "name", "filename", "oldpath", "linkpath"}, a.name)
+	case argPath2:
+		return a.name == "newpath"
+	case argOpen:
+		return a.name == "flags"
+	}
+	return false
+}
+
 // arguments sets what rules ask of the arguments of a call.
 func (b *builder) arguments(e *signal.Event, v *view) {
 	w, r := b.wanted, v.r
-	if !w.all && len(w.named["evt.arg."]) == 0 && len(w.named["evt.rawarg."]) == 0 && !w.is[attrArgs] && !w.is[attrInfo] {
-		b.set(e, attrCategory, category(e.Class))
+	b.set(e, attrCategory, category(e.Class))
+	if r.Kind == record.KindDNS {
+		b.num(e, attrBufLen, int64(len(r.Data)))
+	}
+	if int(r.Call) >= len(w.plans) {
 		return
 	}
-	b.set(e, attrCategory, category(e.Class))
+	every := w.is[attrArgs] || w.is[attrInfo]
 	all := b.scratch[:0]
-	for i, a := range argumentsOf(r.Call) {
-		value := ""
-		if asked := w.names("evt.arg.", a.name) || w.is[attrArgs] || w.is[attrInfo] || !w.all && w.names("evt.arg.", strconv.Itoa(i)); asked {
-			if value = b.argumentText(a, v); value == "" {
-				continue
+	for i := range w.plans[r.Call] {
+		a := &w.plans[r.Call][i]
+		if every || a.attr != "" || a.place != "" {
+			value := b.argumentText(a.argument, v)
+			if value != "" && a.attr != "" {
+				e.AddUnmapped(a.attr, value)
+			}
+			if value != "" && a.place != "" {
+				e.AddUnmapped(a.place, value)
+			}
+			if value != "" && every {
+				if len(all) > 0 {
+					all = append(all, ' ')
+				}
+				all = append(append(all, a.label...), value...)
 			}
 		}
-		if value != "" && !held(e, a) && w.names("evt.arg.", a.name) {
-			e.AddUnmapped(b.attrName("evt.arg.", a.name), value)
-		}
-		if n := strconv.Itoa(i); value != "" && !w.all && w.names("evt.arg.", n) {
-			e.AddUnmapped("evt.arg."+n, value)
-		}
-		if raw, ok := rawArgument(a, r); ok && w.names("evt.rawarg.", a.name) {
-			e.AddUnmapped(b.attrName("evt.rawarg.", a.name), b.nums.of(raw))
-		}
-		if w.is[attrArgs] || w.is[attrInfo] {
-			if len(all) > 0 {
-				all = append(all, ' ')
+		if a.raw != "" {
+			if raw, ok := rawArgument(a.argument, r); ok {
+				e.AddUnmapped(a.raw, b.nums.of(raw))
 			}
-			all = append(append(append(all, a.name...), '='), value...)
 		}
 	}
-	b.scratch = all[:0]
-	if len(all) > 0 {
+	if b.scratch = all[:0]; len(all) > 0 {
 		line := b.names.of(all).seen
 		b.set(e, attrArgs, line)
 		b.set(e, attrInfo, line)
 	}
-	if r.Kind == record.KindDNS {
-		b.num(e, attrBufLen, int64(len(r.Data)))
-	}
-}
-
-// held reports whether an argument has a field of its own: the paths of files, and the flags of open.
-func held(e *signal.Event, a argument) bool {
-	return e.Class == signal.ClassFileActivity && (a.kind == argPath || a.kind == argPath2 && e.Has(signal.FieldFileResultPath) || a.kind == argOpen) &&
-		(a.name == "path" || a.name == "name" || a.name == "filename" || a.name == "oldpath" || a.name == "newpath" || a.name == "linkpath" || a.name == "flags")
 }
 
 func category(c signal.Class) string {
@@ -212,15 +248,9 @@ func category(c signal.Class) string {
 
 // argument sets an attribute evt.arg.NAME where rules ask for it.
 func (b *builder) argument(e *signal.Event, name, value string) {
-	if value != "" && b.wanted.names("evt.arg.", name) {
-		e.AddUnmapped(b.attrName("evt.arg.", name), value)
+	if value != "" && b.wanted.names("evt.arg.", name[len("evt.arg."):]) {
+		e.AddUnmapped(name, value)
 	}
-}
-
-// attrName joins two constants, once.
-func (b *builder) attrName(begin, name string) string {
-	b.scratch2 = append(append(b.scratch2[:0], begin...), name...)
-	return b.names.of(b.scratch2).seen
 }
 
 func rawArgument(a argument, r *record.Record) (int64, bool) {
@@ -338,7 +368,7 @@ func (b *builder) flagText(k flagKey) string {
 func (b *builder) execArguments(e *signal.Event, r *record.Record) {
 	b.set(e, attrCategory, "process")
 	w := b.wanted
-	if !w.all && len(w.named["evt.arg."]) == 0 {
+	if !w.args {
 		return
 	}
 	name := r.Name
@@ -346,11 +376,11 @@ func (b *builder) execArguments(e *signal.Event, r *record.Record) {
 		name = r.Path
 	}
 	given := b.paths.of(name).recorded
-	b.argument(e, "filename", given)
-	b.argument(e, "path", given)
-	b.argument(e, "exe", firstWord(e.RecordedStr(signal.FieldProcessCmdLine)))
-	b.argument(e, "cwd", e.Str(signal.FieldProcessWorkingDirectory))
-	b.argument(e, "comm", e.Str(signal.FieldProcessName))
+	b.argument(e, "evt.arg.filename", given)
+	b.argument(e, "evt.arg.path", given)
+	b.argument(e, "evt.arg.exe", firstWord(e.RecordedStr(signal.FieldProcessCmdLine)))
+	b.argument(e, "evt.arg.cwd", e.Str(signal.FieldProcessWorkingDirectory))
+	b.argument(e, "evt.arg.comm", e.Str(signal.FieldProcessName))
 	if w.names("evt.arg.", "flags") {
 		flags := uint64(0)
 		for _, f := range [...]struct{ flag, bit uint64 }{{uint64(record.FlagWritable), 1}, {uint64(record.FlagUpper), 2}, {uint64(record.FlagMemory), 4}} {
@@ -361,7 +391,7 @@ func (b *builder) execArguments(e *signal.Event, r *record.Record) {
 		if r.HasInode && r.Inode.FilesystemID == overlayMagic && r.Flags&record.FlagUpper == 0 {
 			flags |= 8
 		}
-		b.argument(e, "flags", exeFlags[flags])
+		b.argument(e, "evt.arg.flags", exeFlags[flags])
 	}
 }
 

@@ -32,7 +32,6 @@ type builder struct {
 	hashes       recent[string, []string]
 	dns          dnsReader
 	scratch      []byte
-	scratch2     []byte
 	names1       []string
 }
 
@@ -83,12 +82,11 @@ func (b *builder) build(e *signal.Event, v *view) bool {
 	case call == "" && kind <= record.KindListen:
 		call = kind.String()
 	}
-	w := b.wanted
 	if call != "" {
 		e.AddUnmapped("evt.type", call)
 		b.set(e, attrSyscallType, call)
-		if w.all || len(w.named["evt.type.is."]) > 0 {
-			if w.names("evt.type.is.", call) {
+		for _, asked := range b.wanted.named["evt.type.is."] {
+			if asked == call {
 				e.AddUnmapped("evt.type.is."+call, "true")
 			}
 		}
@@ -314,10 +312,10 @@ func (b *builder) exit(e *signal.Event, v *view) {
 	if r.Start != 0 && r.Time >= r.Start {
 		e.SetInt(signal.FieldDuration, int64((r.Time-r.Start)/1e6))
 	}
-	if w := b.wanted; w.all || len(w.named["evt.arg."]) > 0 {
-		b.argument(e, "status", b.nums.of(r.Ret))
-		b.argument(e, "ret", b.nums.of(code))
-		b.argument(e, "sig", linuxabi.Signal(uint64(sig)))
+	if b.wanted.args {
+		b.argument(e, "evt.arg.status", b.nums.of(r.Ret))
+		b.argument(e, "evt.arg.ret", b.nums.of(code))
+		b.argument(e, "evt.arg.sig", linuxabi.Signal(uint64(sig)))
 	}
 }
 

@@ -295,4 +295,3 @@ func mustJSON(t *testing.T, e *signal.Event) string {
 	t.Helper()
 	return string(e.AppendJSON(nil))
 }
-

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/testudo-sec/testudo/kernel/record"
 )
 
 // Reads is what the loaded rules read, so that nothing else is made.
@@ -146,7 +148,9 @@ type wanted struct {
 	named map[string][]string // by their beginning in namedAttrs: arguments
 	level int                 // how many ancestors are asked for
 	any   bool                // one of the process's
+	args  bool                // arguments of calls
 	exe   bool
+	plans [][]planned // by call
 }
 
 // maxNamed is how many ancestors are named where there is no field for what is asked of them; policy/falco counts on as many.
@@ -158,7 +162,8 @@ func wants(r Reads) *wanted {
 		for a := range w.is {
 			w.is[a] = true
 		}
-		w.level, w.any = maxNamed, true
+		w.level, w.any, w.args = maxNamed, true, true
+		w.planAll()
 		return w
 	}
 	byName := make(map[string]attr, numAttrs)
@@ -179,7 +184,15 @@ func wants(r Reads) *wanted {
 			}
 		}
 	}
+	w.args = len(w.named["evt.arg."]) > 0
+	w.planAll()
 	return w
+}
+
+func (w *wanted) planAll() {
+	for _, c := range append([]record.Call{record.CallNone}, record.Calls()...) {
+		w.plans = append(w.plans, w.plan(c))
+	}
 }
 
 // names reports whether the attribute of that beginning and argument is to be made.
