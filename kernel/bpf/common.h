@@ -70,6 +70,97 @@ struct {
 	__type(value, struct count);
 } counts SEC(".maps");
 
+/* Sets of paths, docs/decisions/0021-kernel-tracepoints.md. There are two generations of each, so that a new one is complete before it
+ * holds. A set may hold more than was asked for, never less. */
+enum { SET_READ, SET_WRITE, SET_CHANGE };
+
+#define FILTER_ALL 1
+#define FILTER_PREFIX 2 /* look in `prefixes` */
+#define FILTER_END 4	/* look in `ends_of_names` */
+#define FILTER_PART 8	/* look in `parts` */
+#define FILTER_COMM 16	/* look in `comms` */
+
+/* Fronts of paths; of a whole path its end is a zero byte. */
+struct prefix_key {
+	__u32 bits;
+	__u32 set;
+	char text[252];
+};
+
+/* Ends of paths, the last letter first, in lower case; of a whole name its end is a slash. */
+struct end_key {
+	__u32 bits;
+	__u32 set;
+	char text[64];
+};
+
+struct part_key {
+	__u32 set;
+	__u32 reserved;
+	__u64 hash; /* FNV-1a of the part in lower case */
+};
+
+struct comm_key {
+	__u32 set;
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct prefix_key);
+	__type(value, __u8);
+} prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct end_key);
+	__type(value, __u8);
+} ends_of_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct part_key);
+	__type(value, __u8);
+} parts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct comm_key);
+	__type(value, __u8);
+} comms SEC(".maps");
+
+/* What a number of a system call means, and whether it is wanted: that of this machine, behind it those of its 32-bit form. */
+#define NUMBERS 1024
+
+struct wanted {
+	__u16 call;
+	__u8 wanted;
+	__u8 args;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * NUMBERS);
+	__type(key, __u32);
+	__type(value, struct wanted);
+} numbers SEC(".maps");
+
+/* The programs of the calls, by the number that records have for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, CALL_END);
+	__type(key, __u32);
+	__type(value, __u32);
+} handlers SEC(".maps");
+
 /* Where a record is put together: one for each processor. Too large for a per-CPU map. */
 struct scratch {
 	__u32 busy;
@@ -79,15 +170,11 @@ struct scratch {
 	__u32 at; /* of walk: in memory, so that the verifier does not follow its every value */
 	__u32 reserved[2];
 	char walk[2 * PATH_LEN]; /* paths are found from their end */
-	struct {
-		__u32 bits;
-		__u32 set;
-		char text[252];
-	} prefix;
-	struct {
-		__u32 set;
-		char text[64];
-	} name;
+	struct prefix_key prefix;
+	struct end_key end;
+	__u64 hash; /* of judge, in memory as `at` */
+	__u32 run;
+	__u32 found;
 	__u8 data[RECORD_MAX + SLACK];
 };
 
@@ -97,6 +184,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
+
+/* bounded: v & mask, where the compiler must not think that it knows better than the verifier. */
+static __always_inline __u64 bounded(__u64 v, const __u64 mask)
+{
+	asm volatile("%0 &= %1" : "+r"(v) : "i"(mask));
+	return v;
+}
 
 static __always_inline struct config *configured(void)
 {
@@ -170,6 +264,73 @@ static __always_inline bool is_compat(struct task_struct *task)
 #endif
 }
 
+/* index_of finds the place of a system call's number in `numbers`; past its end: none. */
+static __always_inline __u32 index_of(__u64 nr, bool compat)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (!compat)
+		nr &= ~0x40000000ull; /* the x32 form has the same numbers, and some behind them */
+#endif
+	if (nr >= NUMBERS)
+		return 2 * NUMBERS;
+	return compat ? nr + NUMBERS : nr;
+}
+
+static __always_inline __u64 number_of(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#else
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+/* argument returns an argument of the system call that ends, from the registers as they were at its beginning. */
+static __always_inline __u64 argument(struct pt_regs *regs, const int i, bool compat)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (compat)
+		switch (i) {
+		case 0: return (__u32)BPF_CORE_READ(regs, bx);
+		case 1: return (__u32)BPF_CORE_READ(regs, cx);
+		case 2: return (__u32)BPF_CORE_READ(regs, dx);
+		case 3: return (__u32)BPF_CORE_READ(regs, si);
+		case 4: return (__u32)BPF_CORE_READ(regs, di);
+		default: return (__u32)BPF_CORE_READ(regs, bp);
+		}
+	switch (i) {
+	case 0: return BPF_CORE_READ(regs, di);
+	case 1: return BPF_CORE_READ(regs, si);
+	case 2: return BPF_CORE_READ(regs, dx);
+	case 3: return BPF_CORE_READ(regs, r10);
+	case 4: return BPF_CORE_READ(regs, r8);
+	default: return BPF_CORE_READ(regs, r9);
+	}
+#else
+	__u64 v = 0;
+	if (i == 0)
+		v = BPF_CORE_READ(regs, orig_x0);
+	else
+		bpf_core_read(&v, sizeof(v), &regs->regs[i]);
+	return compat ? (__u32)v : v;
+#endif
+}
+
+/* CALL_PROGRAM(name) begins a program that runs when a wanted system call has ended, as a part of the one that sees all calls. It has
+ * ARG(i), `ret` and `compat`: the caller is a program of the machine's 32-bit form. */
+#define CALL_PROGRAM(name)                                                                                                            \
+	static __always_inline int call_##name(struct pt_regs *regs, long ret, bool compat);                                          \
+	SEC("tp_btf/sys_exit")                                                                                                        \
+	int on_##name(__u64 *ctx)                                                                                                     \
+	{                                                                                                                             \
+		if (excluded(bpf_get_current_pid_tgid() >> 32))                                                                       \
+			return 0;                                                                                                     \
+		return call_##name((struct pt_regs *)ctx[0], ctx[1], is_compat(current_task()));                                      \
+	}                                                                                                                             \
+	static __always_inline int call_##name(struct pt_regs *regs, long ret, bool compat)
+
+#define ARG(i) argument(regs, i, compat)
+
 /* fill writes the header of a record about task. */
 static __always_inline void fill(struct record *r, struct task_struct *task, bool current)
 {
@@ -180,7 +341,6 @@ static __always_inline void fill(struct record *r, struct task_struct *task, boo
 	r->time = bpf_ktime_get_boot_ns();
 	r->start = start_of(task);
 	r->cgroup = current ? bpf_get_current_cgroup_id() : BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	r->ret = 0;
 	r->pid = BPF_CORE_READ(task, tgid);
 	r->tid = BPF_CORE_READ(task, pid);
 	r->ppid = BPF_CORE_READ(task, real_parent, tgid);
@@ -191,7 +351,8 @@ static __always_inline void fill(struct record *r, struct task_struct *task, boo
 		r->loginuid = BPF_CORE_READ(task, loginuid.val);
 	r->mntns = proxy ? BPF_CORE_READ(proxy, mnt_ns, ns.inum) : 0;
 	r->pidns = pid_namespace(BPF_CORE_READ(task, thread_pid));
-	r->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL : 0;
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		r->flags |= FLAG_KERNEL;
 	if (BPF_CORE_READ(signal, tty))
 		r->flags |= FLAG_TTY;
 	r->reserved = 0;
@@ -199,9 +360,9 @@ static __always_inline void fill(struct record *r, struct task_struct *task, boo
 	serving_fill(r, task);
 }
 
-/* begin_for starts a record about task. NULL: there is no room to put it together, which is counted. Every begin is followed by send or
- * drop. */
-static __always_inline struct scratch *begin_for(__u16 kind, __u16 call, struct task_struct *task, bool current)
+/* acquire takes the scratch for a record whose header is filled later, once it is known that it is wanted. NULL: there is no room to put it
+ * together, which is counted. Every acquire, and every begin, is followed by send or drop. */
+static __always_inline struct scratch *acquire(__u16 kind, __u16 call)
 {
 	struct scratch *s = own_scratch();
 	if (!s)
@@ -215,8 +376,18 @@ static __always_inline struct scratch *begin_for(__u16 kind, __u16 call, struct 
 	struct record *r = (void *)s->data;
 	r->kind = kind;
 	r->call = call;
-	fill(r, task, current);
+	r->ret = 0;
+	r->flags = 0;
 	s->pos = RECORD_HEADER;
+	return s;
+}
+
+/* begin_for starts a record about task. */
+static __always_inline struct scratch *begin_for(__u16 kind, __u16 call, struct task_struct *task, bool current)
+{
+	struct scratch *s = acquire(kind, call);
+	if (s)
+		fill((struct record *)s->data, task, current);
 	return s;
 }
 
@@ -237,22 +408,28 @@ static __always_inline void drop(struct scratch *s)
 	s->busy = 0;
 }
 
+/* wake_flags: is the reader to be woken for a record of that kind? */
+static __always_inline __u64 wake_flags(__u32 kind)
+{
+	__u32 zero = 0;
+	struct reader *c = bpf_map_lookup_elem(&reader, &zero);
+	if (c && (c->idle || c->urgent >> (kind & (KINDS - 1)) & 1 || bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->pending))
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
 /* send hands the record to the reader. */
 static __always_inline void send(struct scratch *s)
 {
 	struct record *r = (void *)s->data;
-	__u32 zero = 0;
-	struct reader *c = bpf_map_lookup_elem(&reader, &zero);
 	__u32 kind = r->kind & (KINDS - 1);
 	struct count *n = bpf_map_lookup_elem(&counts, &kind);
-	__u64 size = s->pos, flags = BPF_RB_NO_WAKEUP;
+	__u64 size = s->pos;
 
 	if (size > RECORD_MAX)
 		size = RECORD_MAX;
 	r->size = size;
-	if (c && (c->idle || c->urgent >> kind & 1 || bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->pending))
-		flags = BPF_RB_FORCE_WAKEUP;
-	long failed = bpf_ringbuf_output(&records, r, size, flags);
+	long failed = bpf_ringbuf_output(&records, r, size, wake_flags(kind));
 	if (n) {
 		if (failed) {
 			n->lost++;

@@ -6,5 +6,3 @@
 //
 // docs/decisions/0021-kernel-tracepoints.md says why tracepoints, and what of a path they can know.
 package bpf
-
-//go:generate go tool bpf2go -go-package bpf -tags linux -target amd64,arm64 -cflags "-O2 -g -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -no-global-types process process.c

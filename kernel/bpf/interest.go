@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/testudo-sec/testudo/kernel"
@@ -12,6 +13,7 @@ import (
 // filters is what the programs were told to send.
 type filters struct {
 	generation uint32
+	calls      bool // some are wanted
 	urgent     uint32
 }
 
@@ -33,19 +35,29 @@ type wakeups struct {
 func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := config{Generation: l.filters.generation}
+	c := config{Generation: l.filters.generation ^ 1}
 	copy(c.Exclude[:], l.options.Exclude)
 	if l.options.Threads {
 		c.Threads = 1
 	}
+	if err := l.fillFilters(&c, want); err != nil {
+		return err
+	}
 	if err := l.maps["config"].Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("the programs' configuration: %w", err)
 	}
+	l.filters.generation = c.Generation
 	l.interest = want
-	return nil
+	if err := l.tellCalls(want, c.Read|c.Write != 0); err != nil {
+		return err
+	}
+	if l.attached {
+		if err := l.attachCalls(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(l.watchNet(want), l.follow(want.Served))
 }
-
-func (l *Loader) table() error { return nil }
 
 // idle tells the programs whether the reader sleeps.
 func (l *Loader) idle(sleeps bool) error {

@@ -119,6 +119,7 @@ struct inode {
 	unsigned int i_nlink;
 	__u32 i_rdev;
 	__s64 i_size;
+	void *i_private;
 	__s64 i_mtime_sec;
 	__s64 i_ctime_sec;
 	__u32 i_mtime_nsec;
@@ -170,6 +171,8 @@ struct mount {
 
 struct ns_common {
 	unsigned int inum;
+	__u32 ns_type; /* 6.18 and later */
+	const struct proc_ns_operations *ops;
 };
 
 struct mnt_namespace {
@@ -200,6 +203,10 @@ struct pid_namespace {
 	struct ns_common ns;
 };
 
+struct proc_ns_operations {
+	int type;
+};
+
 enum { PID_PROCESS, PID_GROUP, PID_PGRP, PID_SESSION };
 
 struct signal_struct {
@@ -214,9 +221,10 @@ struct signal_struct {
 struct sock_common {
 	__u32 skc_daddr;
 	__u32 skc_rcv_saddr;
-	__u16 skc_dport;
+	__u16 skc_dport, skc_num;
 	__u16 skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -225,7 +233,6 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
-	unsigned long sk_flags;
 	int sk_err;
 	__u16 sk_type;
 	__u16 sk_protocol;
@@ -342,6 +349,9 @@ struct pt_regs {
 #define MAGIC_TMPFS 0x01021994
 #define MAGIC_HUGETLBFS 0x958458f6
 #define MAGIC_OVERLAY 0x794c7630
+
+#define MAGIC_NSFS 0x6e736673
+#define MAGIC_PIDFS 0x50494446
 
 #define MNT_NOSUID 0x01
 #define MNT_READONLY 0x40

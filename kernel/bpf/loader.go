@@ -10,10 +10,12 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/internal/goruntime"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -24,6 +26,8 @@ type Options struct {
 	Ring bytesize.Size
 	// Exclude are processes of which nothing is told: testudo itself. At most 4.
 	Exclude []uint32
+	// FlowInterval is the time between two summaries of a connection that goes on. 0 is a minute.
+	FlowInterval time.Duration
 	// Threads asks for forks and exits of threads, too.
 	Threads bool
 	// Log is told what does not load. nil is nobody.
@@ -47,12 +51,18 @@ type Loader struct {
 	programs map[string]*loaded
 	order    []string // of programs
 	features []kernel.Feature
+	handled  map[record.Call]bool // calls that a program is there for
+	attached bool
+	raw      bool // typed tracepoints are not tried, for tests
 
 	mu       sync.Mutex // of what follows
 	interest kernel.Interest
 	filters  filters
 
+	goPrograms goruntime.Cache
+
 	records, bytes atomic.Uint64 // handed on
+	forgotten      atomic.Uint64 // flows that did not fit into the kernel's tables
 	running        atomic.Bool
 }
 
@@ -62,7 +72,7 @@ func New(o Options) *Loader {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Loader{options: o, log: log, maps: map[string]*ebpf.Map{}, programs: map[string]*loaded{}}
+	return &Loader{options: o, log: log, maps: map[string]*ebpf.Map{}, programs: map[string]*loaded{}, handled: map[record.Call]bool{}}
 }
 
 // Load loads everything that this kernel takes. The error says why nothing at all can be seen; what only some programs
@@ -94,9 +104,6 @@ func (l *Loader) loadAll() error {
 	if len(l.programs) == 0 {
 		return fmt.Errorf("%w: none of the programs loads", kernel.ErrUnable)
 	}
-	if err := l.table(); err != nil {
-		return err
-	}
 	return l.Watch(context.Background(), kernel.Interest{})
 }
 
@@ -123,25 +130,38 @@ func (l *Loader) Attach() error {
 	attached := 0
 	for _, name := range l.order {
 		p := l.programs[name]
-		if p.handler != 0 {
-			l.features = append(l.features, kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
-			continue
-		}
-		if p.lazy {
+		if p.lazy || p.calls != nil {
+			l.note(kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
 			continue
 		}
 		if err := l.attach(p); err != nil {
-			l.features = append(l.features, kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
+			l.note(kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
 			l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", err)
 			continue
 		}
 		attached++
-		l.features = append(l.features, kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
+		l.note(kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
 	}
 	if attached == 0 {
 		return fmt.Errorf("%w: none of the programs can be attached", kernel.ErrUnable)
 	}
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attached = true
+	return l.attachCalls()
+}
+
+// note tells of a feature, in the place of what was said of it before: of two forms of one program one is enough.
+func (l *Loader) note(f kernel.Feature) {
+	for i := range l.features {
+		if l.features[i].Name == f.Name {
+			if f.OK || !l.features[i].OK {
+				l.features[i] = f
+			}
+			return
+		}
+	}
+	l.features = append(l.features, f)
 }
 
 func (l *Loader) attach(p *loaded) error {

@@ -2,7 +2,7 @@
 // Calls on sockets: connect, accept, bind, listen, datagrams with an address, sockets that see or forge packets.
 #include "net.h"
 
-/* An address as a program passes it, as far as it is looked at. */
+/* An address of the internet as a program passes it. */
 struct address {
 	__u16 family;
 	__u16 port;
@@ -12,19 +12,20 @@ struct address {
 			__u32 flow;
 			__u8 six[16];
 		};
-		char path[SUN_PATH];
 	};
+	__u32 scope;
+	__u32 room;
 };
 
-/* read_address reads at most len bytes of an address in user memory, and returns how many. */
+/* read_address reads an address of at most len bytes in user memory, and returns how many it looked at. */
 static __always_inline __u32 read_address(struct address *a, const void *from, __u32 len)
 {
 	__builtin_memset(a, 0, sizeof(*a));
 	if (!from || len < 2)
 		return 0;
-	if (len > sizeof(*a))
-		len = sizeof(*a);
-	if (bpf_probe_read_user(a, len & 127, from))
+	if (len > 28)
+		len = 28;
+	if (bpf_probe_read_user(a, masked(len, 31), from))
 		return 0;
 	return len;
 }
@@ -98,8 +99,8 @@ CALL_PROGRAM(connect)
 	if (family == AF_UNIX) {
 		if (!ret)
 			append_unix_peer(s, sk);
-		else if (len > 2)
-			append_sun(s, (void *)ARG(1) + 2, len - 2, true);
+		else
+			append_asked(s, (void *)ARG(1), ARG(2));
 	}
 	send(s);
 	return 0;
@@ -160,8 +161,8 @@ CALL_PROGRAM(bind)
 		__u32 len = read_address(&a, (void *)ARG(1), ARG(2));
 		if (n && is_inet(family) && len)
 			set_end(n, n->local, &n->local_port, NET_LOCAL, &a);
-		if (family == AF_UNIX && len > 2)
-			append_sun(s, (void *)ARG(1) + 2, len - 2, true);
+		if (family == AF_UNIX)
+			append_asked(s, (void *)ARG(1), ARG(2));
 	} else if (family == AF_UNIX) {
 		append_unix(s, sk);
 	}
@@ -239,7 +240,10 @@ static __always_inline void sent_to(__u16 call, long ret, __u32 fd, const void *
 	if (!is_inet(family) || read_address(&a, name, len) < 8 || !is_inet(a.family) || !port_matters(c->want, address_port(&a)))
 		return;
 	struct sent key = {.sock = (__u64)sk, .pid = bpf_get_current_pid_tgid() >> 32, .family = a.family, .port = a.port};
-	__builtin_memcpy(key.remote, a.family == AF_INET6 ? a.six : a.four, a.family == AF_INET6 ? 16 : 4);
+	if (a.family == AF_INET6)
+		__builtin_memcpy(key.remote, a.six, 16);
+	else
+		__builtin_memcpy(key.remote, a.four, 4);
 	__u64 now = bpf_ktime_get_boot_ns(), *last = bpf_map_lookup_elem(&sent, &key);
 	if (last && now - *last < SENT_AGAIN)
 		return;
@@ -260,34 +264,54 @@ CALL_PROGRAM(sendto)
 	return 0;
 }
 
-/* The beginning of struct msghdr, as 64-bit programs have it. */
-struct message {
-	void *name;
-	__u32 len;
-};
+/* read_message reads the address of a struct msghdr in user memory. */
+static __always_inline bool read_message(__u64 *name, __u32 *len, const void *from, bool compat)
+{
+	__u32 narrow[2];
+	struct {
+		__u64 name;
+		__u32 len;
+		__u32 pad;
+	} wide;
+
+	if (compat) {
+		if (bpf_probe_read_user(narrow, sizeof(narrow), from))
+			return false;
+		*name = narrow[0];
+		*len = narrow[1];
+		return true;
+	}
+	if (bpf_probe_read_user(&wide, sizeof(wide), from))
+		return false;
+	*name = wide.name;
+	*len = wide.len;
+	return true;
+}
 
 CALL_PROGRAM(sendmsg)
 {
-	struct message m = {};
+	__u64 name;
+	__u32 len;
 
-	if (!bpf_probe_read_user(&m, sizeof(m), (void *)ARG(1)))
-		sent_to(CALL_sendmsg, ret, ARG(0), m.name, m.len);
+	if (read_message(&name, &len, (void *)ARG(1), compat))
+		sent_to(CALL_sendmsg, ret, ARG(0), (void *)name, len);
 	return 0;
 }
 
-#define MESSAGES 4	 /* of sendmmsg that are looked at */
-#define MMSGHDR_SIZE 64
+#define MESSAGES 4 /* of sendmmsg that are looked at */
 
 CALL_PROGRAM(sendmmsg)
 {
-	struct message m = {};
+	__u32 size = compat ? 32 : 64; /* of struct mmsghdr */
+	__u64 name;
+	__u32 len;
 
 	for (int i = 0; i < MESSAGES; i++) {
 		if (ret > 0 && i >= ret)
 			break;
-		if (bpf_probe_read_user(&m, sizeof(m), (void *)ARG(1) + i * MMSGHDR_SIZE))
+		if (!read_message(&name, &len, (void *)ARG(1) + i * size, compat))
 			break;
-		sent_to(CALL_sendmmsg, ret, ARG(0), m.name, m.len);
+		sent_to(CALL_sendmmsg, ret, ARG(0), (void *)name, len);
 		if (ret <= 0)
 			break;
 	}

@@ -48,6 +48,8 @@ struct owner {
 	__u64 began;
 	__u64 told;	 /* when a summary was sent last */
 	__u64 bytes;	 /* that it told of */
+	__u32 netns;	 /* that the process was in */
+	__u32 reserved;
 	struct peer last; /* of UDP: whom the last datagram was exchanged with */
 };
 
@@ -107,6 +109,7 @@ static __always_inline void own(__u64 cookie, struct task_struct *task, __u32 fl
 	fill(&o.who, task, false);
 	o.who.flags |= flags;
 	o.began = o.told = o.who.time;
+	o.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	if (!bpf_map_update_elem(&owners, &cookie, &o, BPF_NOEXIST))
 		net_count(COUNT_OWNERS_ADDED);
 	else
@@ -117,13 +120,6 @@ static __always_inline void disown(__u64 cookie)
 {
 	if (!bpf_map_delete_elem(&owners, &cookie))
 		net_count(COUNT_OWNERS_REMOVED);
-}
-
-/* wake_flags: is the reader to be woken? */
-static __always_inline __u64 wake_flags(void)
-{
-	struct config *c = configured();
-	return c && bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void count_sent(__u32 kind, __u32 size)
@@ -172,7 +168,38 @@ static __always_inline struct flow_record *flow_begin(const struct record *who)
 static __always_inline void flow_send(struct flow_record *f)
 {
 	count_sent(KIND_FLOW, sizeof(*f));
-	bpf_ringbuf_submit(f, wake_flags());
+	bpf_ringbuf_submit(f, wake_flags(KIND_FLOW));
+}
+
+/* Datagrams between a socket and one peer. */
+struct flow_key {
+	__u64 cookie;
+	struct peer peer;
+};
+
+struct udp_flow {
+	struct part_net net; /* with the counters */
+	__u64 told;	     /* when a summary was sent last */
+	__u64 bytes;	     /* that it told of */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_key);
+	__type(value, struct udp_flow);
+} udp_flows SEC(".maps");
+
+static __always_inline void tell_udp(const struct udp_flow *flow, const struct owner *o, bool ended)
+{
+	if (o && excluded(o->who.pid))
+		return;
+	struct flow_record *f = flow_begin(o ? &o->who : NULL);
+	if (!f)
+		return;
+	f->net = flow->net;
+	f->nums[0] = ended;
+	flow_send(f);
 }
 
 #endif

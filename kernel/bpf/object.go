@@ -9,8 +9,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/record"
 )
 
 // object is what one C file was compiled to, and which of its programs do what.
@@ -25,7 +27,8 @@ type program struct {
 	name    string // in C
 	feature string // what it sees, for people: "exec"
 	cost    string // what it costs where it cannot be loaded, a sentence
-	handler handler
+	// calls are the system calls that it is a part of the one program of all system calls for.
+	calls []record.Call
 	// instead names a program whose loading makes this one superfluous: of two forms of one program the first that loads is taken.
 	instead string
 	// lazy programs are attached when something needs them.
@@ -77,25 +80,26 @@ func (l *Loader) load(o object) error {
 		if ps == nil {
 			return fmt.Errorf("the object %s has no program %s", o.name, p.name)
 		}
-		prog, used, err := loadProgram(spec, ps, own)
+		prog, used, err := loadProgram(spec, ps, own, l.raw)
 		if err != nil {
-			l.features = append(l.features, kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
+			l.note(kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
 			l.log.Warn("a program for the kernel does not load", "program", p.name, "error", err)
 			continue
 		}
 		l.programs[p.name] = &loaded{program: p, spec: used, prog: prog}
 		l.order = append(l.order, p.name)
-		if p.handler != 0 {
-			if err := l.maps["handlers"].Put(uint32(p.handler), prog); err != nil {
-				return fmt.Errorf("the handler %s: %w", p.name, err)
+		for _, call := range p.calls {
+			if err := l.maps["handlers"].Put(uint32(call), prog); err != nil {
+				return fmt.Errorf("the program %s of %s: %w", p.name, call, err)
 			}
+			l.handled[call] = true
 		}
 	}
 	return nil
 }
 
 // loadProgram loads one program: of a tracepoint with types where the kernel has that, else without.
-func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (*ebpf.Program, *ebpf.ProgramSpec, error) {
+func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string]*ebpf.Map, rawOnly bool) (*ebpf.Program, *ebpf.ProgramSpec, error) {
 	attempt := func(ps *ebpf.ProgramSpec) (*ebpf.Program, error) {
 		one := &ebpf.CollectionSpec{Maps: all.Maps, Programs: map[string]*ebpf.ProgramSpec{ps.Name: ps}, Types: all.Types, ByteOrder: all.ByteOrder}
 		collection, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: maps})
@@ -106,9 +110,13 @@ func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string
 		collection.Close()
 		return prog, nil
 	}
-	prog, err := attempt(ps)
-	if err == nil || ps.Type != ebpf.Tracing || ps.AttachType != ebpf.AttachTraceRawTp {
-		return prog, ps, err
+	typed := ps.Type == ebpf.Tracing && ps.AttachType == ebpf.AttachTraceRawTp
+	err := error(unix.EPERM)
+	if !typed || !rawOnly {
+		var prog *ebpf.Program
+		if prog, err = attempt(ps); err == nil || !typed {
+			return prog, ps, err
+		}
 	}
 	raw := ps.Copy()
 	raw.Type, raw.AttachType, raw.SectionName = ebpf.RawTracepoint, ebpf.AttachNone, "raw_tp/"+ps.AttachTo

@@ -1,6 +1,6 @@
 //go:build ignore
 // Processes: they start a program, fork, and end.
-#include "common.h"
+#include "paths.h"
 
 /* writable: may somebody with these credentials write the file? Mount and file system are asked too, ACLs are not. */
 static __always_inline bool writable(struct file *f, struct inode *inode, struct cred *c)
@@ -28,22 +28,8 @@ static __always_inline bool writable(struct file *f, struct inode *inode, struct
 /* flags_of says of an executable what its name does not. */
 static __always_inline __u32 flags_of(struct file *f, struct inode *inode, struct cred *c)
 {
-	__u32 flags = 0, links = BPF_CORE_READ(inode, i_nlink), mode = BPF_CORE_READ(inode, i_mode);
-	__u64 magic = BPF_CORE_READ(inode, i_sb, s_magic);
+	__u32 flags = file_flags(inode), mode = BPF_CORE_READ(inode, i_mode);
 
-	if (links == 0) {
-		flags |= FLAG_DELETED;
-		if (magic == MAGIC_TMPFS || magic == MAGIC_HUGETLBFS)
-			flags |= FLAG_MEMORY;
-	}
-	if (magic == MAGIC_OVERLAY) {
-		/* struct ovl_inode has the upper dentry right behind the inode, in every release since 4.8; its type may be that of a module,
-		 * where CO-RE does not look. */
-		struct dentry *upper = NULL;
-		bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
-		if (upper)
-			flags |= FLAG_UPPER;
-	}
 	if (!(BPF_CORE_READ(f, f_path.mnt, mnt_flags) & MNT_NOSUID)) {
 		if (mode & 04000)
 			flags |= FLAG_SETUID;

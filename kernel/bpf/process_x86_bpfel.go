@@ -16,9 +16,15 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	processMapComms          = "comms"
 	processMapConfig         = "config"
 	processMapCounts         = "counts"
 	processMapEnds           = "ends"
+	processMapEndsOfNames    = "ends_of_names"
+	processMapHandlers       = "handlers"
+	processMapNumbers        = "numbers"
+	processMapParts          = "parts"
+	processMapPrefixes       = "prefixes"
 	processMapReader         = "reader"
 	processMapRecords        = "records"
 	processMapScratch        = "scratch"
@@ -80,9 +86,15 @@ type processProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type processMapSpecs struct {
+	Comms          *ebpf.MapSpec `ebpf:"comms"`
 	Config         *ebpf.MapSpec `ebpf:"config"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	Ends           *ebpf.MapSpec `ebpf:"ends"`
+	EndsOfNames    *ebpf.MapSpec `ebpf:"ends_of_names"`
+	Handlers       *ebpf.MapSpec `ebpf:"handlers"`
+	Numbers        *ebpf.MapSpec `ebpf:"numbers"`
+	Parts          *ebpf.MapSpec `ebpf:"parts"`
+	Prefixes       *ebpf.MapSpec `ebpf:"prefixes"`
 	Reader         *ebpf.MapSpec `ebpf:"reader"`
 	Records        *ebpf.MapSpec `ebpf:"records"`
 	Scratch        *ebpf.MapSpec `ebpf:"scratch"`
@@ -116,9 +128,15 @@ func (o *processObjects) Close() error {
 //
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processMaps struct {
+	Comms          *ebpf.Map `ebpf:"comms"`
 	Config         *ebpf.Map `ebpf:"config"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	Ends           *ebpf.Map `ebpf:"ends"`
+	EndsOfNames    *ebpf.Map `ebpf:"ends_of_names"`
+	Handlers       *ebpf.Map `ebpf:"handlers"`
+	Numbers        *ebpf.Map `ebpf:"numbers"`
+	Parts          *ebpf.Map `ebpf:"parts"`
+	Prefixes       *ebpf.Map `ebpf:"prefixes"`
 	Reader         *ebpf.Map `ebpf:"reader"`
 	Records        *ebpf.Map `ebpf:"records"`
 	Scratch        *ebpf.Map `ebpf:"scratch"`
@@ -128,9 +146,15 @@ type processMaps struct {
 
 func (m *processMaps) Close() error {
 	return _ProcessClose(
+		m.Comms,
 		m.Config,
 		m.Counts,
 		m.Ends,
+		m.EndsOfNames,
+		m.Handlers,
+		m.Numbers,
+		m.Parts,
+		m.Prefixes,
 		m.Reader,
 		m.Records,
 		m.Scratch,

@@ -51,7 +51,13 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 		return err
 	}
 	rd.lost = lost
-	return rd.run(ctx)
+	looking, stop := context.WithCancel(ctx)
+	looked := make(chan error, 2)
+	go func() { looked <- l.lookAtPrograms(looking) }()
+	go func() { looked <- l.walkFlows(looking) }()
+	err = rd.run(ctx)
+	stop()
+	return errors.Join(err, <-looked, <-looked)
 }
 
 // reader is a Run.

@@ -27,6 +27,14 @@
 
 #define SUN_PATH 108
 
+/* masked: v & mask, which the compiler must not leave out though it knows that v is no more: the verifier has forgotten. */
+#define masked(v, mask)                       \
+	({                                    \
+		__u64 masked_v = (v);         \
+		asm volatile("" : "+r"(masked_v)); \
+		masked_v & (mask);            \
+	})
+
 /* States of a TCP socket. */
 enum {
 	TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE, TCP_CLOSE_WAIT,
@@ -90,7 +98,7 @@ static __always_inline __u64 stream_read_end(struct sock *sk)
 	__u32 unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
 	__u64 end = BPF_CORE_READ(tcp, bytes_received) - unread;
 
-	if (!unread && BPF_CORE_READ(sk, sk_flags) & SOCK_FLAG_DONE && end)
+	if (!unread && BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_FLAG_DONE && end)
 		end--;
 	return end;
 }
@@ -124,7 +132,7 @@ static __always_inline void net_counters(struct part_net *n, struct sock *sk)
 	struct tcp_sock *tcp = (void *)sk;
 
 	n->bytes_in = BPF_CORE_READ(tcp, bytes_received);
-	if (n->bytes_in && BPF_CORE_READ(sk, sk_flags) & SOCK_FLAG_DONE)
+	if (n->bytes_in && BPF_CORE_READ(sk, __sk_common.skc_flags) & SOCK_FLAG_DONE)
 		n->bytes_in--;
 	n->bytes_out = tcp_sent(tcp);
 	n->packets_in = BPF_CORE_READ(tcp, segs_in);
@@ -199,20 +207,26 @@ static __always_inline void append_sun(struct scratch *s, const void *path, __u3
 	if (len > SUN_PATH)
 		len = SUN_PATH;
 	pos &= RECORD_MAX - 1;
-	len &= 127;
 	struct part *p = (void *)&s->data[pos];
 	char *to = (void *)(p + 1);
-	if (user ? bpf_probe_read_user(to, len, path) : bpf_probe_read_kernel(to, len, path))
+	if (user ? bpf_probe_read_user(to, masked(len, 127), path) : bpf_probe_read_kernel(to, masked(len, 127), path))
 		return;
 	if (!to[0]) {
 		if (len == 1)
 			return;
 		to[0] = '@';
 	}
-	to[len] = 0;
+	to[masked(len, 127)] = 0;
 	p->tag = TAG_NAME;
 	p->len = len + 1;
 	s->pos = pos + sizeof(*p) + len + 1;
+}
+
+/* append_asked: the name in an address of len bytes that a program passed. */
+static __always_inline void append_asked(struct scratch *s, const void *from, __u32 len)
+{
+	if (len > 2)
+		append_sun(s, from + 2, len - 2, true);
 }
 
 /* append_unix: what a unix socket is bound to: its name as the binder wrote it, and where the file is. */

@@ -50,6 +50,9 @@ func (l *Loader) Lost() (map[record.Kind]uint64, error) {
 			lost[record.Kind(k)] = c.Lost
 		}
 	}
+	if n := l.forgotten.Load(); n > 0 {
+		lost[record.KindFlow] += n
+	}
 	return lost, nil
 }
 

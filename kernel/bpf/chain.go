@@ -1,0 +1,143 @@
+//go:build linux
+
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/testudo-sec/testudo/internal/goruntime"
+)
+
+//go:generate go tool bpf2go -go-package bpf -tags linux -target amd64,arm64 -cflags "-O2 -g -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -no-global-types chain chain.c
+
+// chainWork are the programs of chain.c, which are attached while there are ports to follow.
+func chainWork() object {
+	const cost = "what a request caused is not joined to it"
+	return object{name: "chain", spec: loadChain, programs: []program{
+		{name: "chain_read", feature: "requests read", cost: cost, lazy: true},
+		{name: "chain_write", feature: "requests passed on", cost: "a request is followed into the first service only", lazy: true},
+		{name: "chain_state", feature: "connections of requests", cost: cost, lazy: true},
+		{name: "chain_wait", feature: "requests waiting", cost: "what an event loop does is never claimed to be a request's", lazy: true},
+		{name: "chain_fork", feature: "children of requests", cost: cost, lazy: true},
+		{name: "chain_exec", feature: "programs of requests", cost: cost, lazy: true},
+		{name: "chain_free", feature: "ends of what requests started", cost: "the tables of the causal chain fill up", lazy: true},
+	}}
+}
+
+// serving modes, as serving.h has them.
+const (
+	servingUnknown = iota
+	servingThread
+	servingGo
+)
+
+// servingProcess is struct serving_process of serving.h.
+type servingProcess struct {
+	Start, Token uint64
+	Mode         uint32
+	TLS          int32
+	GoID         uint32
+	Asked        uint32
+}
+
+// follow sets the ports whose requests are followed, and forgets what was learned of others.
+func (l *Loader) follow(ports []uint16) error {
+	if l.programs["chain_read"] == nil || l.programs["chain_state"] == nil {
+		return nil // a feature that is missing, which the features say
+	}
+	var words [1024]uint64
+	for _, p := range ports {
+		words[p/64] |= 1 << (p % 64)
+	}
+	for i := range uint32(len(words)) {
+		if err := l.maps["chain_served"].Put(i, words[i]); err != nil {
+			return fmt.Errorf("the ports whose requests are followed: %w", err)
+		}
+	}
+	for _, o := range chainWork().programs {
+		p := l.programs[o.name]
+		switch {
+		case p == nil:
+		case len(ports) > 0:
+			if err := l.attach(p); err != nil {
+				return fmt.Errorf("%s: %w", p.feature, err)
+			}
+		case p.link != nil:
+			if err := p.link.Close(); err != nil {
+				return fmt.Errorf("%s: %w", p.feature, err)
+			}
+			p.link = nil
+		}
+	}
+	if len(ports) > 0 {
+		return l.lookAtListeners()
+	}
+	for i := range uint32(len(words)) {
+		if err := l.maps["chain_learned"].Put(i, uint64(0)); err != nil {
+			return fmt.Errorf("the ports that were learned: %w", err)
+		}
+	}
+	return nil
+}
+
+// lookAtPrograms says of each process that the kernel asks about whether it is a Go program, until ctx ends.
+func (l *Loader) lookAtPrograms(ctx context.Context) error {
+	m := l.maps["chain_unknowns"]
+	if m == nil {
+		return nil
+	}
+	r, err := ringbuf.NewReader(m)
+	if err != nil {
+		return fmt.Errorf("processes that serve: %w", err)
+	}
+	defer r.Close()
+	defer context.AfterFunc(ctx, func() { r.Close() })() // a read that waits returns
+	var rec ringbuf.Record
+	for {
+		if err := r.ReadInto(&rec); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("processes that serve: %w", err)
+		}
+		if len(rec.RawSample) < 16 {
+			continue
+		}
+		start, pid := binary.NativeEndian.Uint64(rec.RawSample), binary.NativeEndian.Uint32(rec.RawSample[8:])
+		if err := l.lookAt(pid, start); err != nil {
+			l.log.Debug("a process that serves", "pid", pid, "error", err)
+		}
+	}
+}
+
+// lookAt finds out how requests are told apart in a process. start is that of the process, 0 for whichever has the pid.
+func (l *Loader) lookAt(pid uint32, start uint64) error {
+	processes := l.maps["serving_pids"]
+	var p servingProcess
+	if err := processes.Lookup(pid, &p); err != nil {
+		return err
+	}
+	if start != 0 && p.Start != start {
+		return errors.New("the process has gone")
+	}
+	p.Mode, p.TLS, p.GoID = servingThread, 0, 0
+	found, err := l.goPrograms.Look(fmt.Sprintf("/proc/%d/exe", pid))
+	switch {
+	case errors.Is(err, goruntime.ErrNotGo):
+	case err != nil: // a Go program of a release that is not known, or none that can be read: no claim is better than a wrong one
+		p.Mode = servingUnknown
+	default:
+		p.Mode, p.TLS, p.GoID = servingGo, found.TLS, found.GoID
+	}
+	var now servingProcess
+	if lookupErr := processes.Lookup(pid, &now); lookupErr != nil || now.Start != p.Start {
+		return errors.Join(err, lookupErr)
+	}
+	p.Token = now.Token
+	return errors.Join(err, processes.Put(pid, &p))
+}

@@ -1,0 +1,388 @@
+//go:build linux
+
+package bpf
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+
+	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/record"
+)
+
+// An actor is a process of the test's own that does to sockets what it is told: so that records have a pid that is nobody else's.
+// actorMain is its other end.
+type actor struct {
+	t     testing.TB
+	pid   uint32
+	in    io.WriteCloser
+	lines *bufio.Scanner
+}
+
+const actorVariable = "TESTUDO_TEST_ACTOR"
+
+// startActor starts an actor, in a network namespace of its own with a loopback that is up.
+func startActor(t testing.TB) *actor {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestActor$")
+	cmd.Env = append(os.Environ(), actorVariable+"=1")
+	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a := &actor{t: t, pid: uint32(cmd.Process.Pid), in: in, lines: bufio.NewScanner(out)}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return a
+}
+
+// do has the actor do it, and returns what it answers.
+func (a *actor) do(what string) actorSaid {
+	a.t.Helper()
+	if _, err := fmt.Fprintln(a.in, what); err != nil {
+		a.t.Fatal(err)
+	}
+	for a.lines.Scan() {
+		var said actorSaid
+		if json.Unmarshal(a.lines.Bytes(), &said) != nil {
+			continue // of the testing package
+		}
+		if said.Error != "" {
+			a.t.Fatalf("%s: %s", what, said.Error)
+		}
+		return said
+	}
+	a.t.Fatalf("%s: the actor has gone", what)
+	return actorSaid{}
+}
+
+// mine returns whether a record is of the actor, and of that kind.
+func (a *actor) mine(k record.Kind, more func(*record.Record) bool) func(*record.Record) bool {
+	return func(r *record.Record) bool { return r.PID == a.pid && r.Kind == k && (more == nil || more(r)) }
+}
+
+type actorSaid struct {
+	Error       string
+	Local       netip.AddrPort
+	Remote      netip.AddrPort
+	NetNS       uint32
+	FD          int
+	In, Out     uint64
+	ReadEnd     uint64
+	WriteEnd    uint64
+	Cookie      uint64
+	PeerCookie  uint64
+	Nanoseconds uint64
+}
+
+// TestActor is no test: it is the process that the others start.
+func TestActor(t *testing.T) {
+	if os.Getenv(actorVariable) == "" {
+		return // nobody started it
+	}
+	if err := loopbackUp(); err != nil {
+		t.Fatal(err)
+	}
+	answer := json.NewEncoder(os.Stdout)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		said, err := actorMain(lines.Text())
+		if err != nil {
+			said.Error = err.Error()
+		}
+		_ = answer.Encode(said)
+	}
+	os.Exit(0)
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+}
+
+func actorMain(what string) (actorSaid, error) {
+	for name, act := range actorActs {
+		if name == what {
+			return act()
+		}
+	}
+	return actorSaid{}, fmt.Errorf("the actor does not know how to %q", what)
+}
+
+func netns() uint32 {
+	var s unix.Stat_t
+	_ = unix.Stat("/proc/thread-self/ns/net", &s)
+	return uint32(s.Ino)
+}
+
+// addrOf is the address as package netip has it.
+func addrOf(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
+
+var actorActs = map[string]func() (actorSaid, error){
+	"exchange over 4":   func() (actorSaid, error) { return exchange("tcp4", "127.0.0.1:0", 1000, 5000) },
+	"exchange over 6":   func() (actorSaid, error) { return exchange("tcp6", "[::1]:0", 3, 70000) },
+	"exchange mapped":   func() (actorSaid, error) { return exchange("tcp", "[::]:0", 10, 10) },
+	"datagrams over 4":  func() (actorSaid, error) { return datagrams("udp4", "127.0.0.1:0") },
+	"datagrams over 6":  func() (actorSaid, error) { return datagrams("udp6", "[::1]:0") },
+	"ask over udp":      func() (actorSaid, error) { return ask("udp4") },
+	"ask over tcp":      func() (actorSaid, error) { return ask("tcp4") },
+	"ask with sendmmsg": askTwice,
+}
+
+// exchange sends bytes both ways over a connection within the process, and closes it from the client's end.
+func exchange(network, at string, up, down int) (actorSaid, error) {
+	l, err := net.Listen(network, at)
+	if err != nil {
+		return actorSaid{}, err
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			served <- err
+			return
+		}
+		defer c.Close()
+		if _, err = io.ReadFull(c, make([]byte, up)); err == nil {
+			_, err = c.Write(make([]byte, down))
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, c)
+		}
+		served <- err
+	}()
+	to := l.Addr().String()
+	if network == "tcp" { // an IPv4 client of an IPv6 socket
+		to = fmt.Sprintf("127.0.0.1:%d", l.Addr().(*net.TCPAddr).Port)
+	}
+	c, err := net.Dial("tcp", to)
+	if err != nil {
+		return actorSaid{}, err
+	}
+	said := actorSaid{Local: addrOf(c.LocalAddr()), Remote: addrOf(c.RemoteAddr()), NetNS: netns(), In: uint64(down), Out: uint64(up)}
+	if _, err = c.Write(make([]byte, up)); err == nil {
+		_, err = io.ReadFull(c, make([]byte, down))
+	}
+	_ = c.Close()
+	return said, errorsOf(err, <-served)
+}
+
+func errorsOf(all ...error) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// datagrams sends three to a socket and gets one back.
+func datagrams(network, at string) (actorSaid, error) {
+	server, err := net.ListenPacket(network, at)
+	if err != nil {
+		return actorSaid{}, err
+	}
+	defer server.Close()
+	c, err := net.Dial(network, server.LocalAddr().String())
+	if err != nil {
+		return actorSaid{}, err
+	}
+	said := actorSaid{Local: addrOf(c.LocalAddr()), Remote: addrOf(c.RemoteAddr()), NetNS: netns(), In: 7, Out: 300}
+	b := make([]byte, 200)
+	for range 3 {
+		if _, err := c.Write(b[:100]); err != nil {
+			return said, err
+		}
+		if _, _, err := server.ReadFrom(b); err != nil {
+			return said, err
+		}
+	}
+	if _, err := server.WriteTo(b[:7], c.LocalAddr()); err != nil {
+		return said, err
+	}
+	if _, err := c.Read(b); err != nil {
+		return said, err
+	}
+	return said, c.Close()
+}
+
+func question(id uint16, name string) []byte {
+	m := dnsmessage.Message{Header: dnsmessage.Header{ID: id, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	b, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func answerTo(q []byte) []byte {
+	var m dnsmessage.Message
+	if m.Unpack(q) != nil || len(m.Questions) != 1 {
+		return nil
+	}
+	m.Response = true
+	m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 5},
+		Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}}}
+	b, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// ask asks a server of DNS within the process, by read and write as Go's resolver does.
+func ask(network string) (actorSaid, error) {
+	q := question(7, "asked."+network+".example.")
+	answered := make(chan error, 1)
+	if network == "udp4" {
+		server, err := net.ListenPacket(network, "127.0.0.1:53")
+		if err != nil {
+			return actorSaid{}, err
+		}
+		defer server.Close()
+		go func() {
+			b := make([]byte, 512)
+			n, from, err := server.ReadFrom(b)
+			if err == nil {
+				_, err = server.WriteTo(answerTo(b[:n]), from)
+			}
+			answered <- err
+		}()
+	} else {
+		server, err := net.Listen(network, "127.0.0.1:53")
+		if err != nil {
+			return actorSaid{}, err
+		}
+		defer server.Close()
+		go func() {
+			c, err := server.Accept()
+			if err != nil {
+				answered <- err
+				return
+			}
+			defer c.Close()
+			b := make([]byte, 512)
+			n, err := c.Read(b)
+			if err == nil {
+				a := answerTo(b[2:n])
+				_, err = c.Write(append([]byte{byte(len(a) >> 8), byte(len(a))}, a...))
+			}
+			answered <- err
+		}()
+	}
+	c, err := net.Dial(network, "127.0.0.1:53")
+	if err != nil {
+		return actorSaid{}, err
+	}
+	defer c.Close()
+	said := actorSaid{Local: addrOf(c.LocalAddr()), Remote: addrOf(c.RemoteAddr()), NetNS: netns()}
+	if network == "tcp4" {
+		q = append([]byte{byte(len(q) >> 8), byte(len(q))}, q...)
+	}
+	if _, err := c.Write(q); err != nil {
+		return said, err
+	}
+	_, err = c.Read(make([]byte, 512))
+	return said, errorsOf(err, <-answered)
+}
+
+func TestFlowOfTCP(t *testing.T) {
+	_, s := start(t, Options{}, kernel.Interest{Flows: true})
+	a := startActor(t)
+	for _, what := range []string{"exchange over 4", "exchange over 6", "exchange mapped"} {
+		t.Run(what, func(t *testing.T) {
+			said := a.do(what)
+			f := s.wait(t, "the client's flow", a.mine(record.KindFlow, func(r *record.Record) bool { return r.Net.Local == said.Local }))
+			if f.Net.Remote != said.Remote || f.Net.NetNS != said.NetNS || f.Net.Protocol != unix.IPPROTO_TCP {
+				t.Errorf("flow %+v, want %+v", f.Net, said)
+			}
+			if f.Net.BytesIn != said.In || f.Net.BytesOut != said.Out {
+				t.Errorf("%d bytes in and %d out, want %d and %d", f.Net.BytesIn, f.Net.BytesOut, said.In, said.Out)
+			}
+			if f.Net.PacketsIn == 0 || f.Net.PacketsOut == 0 || f.Net.Began == 0 || f.Net.Began > f.Time || f.Nums[0] != 1 || f.Flags&record.FlagInbound != 0 {
+				t.Errorf("flow %+v", f)
+			}
+		})
+	}
+}
+
+func TestFlowOfUDP(t *testing.T) {
+	_, s := start(t, Options{}, kernel.Interest{Flows: true})
+	a := startActor(t)
+	for _, what := range []string{"datagrams over 4", "datagrams over 6"} {
+		t.Run(what, func(t *testing.T) {
+			said := a.do(what)
+			f := s.wait(t, "the client's flow", a.mine(record.KindFlow, func(r *record.Record) bool { return r.Net.Local == said.Local }))
+			if f.Net.Remote != said.Remote || f.Net.NetNS != said.NetNS || f.Net.Protocol != unix.IPPROTO_UDP {
+				t.Errorf("flow %+v, want %+v", f.Net, said)
+			}
+			if f.Net.BytesIn != said.In || f.Net.BytesOut != said.Out || f.Net.PacketsIn != 1 || f.Net.PacketsOut != 3 || f.Nums[0] != 1 {
+				t.Errorf("flow %+v", f.Net)
+			}
+			server := s.wait(t, "the server's flow", a.mine(record.KindFlow, func(r *record.Record) bool { return r.Net.Remote == said.Local }))
+			if server.Net.BytesIn != said.Out || server.Net.BytesOut != said.In {
+				t.Errorf("the server's flow %+v", server.Net)
+			}
+		})
+	}
+}
+
+func TestDNS(t *testing.T) {
+	_, s := start(t, Options{}, kernel.Interest{DNS: true})
+	a := startActor(t)
+	for what, name := range map[string]string{"ask over udp": "asked.udp4.example.", "ask over tcp": "asked.tcp4.example.",
+		"ask with sendmmsg": "second.example."} {
+		t.Run(what, func(t *testing.T) {
+			said := a.do(what)
+			for _, response := range []bool{false, true} {
+				var m dnsmessage.Message
+				r := s.wait(t, "a message", a.mine(record.KindDNS, func(r *record.Record) bool {
+					return m.Unpack(r.Data) == nil && m.Response == response && len(m.Questions) == 1 && m.Questions[0].Name.String() == name
+				}))
+				if r.Net.Local.Port() != said.Local.Port() || r.Net.Remote != said.Remote || r.Net.NetNS != said.NetNS || r.Start == 0 || r.MntNS == 0 {
+					t.Errorf("the record %+v, want %+v", r, said)
+				}
+				if (r.Net.PacketsOut == 1) == response {
+					t.Errorf("of the direction %+v", r.Net)
+				}
+				if response && (len(m.Answers) != 1 || m.Answers[0].Body.(*dnsmessage.AResource).A != [4]byte{192, 0, 2, 1}) {
+					t.Errorf("answers %v", m.Answers)
+				}
+			}
+		})
+	}
+}
+
+var _ = time.Second
