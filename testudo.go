@@ -32,6 +32,7 @@ type Node struct {
 	now      func() time.Time
 	log      *slog.Logger
 	changed  func()
+	enforces func(rule string) bool
 
 	tally    *Tally
 	senders  Senders
@@ -93,6 +94,9 @@ type Deps struct {
 	Logger   *slog.Logger
 	Changed  func() // called when stored findings have changed; may be nil
 
+	// Enforces reports whether what a rule refuses on a host is refused, as kernel.Config has it; nil: nothing is.
+	Enforces func(rule string) bool
+
 	// Windows is the file that keeps the engine's windows over a restart, see [Node.Resume]; "" where
 	// they are not kept. Then Journal and Past are needed too.
 	Windows string
@@ -109,10 +113,13 @@ func NewNode(d Deps) *Node {
 		id: d.ID, engine: d.Engine, recorder: d.Recorder, orders: d.Orders, state: d.State, now: d.Now, log: d.Logger,
 		changed: d.Changed, tally: NewTally(), queue: make(chan *signal.Finding, findingQueue), flushes: make(chan chan error),
 		hits: map[string]uint64{}, minutes: map[int64]*counts{},
-		windows: d.Windows, journal: d.Journal, past: d.Past, saveEvery: saveEvery, saveNow: make(chan struct{}, 1),
+		enforces: d.Enforces, windows: d.Windows, journal: d.Journal, past: d.Past, saveEvery: saveEvery, saveNow: make(chan struct{}, 1),
 	}
 	if n.changed == nil {
 		n.changed = func() {}
+	}
+	if n.enforces == nil {
+		n.enforces = func(string) bool { return false }
 	}
 	return n
 }
@@ -141,6 +148,7 @@ func (n *Node) judge(e *signal.Event) signal.Verdict {
 	defer n.judging.RUnlock()
 	v := n.engine.JudgeNumbered(e)
 	n.judged.Add(1)
+	n.settle(e, &v)
 	stamp(e, &v)
 	n.recorder.Record(e)
 	return v
@@ -152,7 +160,7 @@ func stamp(e *signal.Event, v *signal.Verdict) {
 	took := v.Decision
 	turned := turnedAway(e)
 	switch {
-	case turned != "":
+	case turned != "" || refusedBefore(e):
 		took = signal.Deny
 	case took > signal.Alert && !obeyed(e):
 		took = signal.Alert // it was seen, told, and let pass
@@ -218,8 +226,11 @@ func refusal(e *signal.Event, took signal.Decision) int64 {
 }
 
 // obeyed reports whether the gate that saw the event obeys verdicts: an edge route in
-// another mode than block lets everything pass.
+// another mode than block lets everything pass, and so does a host where the rule is only watched.
 func obeyed(e *signal.Event) bool {
+	if e.Plane == signal.PlaneKernel {
+		return e.Str(signal.FieldKernelOutcome) != outcomeWatched
+	}
 	return e.Plane != signal.PlaneEdge || !e.Has(signal.FieldEdgeMode) || e.Str(signal.FieldEdgeMode) == "block"
 }
 

@@ -20,7 +20,7 @@ type record struct {
 func recordFields() []signal.Field {
 	return []signal.Field{
 		signal.FieldMetadataReporterUID, signal.FieldPolicyUID, signal.FieldVerdictRules, signal.FieldDispositionID,
-		signal.FieldEdgeError, signal.FieldEdgeMode, signal.FieldHTTPResponseCode,
+		signal.FieldEdgeError, signal.FieldEdgeMode, signal.FieldKernelOutcome, signal.FieldHTTPResponseCode,
 	}
 }
 
@@ -76,8 +76,11 @@ func turnedAway(e *signal.Event) bool {
 }
 
 // obeyed reports whether the gate that saw the event obeys verdicts: an edge route in another mode
-// than block lets everything pass.
+// than block lets everything pass, and so does a host where the rule was only watched.
 func obeyed(e *signal.Event) bool {
+	if e.Plane == signal.PlaneKernel {
+		return e.Str(signal.FieldKernelOutcome) != "watched"
+	}
 	return e.Plane != signal.PlaneEdge || !e.Has(signal.FieldEdgeMode) || e.Str(signal.FieldEdgeMode) == "block"
 }
 

@@ -1,0 +1,54 @@
+package testudo
+
+import (
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// What becomes of what a rule refuses on a host, as kernel.mode, kernel.gate and kernel.outcome say it.
+const (
+	modeMonitor = "monitor"
+	modeEnforce = "enforce"
+
+	gateNone     = "none"
+	gateKill     = "kill"
+	gateExecKill = "exec-kill"
+
+	outcomeRefused = "refused"
+	outcomeKilled  = "killed"
+	outcomeWatched = "watched"
+)
+
+// settle writes into an event of the kernel what becomes of what a rule refuses: whether that rule is enforced, and by what. A gate that
+// asked has named itself; what was seen when it had happened can only be killed, unless the plane says that it is not.
+// What the kernel refused by itself says so already.
+func (n *Node) settle(e *signal.Event, v *signal.Verdict) {
+	if e.Plane != signal.PlaneKernel || v.Decision != signal.Deny || e.Has(signal.FieldKernelOutcome) {
+		return
+	}
+	mode, gate := modeMonitor, e.Str(signal.FieldKernelGate)
+	for i := range v.Hits {
+		if v.Hits[i].Decision == signal.Deny && n.enforces(v.Hits[i].Rule) {
+			mode = modeEnforce
+		}
+	}
+	if gate == "" {
+		if gate = gateNone; mode == modeEnforce {
+			gate = gateKill
+		}
+	}
+	outcome := outcomeRefused
+	switch {
+	case mode == modeMonitor || gate == gateNone:
+		outcome = outcomeWatched
+	case gate == gateKill || gate == gateExecKill:
+		outcome = outcomeKilled
+	}
+	e.SetString(signal.FieldKernelGate, gate)
+	e.SetString(signal.FieldKernelMode, mode)
+	e.SetString(signal.FieldKernelOutcome, outcome)
+}
+
+// refusedBefore reports whether the kernel refused or killed before anybody was asked.
+func refusedBefore(e *signal.Event) bool {
+	return e.Plane == signal.PlaneKernel && (e.Str(signal.FieldKernelOutcome) == outcomeRefused || e.Str(signal.FieldKernelOutcome) == outcomeKilled)
+}
