@@ -96,7 +96,7 @@ func (l *Loader) watchNet(want kernel.Interest) error {
 		}
 	}
 	var all []error
-	for name, needed := range map[string]bool{"net_state": want.Flows, "net_egress": want.Flows || want.DNS, "net_ingress": want.Flows || want.DNS,
+	for name, needed := range map[string]bool{"net_state": want.Flows || want.DNS, "net_egress": want.Flows || want.DNS, "net_ingress": want.Flows || want.DNS,
 		"net_bound4": want.Flows || want.DNS, "net_bound6": want.Flows || want.DNS, "net_released": want.Flows || want.DNS} {
 		p := l.programs[name]
 		switch {

@@ -36,7 +36,9 @@ int net_state(__u64 *ctx)
 	struct sock *sk = (void *)ctx[0];
 	int before = ctx[1], now = ctx[2];
 
-	if (!net_wants(NET_FLOWS) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	struct net_config *c = net_configured();
+
+	if (!c || !(c->want & (NET_FLOWS | NET_DNS)) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	switch (now) {
 	case TCP_SYN_SENT: /* in the thread that connects, whichever way it asked for it */
@@ -55,7 +57,7 @@ int net_state(__u64 *ctx)
 		return 0;
 	__u64 cookie = bpf_get_socket_cookie(sk);
 	struct owner *o = bpf_map_lookup_elem(&owners, &cookie);
-	if (!o || !excluded(o->who.pid))
+	if (c->want & NET_FLOWS && (!o || !excluded(o->who.pid)))
 		tell_tcp(o, sk, cookie, true);
 	if (o)
 		disown(cookie);

@@ -219,10 +219,11 @@ static __always_inline void tell_dns(struct __sk_buff *skb, const struct packet 
 		len = DNS_MAX;
 	if (len < whole)
 		r->flags |= FLAG_TRUNCATED;
-	if (!bpf_skb_load_bytes(skb, at, m->data, masked(len, 2047) ?: 1)) {
+	__u64 carried = masked(len, 2047);
+	if (carried && !bpf_skb_load_bytes(skb, at, m->data, carried)) {
 		m->data_head.tag = TAG_DATA;
-		m->data_head.len = len;
-		__u32 size = offsetof(struct dns_message, data) - offsetof(struct dns_message, head) + len;
+		m->data_head.len = carried;
+		__u64 size = offsetof(struct dns_message, data) - offsetof(struct dns_message, head) + carried;
 		r->size = size;
 		if (bpf_ringbuf_output(&records, r, size, wake_flags(KIND_DNS)))
 			count_lost(KIND_DNS);
