@@ -18,17 +18,20 @@ func (a *app) enter(cmd *cobra.Command) error {
 	}
 	o := privilege.Options{Args: os.Args, Service: true}
 	switch cmd.CommandPath() {
-	case "testudo up":
-		if !a.noKernel {
-			o.Keep = []string{"sensor", "--keep"}
-		}
-	case "testudo edge":
+	case "testudo up", "testudo edge":
 	default:
 		a.borrow()
 		return nil
 	}
-	if t := a.target(); t != nil {
-		o.Data = a.dataOf(t)
+	if os.Geteuid() == 0 {
+		t := a.target()
+		settings := a.peek(t)
+		if cmd.Name() == "up" && !a.noKernel && settings.Kernel.Enabled != "off" {
+			o.Keep = append([]string{"sensor", "--keep"}, sensorArgs(assembly.SensorConfig{Ring: settings.Kernel.Ring, Sockets: settings.Kernel.Sockets})...)
+		}
+		if t != nil {
+			o.Data = a.dataOf(t, &settings)
+		}
 	}
 	var err error
 	a.entered, err = privilege.Enter(o)
@@ -58,21 +61,34 @@ func (a *app) borrow() {
 	}
 }
 
-// dataOf returns the data directory that the node will use as that user, "" where it is not known. A mistake in the configuration is the
+// peek returns the settings that the node will read as that user, nil for root; the defaults where they cannot be read. A mistake in them is the
 // node's to tell: as root nothing is said of what a file holds.
-func (a *app) dataOf(t *privilege.Target) string {
-	named := a.data
-	if named == "" {
-		path := a.configFile
-		if path == "" && t.Home != "" {
-			path = filepath.Join(t.Home, ".config", "testudo", "testudo.yaml")
-			if _, err := os.Stat(path); err != nil {
-				path = "/etc/testudo/testudo.yaml"
+func (a *app) peek(t *privilege.Target) assembly.Settings {
+	path := a.configFile
+	if path == "" {
+		candidates := configCandidates()
+		if t != nil {
+			candidates = []string{filepath.Join(t.Home, ".config", "testudo", "testudo.yaml"), "/etc/testudo/testudo.yaml"}
+		}
+		for _, candidate := range candidates {
+			if _, err := os.Stat(candidate); err == nil && filepath.IsAbs(candidate) {
+				path = candidate
+				break
 			}
 		}
-		if s, err := assembly.LoadSettings(path); err == nil {
-			named = s.Data
-		}
+	}
+	s, err := assembly.LoadSettings(path)
+	if err != nil {
+		return assembly.DefaultSettings()
+	}
+	return s
+}
+
+// dataOf returns the data directory that the node will use as that user, "" where it is not known.
+func (a *app) dataOf(t *privilege.Target, s *assembly.Settings) string {
+	named := a.data
+	if named == "" {
+		named = s.Data
 	}
 	if named == "" && t.Home != "" {
 		named = filepath.Join(t.Home, ".local", "state", "testudo")

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
-	"sync/atomic"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/hostrules"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/privilege"
-	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
 
@@ -20,7 +25,8 @@ type kernelPlane struct {
 	m      *Machine
 	keeper *privilege.Keeper
 	sensor *wire.Client
-	seen   atomic.Uint64
+	plane  *kernel.Plane
+	rules  chan struct{} // other rules are in force
 }
 
 // openKernel joins the sensor that the keeper starts.
@@ -29,24 +35,98 @@ func (m *Machine) openKernel() error {
 		m.note("privileges", "everything runs as root, because there is neither a user behind sudo nor a user "+privilege.ServiceUser+
 			": make one with useradd --system --home-dir /var/lib/testudo --shell /usr/sbin/nologin "+privilege.ServiceUser)
 	}
-	if m.opts.Keeper == nil {
+	cfg := m.settings.Kernel
+	switch {
+	case cfg.Enabled == "off":
+		if m.opts.Keeper != nil {
+			return m.opts.Keeper.Close()
+		}
+		return nil
+	case m.opts.Keeper == nil && cfg.Enabled == "on":
+		return errors.New("kernel.enabled is on, and nobody may watch the host: start testudo up by root, as with sudo, without --no-kernel")
+	case m.opts.Keeper == nil:
+		switch {
+		case !m.opts.Console:
+		case runtime.GOOS != "linux":
+			m.note("kernel", "this host is not watched: that takes Linux")
+		default:
+			m.note("kernel", "this host is not watched: that takes root, as in sudo testudo up")
+		}
 		return nil
 	}
-	p := &kernelPlane{m: m, keeper: m.opts.Keeper}
+	p := &kernelPlane{m: m, keeper: m.opts.Keeper, rules: make(chan struct{}, 1)}
 	p.sensor = wire.NewClient(links{p}, m.log)
+	p.sensor.Ended = p.ended
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("kernel: the name of this host: %w", err)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return fmt.Errorf("kernel: the id of this boot: %w", err)
+	}
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir})
+	if err != nil {
+		return err
+	}
 	m.kernel = p
-	return nil
+	p.rulesChanged()
+	return m.registry.Register(sensorMetrics{p.sensor})
+}
+
+// rulesChanged has the sensor see, and the kernel refuse, what the rules in force from now on need. It returns at once.
+func (p *kernelPlane) rulesChanged() {
+	if p == nil {
+		return
+	}
+	select {
+	case p.rules <- struct{}{}:
+	default:
+	}
 }
 
 // run watches until ctx ends, and then lets the keeper go.
 func (p *kernelPlane) run(ctx context.Context) error {
 	defer p.keeper.Close()
-	return p.sensor.Run(ctx, p)
+	var wait sync.WaitGroup
+	wait.Go(func() { p.follow(ctx) })
+	defer wait.Wait()
+	return p.plane.Run(ctx)
 }
 
-func (p *kernelPlane) Records(batch []byte) { p.seen.Add(uint64(len(batch))) }
+// applyWithin bounds how long the sensor may take for other rules.
+const applyWithin = 30 * time.Second
 
-func (p *kernelPlane) Ask(context.Context, []byte, record.Gate) kernel.Answer { return kernel.Answer{} }
+// follow tells the sensor of the rules in force, again after each change.
+func (p *kernelPlane) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.rules:
+		}
+		within, cancel := context.WithTimeout(ctx, applyWithin)
+		if err := p.apply(within); err != nil && ctx.Err() == nil {
+			p.m.log.Error("what the rules need of the kernel does not hold", "error", err)
+		}
+		cancel()
+	}
+}
+
+// apply is where rules become what the kernel sees and refuses.
+func (p *kernelPlane) apply(ctx context.Context) error {
+	return p.plane.SetInterest(ctx, hostrules.Interest(p.m.engine.Set()))
+}
+
+// ended writes down that the host was not watched for a while.
+func (p *kernelPlane) ended(why error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := p.m.storage.Record(ctx, "system", "kernel.sensor.ended", "sensor", map[string]string{"why": why.Error()}); err != nil {
+		p.m.log.Error("the end of the sensor could not be written to the ledger", "error", err)
+	}
+}
 
 // links hands the client the links to the sensors that the keeper starts.
 type links struct{ p *kernelPlane }
@@ -74,7 +154,10 @@ func (p *kernelPlane) health() error {
 		return nil
 	}
 	err := p.sensor.Health()
-	if last := p.keeper.Last(); err != nil && last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {
+	if err == nil {
+		return p.plane.Health()
+	}
+	if last := p.keeper.Last(); last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {
 		return fmt.Errorf("the sensor has ended (%.200s), it is started again", last.Ended)
 	}
 	return err
@@ -134,5 +217,20 @@ func (m *Machine) Kernel(ctx context.Context) string {
 	if st.Mode == "" {
 		return "not watched: testudo doctor says why"
 	}
-	return fmt.Sprintf("watched by %s on Linux %s, %d of %d features", st.Mode, st.Kernel, works, len(st.Features))
+	return fmt.Sprintf("watched by %s on Linux %s, %d of %d features, mode %s", st.Mode, st.Kernel, works, len(st.Features), m.settings.Kernel.Mode)
+}
+
+// sensorMetrics shows whether the sensor runs.
+type sensorMetrics struct{ client *wire.Client }
+
+func (c sensorMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c sensorMetrics) Collect(ch chan<- prometheus.Metric) {
+	up := 0.0
+	if c.client.Health() == nil {
+		up = 1
+	}
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("testudo_kernel_sensor_up", "1 while the sensor runs.", nil, nil), prometheus.GaugeValue, up)
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("testudo_kernel_sensor_starts_total", "Sensors that were started.", nil, nil),
+		prometheus.CounterValue, float64(c.client.Starts()))
 }

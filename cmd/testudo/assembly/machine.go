@@ -173,6 +173,7 @@ func (m *Machine) swapped(c policy.Change) {
 		m.log.Error("a change of rules could not be written to the ledger", "error", err)
 	}
 	m.node.RulesChanged()
+	m.kernel.rulesChanged()
 	m.changed(console.TopicRules)
 }
 

@@ -24,7 +24,7 @@ import (
 func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 	spare := forebears()
 	return newSensor(sensorParts{
-		eyes:  &tracing{cfg: cfg, spare: spare, log: log},
+		eyes:  &tracing{cfg: cfg, log: log},
 		gates: &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
 		hands: hand.New(),
 		seed:  seed,
@@ -53,17 +53,13 @@ func forebears() []int {
 // tracing fits kernel/bpf to eyes.
 type tracing struct {
 	*bpf.Loader
-	cfg   SensorConfig
-	spare []int
-	log   *slog.Logger
+	cfg SensorConfig
+	log *slog.Logger
 }
 
 func (t *tracing) Open(context.Context) error {
-	o := bpf.Options{Ring: t.cfg.Ring, Exclude: []uint32{uint32(os.Getpid())}, Log: t.log}
-	for _, pid := range t.spare {
-		o.Exclude = append(o.Exclude, uint32(pid))
-	}
-	t.Loader = bpf.New(o)
+	// The node is watched as everybody is: it is what strangers reach.
+	t.Loader = bpf.New(bpf.Options{Ring: t.cfg.Ring, Exclude: []uint32{uint32(os.Getpid())}, Log: t.log})
 	if err := t.Load(); err != nil {
 		return err
 	}

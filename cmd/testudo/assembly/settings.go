@@ -11,6 +11,7 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/respond"
@@ -45,6 +46,8 @@ type Settings struct {
 	Scan Scan `yaml:"scan"`
 	// Logs says which logs of others are read: files, syslog, OpenTelemetry.
 	Logs Logs `yaml:"logs"`
+	// Kernel says whether the processes, files and sockets of this host are watched, and what becomes of what rules refuse.
+	Kernel kernel.Config `yaml:"kernel"`
 	// Store says how events, findings and actions are kept.
 	Store Store `yaml:"store"`
 	// Console is the web console and its API.
@@ -128,8 +131,9 @@ func DefaultSettings() Settings {
 		Policy: Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
-		Scan: Scan{Config: scan.DefaultConfig()},
-		Logs: defaultLogs(),
+		Scan:   Scan{Config: scan.DefaultConfig()},
+		Logs:   defaultLogs(),
+		Kernel: kernel.DefaultConfig(),
 		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),
 			State: state.DefaultConfig()},
 		Console: console.Default(),
