@@ -27,6 +27,7 @@ type stat struct {
 	pid, ppid uint32
 	start     uint64 // in ticks since the boot
 	flags     uint64
+	threads   uint64
 	state     byte
 	name      string
 }
@@ -60,10 +61,14 @@ func parseStat(b []byte) (s stat, ok bool) {
 	pid, err1 := strconv.ParseUint(strings.TrimSpace(string(b[:open])), 10, 32)
 	ppid, err2 := strconv.ParseUint(fields[1], 10, 32)
 	flags, err3 := strconv.ParseUint(fields[6], 10, 64)
+	threads, err5 := strconv.ParseUint(fields[17], 10, 64)
 	start, err4 := strconv.ParseUint(fields[19], 10, 64)
-	s = stat{pid: uint32(pid), ppid: uint32(ppid), start: start, flags: flags, state: fields[0][0], name: string(b[open+1 : end])}
-	return s, errors.Join(err1, err2, err3, err4) == nil
+	s = stat{pid: uint32(pid), ppid: uint32(ppid), start: start, flags: flags, threads: threads, state: fields[0][0], name: string(b[open+1 : end])}
+	return s, errors.Join(err1, err2, err3, err4, err5) == nil
 }
+
+// over reports whether nothing of it runs any more. The first thread of a process may end before the others.
+func (s *stat) over() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }
 
 // touched describes a process for people.
 func (s *stat) touched() kernel.Touched {
@@ -94,7 +99,7 @@ func open(pid uint32, ticks uint64) (p process, err error) {
 	// Read after the pidfd was opened: had the pid been given away in between, another beginning would be read.
 	p.stat, err = readStat(pid)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && ticks != 0 && p.start != ticks, err == nil && p.state == 'X':
+	case errors.Is(err, fs.ErrNotExist), err == nil && ticks != 0 && p.start != ticks, err == nil && p.over():
 		err = gone()
 	}
 	if err != nil {

@@ -42,6 +42,9 @@ func (h *Hand) radius(o *kernel.Order) (kernel.Done, error) {
 		return done, nil
 	}
 	done = h.describe(g, pids)
+	if done.Count == 0 {
+		return kernel.Done{Gone: true, Cgroup: g.path, CgroupID: g.id(), Refusal: "no process of it runs any more"}, nil
+	}
 	done.Connections = connections(pids)
 	if o.For == kernel.VerbIsolate {
 		done.Refusal = h.isolationRefusal(spaces)
