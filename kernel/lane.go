@@ -256,6 +256,9 @@ func (p *Plane) learned(l *lane, c Container, ok bool, err error) {
 		l.known = true
 		if ok {
 			l.is = newContained(c)
+			if p.d.Learned != nil {
+				p.d.Learned()
+			}
 		}
 	}
 	l.again = time.Time{}

@@ -32,6 +32,8 @@ type Deps struct {
 	Host       string                // device.hostname of events
 	Boot       string                // as /proc/sys/kernel/random/boot_id has it
 	Clock      *process.Clock        // nil: this host's
+	// Learned is called when a container is known that was not, and must return at once; may be nil. See [Plane.Workloads].
+	Learned func()
 	// Own are the processes of testudo itself, and Data the folder they keep their state in. What these processes do to files below
 	// that folder becomes no event, as recording it would be more of it; all else that they do is seen like anybody's.
 	Own  []uint32

@@ -344,15 +344,9 @@ func (c *Clause) ports(a *match.Atom) bool {
 	return true
 }
 
-// Workload is a container that runs, with the cgroup of its processes.
-type Workload struct {
-	Cgroup    uint64
-	Container kernel.Container
-}
-
 // Guard returns what the sensor is to enforce while these containers run. Rules for which enforce reports false are only told
 // of.
-func (p *Plan) Guard(running []Workload, enforce func(rule string) bool) []kernel.GuardRule {
+func (p *Plan) Guard(running []kernel.Workload, enforce func(rule string) bool) []kernel.GuardRule {
 	var all []kernel.GuardRule
 	for i := range p.Clauses {
 		c := &p.Clauses[i]

@@ -159,7 +159,7 @@ func TestCompile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := Compile(rule(t, c.on, c.when, "deny"))
-			got := p.Guard([]Workload{{Cgroup: 7, Container: kernel.Container{ID: "c", Image: "shop"}}, {Cgroup: 8, Container: kernel.Container{ID: "d", Image: "other"}}},
+			got := p.Guard([]kernel.Workload{{Cgroup: 7, Container: kernel.Container{ID: "c", Image: "shop"}}, {Cgroup: 8, Container: kernel.Container{ID: "d", Image: "other"}}},
 				func(string) bool { return false })
 			for i := range c.want {
 				c.want[i].Rule = "it"

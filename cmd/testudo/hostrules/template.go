@@ -59,6 +59,8 @@ func activities(class signal.Class, activity uint8, write bool) []uint8 {
 		return []uint8{1, 3, 14}
 	case class == signal.ClassFileActivity && (activity == 6 || activity == 7):
 		return []uint8{6, 7}
+	case class == signal.ClassProcessActivity && activity == 4: // what only reads another process, or itself, is less
+		return []uint8{3, 4, signal.ActivityOther}
 	}
 	return []uint8{activity}
 }
