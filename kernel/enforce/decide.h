@@ -151,7 +151,7 @@ __attribute__((noinline)) int describe_file(__u32 index, __u64 file)
 		return 0;
 	if (len >= WALK_LEN)
 		len = WALK_LEN - 1;
-	bpf_probe_read_kernel(&s->text[args], len, &s->walk[s->at & (WALK_LEN - 1)]);
+	bpf_probe_read_kernel(&s->text[masked(args, 2 * ARGS_LEN - 1)], masked(len, WALK_LEN - 1), &s->walk[masked(s->at, WALK_LEN - 1)]);
 	s->out.path = len;
 	if (s->cut || s->deep)
 		s->out.flags |= FLAG_TRUNCATED;
@@ -181,7 +181,7 @@ __attribute__((noinline)) int tell(__u32 index)
 	__u32 args = s->out.args, path = s->out.path;
 	if (args > ARGS_LEN || path > WALK_LEN)
 		return 0;
-	if (bpf_ringbuf_output(&decisions, &s->out, sizeof(struct decision) + args + path, 0))
+	if (bpf_ringbuf_output(&decisions, &s->out, sizeof(struct decision) + masked(args, 2 * ARGS_LEN - 1) + masked(path, WALK_LEN - 1), 0))
 		count(COUNT_UNTOLD);
 	return 0;
 }

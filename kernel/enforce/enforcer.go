@@ -47,6 +47,8 @@ type Options struct {
 	Spare []int
 	// Cgroup is the folder whose processes connect is refused to; "" for the root of the mounted cgroup2.
 	Cgroup string
+
+	skip []string // names of forms that are not to be used: for tests of the lesser ones
 }
 
 // Enforcer holds the maps, programs and links. Its methods are safe for concurrent use.
@@ -104,7 +106,7 @@ func (e *Enforcer) load() error {
 		e.err = fmt.Errorf("%w: eBPF maps: %w", kernel.ErrUnable, e.err)
 		return e.err
 	}
-	e.plan = e.objects.choose(e.opt.Cgroup)
+	e.plan = e.objects.choose(e.opt.Cgroup, e.opt.skip)
 	if e.err = e.objects.spare(append([]int{os.Getpid()}, e.opt.Spare...)); e.err != nil {
 		return e.err
 	}

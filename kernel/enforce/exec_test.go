@@ -343,3 +343,52 @@ func TestOpen(t *testing.T) {
 		t.Errorf("testudo itself is spared: %v", err)
 	}
 }
+
+// Each form that this kernel has does its work, also where a better one makes it needless.
+func TestFormsThatAreNotTheBest(t *testing.T) {
+	require.Root(t)
+	for _, f := range forms() {
+		t.Run(f.feature, func(t *testing.T) {
+			var others []string
+			for _, o := range forms() {
+				if o.feature != f.feature {
+					others = append(others, o.feature)
+				}
+			}
+			e, s := begin(t, Options{skip: others})
+			if e.Gate(f.hook) == record.GateNone {
+				t.Log("not on this kernel: ", e.plan.able.why[f.hook])
+				return
+			}
+			dir := realDir(t)
+			bad := victim(t, dir+"/bad")
+			switch f.hook {
+			case kernel.HookExec:
+				guard(t, e, kernel.GuardRule{Rule: "r", Hook: f.hook, Enforce: true, Exe: exactly(bad)})
+				for range 50 {
+					refused(t, e, actor(bad, "touch", dir+"/marker"))
+				}
+				absent(t, dir+"/marker")
+			case kernel.HookOpen:
+				guard(t, e, kernel.GuardRule{Rule: "r", Hook: f.hook, Enforce: true, File: exactly(bad)})
+				if got := says(t, actor(victim(t, dir+"/program"), "read", bad)); got != "EPERM" {
+					t.Error(got)
+				}
+			case kernel.HookConnect:
+				guard(t, e, kernel.GuardRule{Rule: "r", Hook: f.hook, Enforce: true, Exe: exactly(bad), Ports: []uint16{9}})
+				for _, c := range [][]string{{"tcp", "127.0.0.1"}, {"tcp", "::1"}, {"datagram", "127.0.0.1"}, {"datagram", "::1"}, {"fastopen", "127.0.0.1"}} {
+					if got := says(t, actor(bad, append(c, "9")...)); got != "EPERM" {
+						t.Errorf("%v: %s", c, got)
+					}
+				}
+			}
+			r := s.wait(t, enforced)
+			if record.Gate(r.Nums[1]) != f.gate {
+				t.Errorf("gate %d, want %d", r.Nums[1], f.gate)
+			}
+			if f.hook == kernel.HookExec && !strings.Contains(string(r.Args), "touch\x00"+dir+"/marker\x00") {
+				t.Errorf("arguments %q", r.Args)
+			}
+		})
+	}
+}

@@ -53,7 +53,7 @@ __attribute__((noinline)) int caller_args(__u32 index)
 		}
 		if (bpf_probe_read_user(&one, 8, (void *)(argv + 8 * i)) || !one)
 			break;
-		long n = bpf_probe_read_user_str(&s->text[at & (ARGS_LEN - 1)], 256, (void *)one);
+		long n = bpf_probe_read_user_str(&s->text[masked(at, ARGS_LEN - 1)], 256, (void *)one);
 		if (n <= 0)
 			break;
 		if (n == 256)
@@ -74,7 +74,7 @@ static __always_inline void own_args(struct slot *s, struct task_struct *task)
 		n = ARGS_LEN;
 		s->out.flags |= FLAG_TRUNCATED;
 	}
-	if (!bpf_probe_read_user(s->text, n, (void *)from))
+	if (!bpf_probe_read_user(s->text, masked(n, 2 * ARGS_LEN - 1), (void *)from))
 		s->out.args = n;
 }
 
@@ -190,7 +190,7 @@ int exec_process(__u64 *ctx)
 SEC("lsm/file_open")
 int open_lsm(__u64 *ctx)
 {
-	struct file *f = (void *)ctx[0];
+	struct file *f = NULL;
 	int before = verdict_before(ctx[1]);
 	struct slot *s;
 	struct table *t;
@@ -199,6 +199,7 @@ int open_lsm(__u64 *ctx)
 
 	if (before)
 		return before;
+	bpf_probe_read_kernel(&f, sizeof(f), &ctx[0]); /* as a number: a pointer that the verifier knows is not taken by functions */
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	if (!mm || BPF_CORE_READ(f, f_flags) & FMODE_EXEC_FLAG) /* a thread of the kernel; exec, which has a hook of its own */

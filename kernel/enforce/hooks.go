@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -55,11 +56,11 @@ type plan struct {
 }
 
 // choose loads of each hook the first form that works.
-func (o *objects) choose(cgroup string) plan {
+func (o *objects) choose(cgroup string, skip []string) plan {
 	p := plan{able: able{gates: map[kernel.Hook]record.Gate{}, why: map[kernel.Hook]string{}}, programs: map[kernel.Hook][]program{}, cgroup: cgroup}
 	lsm := probeLSM()
 	for _, f := range forms() {
-		if _, done := p.able.gates[f.hook]; done {
+		if _, done := p.able.gates[f.hook]; done || slices.Contains(skip, f.feature) {
 			continue
 		}
 		var err error

@@ -11,7 +11,7 @@
 #define TEXT_LEN 250 /* the longest path that a rule can name */
 #define WALK_LEN 4096
 #define FRONT 256
-#define PATH_DEPTH 128 /* components and mounts of a path */
+#define PATH_DEPTH 96 /* components and mounts of a path */
 #define ARGS_LEN 2048
 #define SLOTS 4 /* for each processor: programs that preempt each other */
 #define LEVELS 12 /* of nested cgroups */
@@ -155,6 +155,13 @@ struct {
 	__type(key, struct network_key);
 	__type(value, struct bits);
 } networks SEC(".maps");
+
+/* masked bounds x, which is not above mask anyway, where the verifiers of older kernels do not see it. */
+static __always_inline __u64 masked(__u64 x, const __u64 mask)
+{
+	asm volatile("%0 &= %1" : "+r"(x) : "i"(mask));
+	return x;
+}
 
 static __always_inline struct slot *slot_at(__u32 index)
 {
@@ -314,14 +321,14 @@ __attribute__((noinline)) int walk(__u32 index, __u64 vfsmount, __u64 dentry)
 		if (len > 255)
 			len = 255;
 		if (end < len + 1) {
-			bpf_probe_read_kernel(&s->walk[WALK_LEN - FRONT], FRONT, &s->walk[end & (WALK_LEN - 1)]);
+			bpf_probe_read_kernel(&s->walk[WALK_LEN - FRONT], FRONT, &s->walk[masked(end, WALK_LEN - 1)]);
 			end = WALK_LEN - FRONT;
 			s->cut = 1;
 		}
 		end -= len;
-		bpf_probe_read_kernel(&s->walk[end & (WALK_LEN - 1)], len & 255, name);
+		bpf_probe_read_kernel(&s->walk[masked(end, WALK_LEN - 1)], masked(len, 255), name);
 		end--;
-		s->walk[end & (WALK_LEN - 1)] = '/';
+		s->walk[masked(end, WALK_LEN - 1)] = '/';
 		*at = end;
 		struct dentry *parent = BPF_CORE_READ(d, d_parent);
 		if (d == parent) /* a file without a folder: memfd */
@@ -348,14 +355,14 @@ static __always_inline void find(struct slot *s, struct table *t, const __u32 ki
 		__builtin_memset(&s->path, 0, sizeof(s->path));
 		s->path.generation = s->generation;
 		s->path.kind = kind;
-		bpf_probe_read_kernel(s->path.text, n, from);
+		bpf_probe_read_kernel(s->path.text, masked(n, 255), from);
 		add(&s->found, bpf_map_lookup_elem(&paths, &s->path));
 	}
 	if (t->prefixes & (1 << kind)) {
 		s->prefix.bits = (2 + n) * 8;
 		s->prefix.generation = s->generation;
 		s->prefix.kind = kind;
-		bpf_probe_read_kernel(s->prefix.text, n, from);
+		bpf_probe_read_kernel(s->prefix.text, masked(n, 255), from);
 		add(&s->found, bpf_map_lookup_elem(&prefixes, &s->prefix));
 	}
 }
@@ -367,7 +374,7 @@ static __always_inline void find_name(struct slot *s, const __u32 kind, const vo
 	__builtin_memset(&s->path, 0, sizeof(s->path));
 	s->path.generation = s->generation;
 	s->path.kind = kind | AS_NAME;
-	bpf_probe_read_kernel(s->path.text, len, from);
+	bpf_probe_read_kernel(s->path.text, masked(len, 255), from);
 	add(&s->found, bpf_map_lookup_elem(&paths, &s->path));
 }
 
@@ -381,8 +388,7 @@ __attribute__((noinline)) int find_file(__u32 index, __u32 kind, __u64 vfsmount,
 	struct table *t = table_of(s->generation);
 	if (!t || !s->len || kind >= PATH_KINDS)
 		return 0;
-	__u32 at = s->at & (WALK_LEN - 1);
-	find(s, t, kind, &s->walk[at], s->len, !s->cut && !s->deep);
+	find(s, t, kind, &s->walk[masked(s->at, WALK_LEN - 1)], s->len, !s->cut && !s->deep);
 	if (s->deep && t->closed)
 		add(&s->found, &t->prefixed[kind]);
 	if (t->names & (1 << kind)) {
