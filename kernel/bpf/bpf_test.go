@@ -26,9 +26,15 @@ type seen struct {
 // start loads, attaches and runs a loader until the test ends.
 func start(t testing.TB, o Options, want kernel.Interest) (*Loader, *seen) {
 	t.Helper()
+	return startRaw(t, o, want, false)
+}
+
+func startRaw(t testing.TB, o Options, want kernel.Interest, raw bool) (*Loader, *seen) {
+	t.Helper()
 	require.Root(t)
 	require.Part(t, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
 	l := New(o)
+	l.raw = raw
 	if err := l.Load(); err != nil {
 		t.Fatal(err)
 	}
