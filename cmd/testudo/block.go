@@ -36,7 +36,7 @@ func (a *app) blockCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				a.printPreview(will)
+				a.printPreview(will, "it is blocked already", "--force blocks it all the same")
 				if preview {
 					return nil
 				}
@@ -58,40 +58,45 @@ func (a *app) blockCommand() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who read it later")
 	cmd.Flags().BoolVar(&preview, "preview", false, "say what it would touch, and do nothing")
 	cmd.Flags().BoolVar(&force, "force", false, "block an address that is protected, as this machine's own")
-	cmd.AddCommand(a.blockListCommand(), a.blockUndoCommand())
+	cmd.AddCommand(a.actionListCommand("block", "List what is blocked"),
+		a.actionUndoCommand("Lift a block", func(action signal.Action) string { return action.Target + " is free again" }))
 	return cmd
 }
 
-func (a *app) printPreview(p console.Preview) {
+func (a *app) printPreview(p console.Preview, already, force string) {
 	fmt.Fprintf(a.stdout, "blast radius: %s\n", p.Radius.Summary)
 	for _, w := range p.Radius.Warnings {
 		fmt.Fprintf(a.stdout, "  warning: %s\n", w)
 	}
 	if p.Extends != "" {
-		fmt.Fprintln(a.stdout, "  it is blocked already, and would be for longer")
+		fmt.Fprintln(a.stdout, "  "+already+", and would be for longer")
 	}
 	if p.Refusal != "" {
 		fmt.Fprintf(a.stdout, "  refused: %s\n", p.Refusal)
 	}
 	if p.Refusal != "" && p.Forceable {
-		fmt.Fprintln(a.stdout, "  --force blocks it all the same")
+		fmt.Fprintln(a.stdout, "  "+force)
 	}
 }
 
-func (a *app) blockListCommand() *cobra.Command {
+// actionListCommand lists actions of a kind, "" for all.
+func (a *app) actionListCommand(kind, short string) *cobra.Command {
 	var all, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List what is blocked",
+		Short: short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
-				q := console.ActionQuery{Kind: "block", Limit: console.MaxLimit}
+				q := console.ActionQuery{Kind: kind, Limit: console.MaxLimit}
 				if !all {
 					q.State = signal.ActionActive
 				}
 				w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 				if !asJSON {
+					if kind == "" {
+						fmt.Fprint(w, "KIND\t")
+					}
 					fmt.Fprintln(w, "ID\tTARGET\tSTATE\tUNTIL\tHITS\tBY\tREASON")
 				}
 				for {
@@ -105,6 +110,9 @@ func (a *app) blockListCommand() *cobra.Command {
 								return err
 							}
 							continue
+						}
+						if kind == "" {
+							fmt.Fprintf(w, "%s\t", one.Kind)
 						}
 						// Reasons of rules quote what clients sent.
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", one.ID, one.Target, one.State, one.Until.Local().Format(time.DateTime),
@@ -123,11 +131,11 @@ func (a *app) blockListCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) blockUndoCommand() *cobra.Command {
+func (a *app) actionUndoCommand(short string, lifted func(signal.Action) string) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "undo ID",
-		Short: "Lift a block",
+		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withActions(cmd.Context(), func(ctx context.Context, desk actionDesk) error {
@@ -135,7 +143,7 @@ func (a *app) blockUndoCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.stdout, "%s is free again\n", action.Target)
+				fmt.Fprintln(a.stdout, lifted(action))
 				return nil
 			})
 		},
@@ -144,7 +152,7 @@ func (a *app) blockUndoCommand() *cobra.Command {
 	return cmd
 }
 
-// actionDesk is what the subcommands of block ask: the node that runs, or the data
+// actionDesk is what the subcommands of block and respond ask: the node that runs, or the data
 // directory where none does.
 type actionDesk interface {
 	Preview(ctx context.Context, o console.Order) (console.Preview, error)
