@@ -15,6 +15,7 @@ const (
 	maxDNSMessage = 16 << 10
 	maxAnswers    = 64
 	maxDNSName    = 255
+	maxBuffer     = 80 // of what a rule may see of a message
 )
 
 // resolvedKey is an address that a name was resolved to in a cgroup: what one workload asks says nothing of another's connections.
@@ -24,10 +25,7 @@ type resolvedKey struct {
 }
 
 // dnsReader reads DNS messages (RFC 1035).
-type dnsReader struct {
-	parser dnsmessage.Parser
-	name   []byte
-}
+type dnsReader struct{ parser dnsmessage.Parser }
 
 const (
 	activityDNSQuery    uint8 = 1
@@ -40,6 +38,9 @@ func (b *builder) question(e *signal.Event, v *view) {
 	data := r.Data
 	if len(data) > maxDNSMessage {
 		data = data[:maxDNSMessage]
+	}
+	if b.wanted.is[attrBuffer] {
+		b.set(e, attrBuffer, noZero(record.Text(data[:min(len(data), maxBuffer)])))
 	}
 	p := &b.dns.parser
 	head, err := p.Start(data)
@@ -90,7 +91,7 @@ func (b *builder) question(e *signal.Event, v *view) {
 			}
 		case dnsmessage.TypeTXT:
 			if t, err := p.TXTResource(); err == nil {
-				value = record.Text([]byte(strings.Join(t.TXT, "")))
+				value = noZero(record.Text([]byte(strings.Join(t.TXT, ""))))
 			}
 		default:
 			if p.SkipAnswer() != nil {
@@ -117,8 +118,11 @@ func (b *builder) dnsName(n dnsmessage.Name) string {
 	if len(raw) > 1 && raw[len(raw)-1] == '.' {
 		raw = raw[:len(raw)-1]
 	}
-	return b.names.of(raw).seen
+	return noZero(b.names.of(raw).seen)
 }
+
+// noZero escapes zero bytes, which a name of the kernel cannot have, and one of the network can.
+func noZero(s string) string { return strings.ReplaceAll(s, "\x00", `\x00`) }
 
 func typeName(t dnsmessage.Type) string {
 	if s, ok := strings.CutPrefix(t.String(), "Type"); ok {

@@ -33,6 +33,11 @@ func (b *builder) network(e *signal.Event, v *view, kind record.Kind) {
 	if client.IsValid() {
 		e.SetIP(signal.FieldSrcEndpointIP, client.Addr())
 		e.SetInt(signal.FieldSrcEndpointPort, int64(client.Port()))
+		if direction == inbound {
+			if name, ok := b.resolved.get(resolvedKey{r.Cgroup, client.Addr()}); ok {
+				e.SetString(signal.FieldSrcEndpointHostname, name)
+			}
+		}
 	}
 	if server.IsValid() {
 		e.SetIP(signal.FieldDstEndpointIP, server.Addr())
@@ -74,6 +79,10 @@ func (b *builder) network(e *signal.Event, v *view, kind record.Kind) {
 	}
 	if fd, ok := descriptor(r); ok {
 		b.num(e, attrFDNum, fd)
+	}
+	switch r.Call {
+	case record.CallSendto, record.CallSendmsg, record.CallRecvfrom, record.CallRecvmsg:
+		b.num(e, attrBufLen, max(r.Ret, 0))
 	}
 }
 

@@ -39,6 +39,8 @@ const (
 	attrExeCtime
 	attrExeMtime
 	attrExeCtimeToStart
+	attrExeCtimeToNamespace
+	attrNamespaceBegan
 	attrLoginShell
 	attrSName
 	attrVPGIDName
@@ -119,7 +121,7 @@ var attrNames = [numAttrs]string{
 	attrCmdNArgs: "proc.cmdnargs", attrCmdLenArgs: "proc.cmdlenargs", attrEnv: "proc.env", attrCwd: "proc.cwd", attrTTY: "proc.tty", attrPPID: "proc.ppid",
 	attrSID: "proc.sid", attrPIDTS: "proc.pid.ts", attrVPID: "proc.vpid", attrPVPID: "proc.pvpid", attrVPGID: "proc.vpgid", attrPGID: "proc.pgid", attrPPIDTS: "proc.ppid.ts",
 	attrExeIno: "proc.exe_ino", attrExeCtime: "proc.exe_ino.ctime", attrExeMtime: "proc.exe_ino.mtime",
-	attrExeCtimeToStart: "proc.exe_ino.ctime_duration_proc_start", attrLoginShell: "proc.loginshellid", attrSName: "proc.sname", attrVPGIDName: "proc.vpgid.name",
+	attrExeCtimeToStart: "proc.exe_ino.ctime_duration_proc_start", attrExeCtimeToNamespace: "proc.exe_ino.ctime_duration_pidns_start", attrNamespaceBegan: "proc.pidns_init_start_ts", attrLoginShell: "proc.loginshellid", attrSName: "proc.sname", attrVPGIDName: "proc.vpgid.name",
 	attrPGIDName: "proc.pgid.name", attrSIDExe: "proc.sid.exe", attrSIDExePath: "proc.sid.exepath", attrVPGIDExe: "proc.vpgid.exe",
 	attrVPGIDExePath: "proc.vpgid.exepath", attrPGIDExe: "proc.pgid.exe", attrPGIDExePath: "proc.pgid.exepath", attrStdinType: "proc.stdin.type",
 	attrStdoutType: "proc.stdout.type", attrStderrType: "proc.stderr.type", attrStdinName: "proc.stdin.name", attrStdoutName: "proc.stdout.name",

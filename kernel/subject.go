@@ -156,6 +156,24 @@ func isShell(name string) bool {
 	return slices.Contains([]string{"sh", "bash", "dash", "ash", "zsh", "ksh", "csh", "tcsh", "fish", "rbash", "mksh"}, name)
 }
 
+// namespaceBegan returns when the first process of the process's namespace began, in nanoseconds since boot.
+func namespaceBegan(p *process.Process) (uint64, bool) {
+	switch {
+	case !p.HasCreds || p.Creds.VPID == 0:
+		return 0, false
+	case p.Creds.VPID == 1:
+		return p.Start, p.Start != 0
+	case p.Creds.VPID == p.PID: // the first namespace, as old as the boot
+		return 0, true
+	}
+	for _, a := range p.Lineage.Ancestors {
+		if a.VPID == 1 && a.PIDNS == p.PIDNS && a.Start != 0 {
+			return a.Start, true
+		}
+	}
+	return 0, false
+}
+
 const overlayMagic = 0x794c7630
 
 // attributes returns what rules ask of the process that has no field.
@@ -245,6 +263,11 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 				set(attrStdinName+attr(i), kind+":["+strconv.FormatUint(stream.Inode, 10)+"]")
 			}
 		}
+	}
+	if began, ok := namespaceBegan(p); ok && (w.is[attrNamespaceBegan] || w.is[attrExeCtimeToNamespace]) {
+		at := b.table.Wall(began).UnixNano()
+		num(attrNamespaceBegan, at, true)
+		num(attrExeCtimeToNamespace, p.Inode.Changed-at, p.HasInode && p.Inode.Changed != 0)
 	}
 	if w.is[attrLoginShell] {
 		for _, a := range slices.Backward(p.Lineage.Ancestors) { // the outermost shell
