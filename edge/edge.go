@@ -42,6 +42,7 @@ type Deps struct {
 	Sink       signal.Sink           // judges and records; required
 	Inspector  Inspector             // nil: no web application firewall
 	Blocklist  Blocklist             // nil: nobody is blocked
+	Follower   Follower              // nil: nobody is told where requests go, which then costs nothing
 	Logger     *slog.Logger          // nil: no log
 	Registerer prometheus.Registerer // nil: metrics are kept and not shown
 	Dir        string                // where the edge keeps a certificate of its own; "": in memory, a new one at each start
@@ -55,6 +56,7 @@ type Edge struct {
 	sink      signal.Sink
 	inspector Inspector
 	blocklist Blocklist
+	follower  Follower
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
@@ -97,7 +99,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	}
 	cfg.Routes = slices.Clone(cfg.Routes)
 	ed := &Edge{
-		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, blocklist: deps.Blocklist, log: deps.Logger, now: deps.Now,
+		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, blocklist: deps.Blocklist, follower: deps.Follower, log: deps.Logger, now: deps.Now,
 		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
 		formRecords:  throttle.New(2, 50),
 		blockRecords: throttle.New(2, 100),

@@ -49,6 +49,7 @@ type exchange struct {
 	unjudged   bool // the judge returned an error and the request passed
 
 	up       *upstream.Server
+	passage  upstream.Passage // zero where nobody follows requests
 	attempts int
 	status   int    // sent to the client, 0 so far
 	failure  string // edge.error
@@ -498,6 +499,7 @@ func (x *exchange) note(failure, detail string, count uint64) {
 // finish sees to it that every exchange is counted, and has its response event where
 // one is due.
 func (x *exchange) finish() {
+	x.passed()
 	if x.route == nil {
 		return
 	}

@@ -43,7 +43,11 @@ func (x *exchange) outbound(hints *earlyHints) *http.Request {
 	if x.body != nil && x.body.read.Load() > 0 {
 		delete(r.Header, "Expect") // the edge has asked for the body already
 	}
-	out := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: hints.got}))
+	hooks := &httptrace.ClientTrace{Got1xxResponse: hints.got}
+	if x.ed.follower != nil {
+		hooks.GotConn = x.passing
+	}
+	out := r.WithContext(httptrace.WithClientTrace(r.Context(), hooks))
 	out.RequestURI, out.Close, out.TransferEncoding, out.Body = "", false, nil, nil
 	if x.body != nil {
 		out.Body = x.body

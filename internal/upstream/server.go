@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -55,9 +56,10 @@ type Server struct {
 	transport *http.Transport
 
 	inFlight atomic.Int64
-	failures atomic.Int64 // failed requests in a row
-	outUntil atomic.Int64 // nanoseconds since the Unix epoch: out after failed requests
-	down     atomic.Bool  // by the check
+	made     atomic.Uint64 // connections
+	failures atomic.Int64  // failed requests in a row
+	outUntil atomic.Int64  // nanoseconds since the Unix epoch: out after failed requests
+	down     atomic.Bool   // by the check
 	reason   atomic.Pointer[string]
 }
 
@@ -67,6 +69,7 @@ func newServer(a Address, t Timeouts, check *Check) (*Server, error) {
 		return nil, fmt.Errorf("upstream %q is not a URL", urlmask.Clean(a.URL, 128))
 	}
 	up := &Server{Base: base, Host: base.Host, Prefix: strings.TrimSuffix(base.EscapedPath(), "/"), check: check}
+	up.made.Store(rand.Uint64() >> 1) // so that connections of two servers at one address have different numbers
 	dialer := &net.Dialer{Timeout: t.Connect, KeepAlive: 30 * time.Second}
 	up.transport = &http.Transport{
 		Proxy: nil, // the environment does not decide where the application is
@@ -75,7 +78,7 @@ func newServer(a Address, t Timeouts, check *Check) (*Server, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &idleConn{Conn: c, idle: t.Idle}, nil
+			return &idleConn{Conn: c, idle: t.Idle, number: up.made.Add(1)}, nil
 		},
 		TLSHandshakeTimeout:    t.Connect,
 		ResponseHeaderTimeout:  t.Response,
@@ -189,8 +192,12 @@ func Reason(err error) string {
 // the idle time.
 type idleConn struct {
 	net.Conn
-	idle  time.Duration
-	until atomic.Int64
+	idle   time.Duration
+	until  atomic.Int64
+	number uint64
+
+	written atomic.Uint64 // bytes
+	users   atomic.Int64  // requests that are on it now
 }
 
 func (c *idleConn) extend() error {
@@ -218,7 +225,12 @@ func (c *idleConn) Write(p []byte) (int, error) {
 	if err := c.extend(); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(p)
+	c.written.Add(uint64(len(p))) // before the other end can answer
+	n, err := c.Conn.Write(p)
+	if n < len(p) {
+		c.written.Add(-uint64(len(p) - n))
+	}
+	return n, err
 }
 
 // CloseWrite ends one direction of a tunnel.
