@@ -18,6 +18,7 @@ struct chain_conn {
 	__u64 token;	/* inbound: of the request that is being read or served; outbound: that the last write was for */
 	__u64 read_to;	/* what was read */
 	__u64 write_to; /* what was written */
+	__u64 began;	/* names it among the connections between the same ports */
 	struct serving_key reader;
 	__u32 read_base, write_base; /* sequence numbers of offset 0 */
 	__u32 ports;		     /* that it is still the same connection */
@@ -141,7 +142,7 @@ static __always_inline void begin_conn(struct sock *sk, bool inbound)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
-	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk)};
+	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk), .began = bpf_ktime_get_boot_ns()};
 	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
 	c.write_base = BPF_CORE_READ(tp, write_seq);
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
@@ -157,7 +158,8 @@ static __always_inline struct chain_conn *find_conn(struct sock *sk, bool inboun
 
 	if (known && known->ports == ports)
 		return known;
-	struct chain_conn c = {.inbound = inbound, .ports = ports, .read_to = stream_read_end(sk), .write_to = stream_write_end(sk)};
+	struct chain_conn c = {.inbound = inbound, .ports = ports, .began = bpf_ktime_get_boot_ns(), .read_to = stream_read_end(sk),
+			       .write_to = stream_write_end(sk)};
 	c.read_base = BPF_CORE_READ(tp, copied_seq) - (__u32)c.read_to;
 	c.write_base = BPF_CORE_READ(tp, write_seq) - (__u32)c.write_to;
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
@@ -250,22 +252,27 @@ static __always_inline void append_head(struct scratch *s, __u32 len)
 	s->pos = pos + sizeof(*p) + len;
 }
 
-static __always_inline void tell(__u16 kind, struct sock *sk, __u64 token, __u64 from, __u64 to, bool unsure, bool head)
+static __always_inline void tell(__u16 kind, struct sock *sk, struct chain_conn *c, __u64 from, __u64 to, struct serving_key *self, bool unsure)
 {
 	struct scratch *s = begin(kind, 0);
 	if (!s)
 		return;
 	struct record *r = record_of(s);
-	r->token = token;
+	r->token = c->token & ~SERVING_UNSURE;
 	r->flags &= ~FLAG_AMBIGUOUS;
 	if (kind == KIND_SERVE)
 		r->flags |= FLAG_INBOUND;
 	if (unsure)
 		r->flags |= FLAG_AMBIGUOUS;
-	append_net(s, sk, -1);
+	struct part_net *n = append_net(s, sk, -1);
+	if (n)
+		n->began = c->began;
 	append_range(s, from, to);
-	if (head)
+	if (self) {
+		__u64 goroutine[6] = {self->mode == SERVING_GO ? self->id : 0};
+		append_nums(s, 1, goroutine);
 		append_head(s, to - from);
+	}
 	send(s);
 }
 
@@ -332,7 +339,7 @@ int chain_read(__u64 *ctx)
 		}
 		p->token = 0; /* it serves by itself now */
 	}
-	tell(KIND_SERVE, sk, c->token, from, to, unsure, true);
+	tell(KIND_SERVE, sk, c, from, to, &self, unsure);
 	return 0;
 }
 
@@ -379,9 +386,10 @@ int chain_write(__u64 *ctx)
 	if (c->token == token)
 		return 0; /* it goes on */
 	c->token = token;
-	if (token)
-		learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
-	tell(KIND_SEND, sk, token & ~SERVING_UNSURE, c->write_to - ret, c->write_to, token & SERVING_UNSURE, false);
+	if (!token)
+		return 0;
+	learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+	tell(KIND_SEND, sk, c, c->write_to - ret, c->write_to, NULL, token & SERVING_UNSURE);
 	return 0;
 }
 
