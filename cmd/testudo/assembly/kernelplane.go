@@ -9,11 +9,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/testudo-sec/testudo/cmd/testudo/hostrules"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/privilege"
@@ -26,7 +26,11 @@ type kernelPlane struct {
 	keeper *privilege.Keeper
 	sensor *wire.Client
 	plane  *kernel.Plane
-	rules  chan struct{} // other rules are in force
+	rules  chan struct{} // other rules are in force, or other containers run
+
+	host     *hostRules // of the one goroutine that follows the rules
+	guarded  bool       // something was to be enforced
+	guardErr atomic.Pointer[error]
 }
 
 // openKernel joins the sensor that the keeper starts.
@@ -66,7 +70,7 @@ func (m *Machine) openKernel() error {
 		return fmt.Errorf("kernel: the id of this boot: %w", err)
 	}
 	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
-		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir})
+		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
 	}
@@ -111,12 +115,8 @@ func (p *kernelPlane) follow(ctx context.Context) {
 			p.m.log.Error("what the rules need of the kernel does not hold", "error", err)
 		}
 		cancel()
+		p.m.log.Info("the kernel", "is", p.m.Kernel(ctx))
 	}
-}
-
-// apply is where rules become what the kernel sees and refuses.
-func (p *kernelPlane) apply(ctx context.Context) error {
-	return p.plane.SetInterest(ctx, hostrules.Interest(p.m.engine.Set()))
 }
 
 // ended writes down that the host was not watched for a while.
@@ -155,6 +155,9 @@ func (p *kernelPlane) health() error {
 	}
 	err := p.sensor.Health()
 	if err == nil {
+		if refused := p.guardErr.Load(); refused != nil && *refused != nil {
+			return fmt.Errorf("rules that refuse are not enforced as they should be: %w", *refused)
+		}
 		return p.plane.Health()
 	}
 	if last := p.keeper.Last(); last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {
@@ -205,8 +208,11 @@ func (m *Machine) Kernel(ctx context.Context) string {
 		return ""
 	}
 	st, err := m.kernel.status(ctx)
-	if err != nil {
-		return "not watched yet: " + err.Error()
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "being prepared: the log says when it is watched"
+	case err != nil:
+		return "not watched: " + err.Error()
 	}
 	works := 0
 	for _, f := range st.Features {

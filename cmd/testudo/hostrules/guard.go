@@ -32,6 +32,9 @@ type Residue struct {
 	Rule string
 	Hook kernel.Hook
 	Why  string // what of it the kernel cannot tell: "process.cmd_line contains 'x'"
+	// Ask reports whether a gate that waits for the judge knows enough to decide it; Files are the files that it is about.
+	Ask   bool
+	Files kernel.Paths
 }
 
 // maxAlternatives bounds the clauses of one rule at one hook.
@@ -94,7 +97,7 @@ func attempts(all []template) []template {
 func (p *Plan) split(r *policy.Rule, h *hook) {
 	all, some, few := waysOf(r, h.templates)
 	if !few {
-		p.residue(r.ID, h.hook, "it has too many alternatives")
+		p.residue(Residue{Rule: r.ID, Hook: h.hook, Why: "it has too many alternatives"})
 		return
 	}
 	done := map[string]bool{}
@@ -113,7 +116,7 @@ func (p *Plan) split(r *policy.Rule, h *hook) {
 	}
 	for _, way := range some {
 		if !done[match.String(way)] {
-			p.residue(r.ID, h.hook, "it depends on the system call: "+match.String(way))
+			p.residue(Residue{Rule: r.ID, Hook: h.hook, Why: "it depends on the system call: " + match.String(way)})
 		}
 	}
 }
@@ -155,16 +158,38 @@ func (p *Plan) clause(rule string, h kernel.Hook, way match.And, write bool) {
 	c := Clause{Rule: kernel.GuardRule{Rule: rule, Hook: h, Write: write}}
 	for _, part := range way {
 		if why := c.require(part); why != "" {
-			p.residue(rule, h, why)
+			p.residue(Residue{Rule: rule, Hook: h, Why: why, Ask: h != kernel.HookConnect && !write && !slices.ContainsFunc(match.Fields(way), unknownToGate) && !match.ReadsAttrs(way),
+				Files: filesOf(way, h)})
 			return
 		}
 	}
 	p.Clauses = append(p.Clauses, c)
 }
 
-func (p *Plan) residue(rule string, h kernel.Hook, why string) {
-	r := Residue{rule, h, why}
-	if !slices.Contains(p.Residue, r) {
+// unknownToGate reports whether a gate that is asked before a file is opened or run does not know a field: the arguments of what
+// is about to run are still its caller's, and how a file is opened the kernel does not say.
+func unknownToGate(f signal.Field) bool {
+	switch f {
+	case signal.FieldProcessCmdLine, signal.FieldOpenFlags, signal.FieldProcessFileHashesValue, signal.FieldProcessEnvironmentVariablesName, signal.FieldActivityID:
+		return true
+	}
+	return false
+}
+
+// filesOf returns the files that an alternative can be about at a hook.
+func filesOf(way match.And, h kernel.Hook) kernel.Paths {
+	field := signal.FieldFilePath
+	if h == kernel.HookExec {
+		field = signal.FieldProcessFilePath
+	}
+	if paths, ok := pathsOf(narrow.Reach(way, field)); ok {
+		return paths
+	}
+	return kernel.Paths{All: true}
+}
+
+func (p *Plan) residue(r Residue) {
+	if !slices.ContainsFunc(p.Residue, func(o Residue) bool { return o.Rule == r.Rule && o.Hook == r.Hook && o.Why == r.Why }) {
 		p.Residue = append(p.Residue, r)
 	}
 }
@@ -366,6 +391,30 @@ func (p *Plan) Guard(running []kernel.Workload, enforce func(rule string) bool) 
 			}
 		}
 		all = append(all, r)
+	}
+	return all
+}
+
+// Ask returns what gates that wait for the judge are to ask about, on the file systems of these places, where a rule that is
+// enforced needs it.
+func (p *Plan) Ask(places []string, enforce func(rule string) bool) []kernel.AskScope {
+	var all []kernel.AskScope
+	for _, h := range []kernel.Hook{kernel.HookExec, kernel.HookOpen} {
+		var files kernel.Paths
+		for _, r := range p.Residue {
+			if r.Hook != h || !r.Ask || !enforce(r.Rule) {
+				continue
+			}
+			files.All = files.All || r.Files.All
+			files.Exact, files.Prefix = append(files.Exact, r.Files.Exact...), append(files.Prefix, r.Files.Prefix...)
+			files.Name, files.Part, files.End = append(files.Name, r.Files.Name...), append(files.Part, r.Files.Part...), append(files.End, r.Files.End...)
+		}
+		if tidy(&files); files.Empty() {
+			continue
+		}
+		for _, place := range places {
+			all = append(all, kernel.AskScope{Hook: h, Mount: place, Files: files})
+		}
 	}
 	return all
 }

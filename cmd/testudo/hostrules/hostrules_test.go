@@ -192,3 +192,28 @@ func TestClausesHoldOnlyWhereTheRuleDoes(t *testing.T) {
 		t.Fatalf("a rule with a not is no clause: %+v", p.Clauses)
 	}
 }
+
+func TestAsk(t *testing.T) {
+	always := func(string) bool { return true }
+	for _, c := range []struct {
+		name, on, when string
+		want           []kernel.AskScope
+	}{
+		{"who runs it decides", "process_activity", `activity_id == 1 && process.file.path == "/usr/bin/nc" && process.lineage.exists(a, a == "/usr/sbin/nginx")`,
+			[]kernel.AskScope{{Hook: kernel.HookExec, Mount: "/", Files: kernel.Paths{Exact: []string{"/usr/bin/nc"}}}}},
+		{"any file", "process_activity", `activity_id == 1 && process.parent_process.name == "nginx"`,
+			[]kernel.AskScope{{Hook: kernel.HookExec, Mount: "/", Files: kernel.Paths{All: true}}}},
+		{"arguments are not known before", "process_activity", `activity_id == 1 && process.cmd_line.contains("x")`, nil},
+		{"the kernel needs no help", "process_activity", `activity_id == 1 && process.file.path == "/usr/bin/nc"`, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := Compile(rule(t, c.on, c.when, "deny"))
+			if diff := cmp.Diff(c.want, p.Ask([]string{"/"}, always), cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+			if got := p.Ask([]string{"/"}, func(string) bool { return false }); len(got) > 0 {
+				t.Errorf("asked for rules that are not enforced: %+v", got)
+			}
+		})
+	}
+}

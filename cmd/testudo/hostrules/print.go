@@ -20,7 +20,7 @@ func (p *Plan) Print(w io.Writer) error {
 	}
 	var order []place
 	alone := map[place]int{}
-	rest := map[place][]string{}
+	rest := map[place][]Residue{}
 	note := func(rule string, h kernel.Hook) place {
 		at := place{rule, h}
 		if alone[at] == 0 && rest[at] == nil {
@@ -33,21 +33,25 @@ func (p *Plan) Print(w io.Writer) error {
 	}
 	for _, r := range p.Residue {
 		at := note(r.Rule, r.Hook)
-		rest[at] = append(rest[at], r.Why)
+		rest[at] = append(rest[at], r)
 	}
 	for _, at := range order {
 		text := "the kernel refuses it by itself"
 		switch n := len(rest[at]); {
 		case n > 0 && alone[at] > 0:
-			text = "the kernel refuses some of it by itself; for the rest it asks the judge first, or kills after"
+			text = "the kernel refuses some of it by itself, but not all"
 		case n > 0:
-			text = "the judge is asked first where a gate can wait (fanotify, seccomp), else it is killed after"
+			text = "the kernel refuses none of it by itself"
 		}
 		if _, err := fmt.Fprintf(w, "%s: %s: %s\n", policy.Printable(at.rule, 200), hookNames[at.hook], text); err != nil {
 			return err
 		}
-		for _, why := range rest[at] {
-			if _, err := fmt.Fprintf(w, "    cannot be told in the kernel: %s\n", policy.Printable(why, 300)); err != nil {
+		for _, r := range rest[at] {
+			how := "who did it is killed after, unless it is confined (testudo run)"
+			if r.Ask {
+				how = "the judge is asked first (fanotify)"
+			}
+			if _, err := fmt.Fprintf(w, "    %s: %s\n", how, policy.Printable(r.Why, 300)); err != nil {
 				return err
 			}
 		}
