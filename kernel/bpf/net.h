@@ -139,7 +139,8 @@ struct flow_record {
 	struct part net_head;
 	struct part_net net;
 	struct part nums_head;
-	__u64 nums[4]; /* 1 when the connection has ended; what the socket's error was; segments sent again; round trip in microseconds */
+	__u64 nums[6]; /* 1 when the connection has ended; what the socket's error was; segments sent again; round trip in microseconds; how
+			* many bytes the program has read and written: the others are in the kernel's buffers */
 } __attribute__((packed));
 
 static __always_inline struct flow_record *flow_begin(const struct record *who)

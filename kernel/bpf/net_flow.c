@@ -27,6 +27,8 @@ static __always_inline void tell_tcp(const struct owner *o, struct sock *sk, __u
 	f->nums[1] = BPF_CORE_READ(sk, sk_err);
 	f->nums[2] = BPF_CORE_READ(tcp, total_retrans);
 	f->nums[3] = BPF_CORE_READ(tcp, srtt_us) >> 3;
+	f->nums[4] = stream_read_end(sk);
+	f->nums[5] = stream_write_end(sk);
 	flow_send(f);
 }
 

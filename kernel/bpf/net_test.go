@@ -84,17 +84,12 @@ func (a *actor) mine(k record.Kind, more func(*record.Record) bool) func(*record
 }
 
 type actorSaid struct {
-	Error       string
-	Local       netip.AddrPort
-	Remote      netip.AddrPort
-	NetNS       uint32
-	FD          int
-	In, Out     uint64
-	ReadEnd     uint64
-	WriteEnd    uint64
-	Cookie      uint64
-	PeerCookie  uint64
-	Nanoseconds uint64
+	Error         string
+	Local, Remote netip.AddrPort
+	NetNS         uint32
+	FD            int
+	In, Out       uint64
+	Path          string
 }
 
 // TestActor is no test: it is the process that the others start.
@@ -105,9 +100,9 @@ func TestActor(t *testing.T) {
 	if err := loopbackUp(); err != nil {
 		t.Fatal(err)
 	}
-	answer := json.NewEncoder(os.Stdout)
+	answer, acts := json.NewEncoder(os.Stdout), actorActs()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		said, err := actorMain(lines.Text())
+		said, err := actorMain(acts, lines.Text())
 		if err != nil {
 			said.Error = err.Error()
 		}
@@ -130,13 +125,12 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
 }
 
-func actorMain(what string) (actorSaid, error) {
-	for name, act := range actorActs {
-		if name == what {
-			return act()
-		}
+func actorMain(acts map[string]func() (actorSaid, error), what string) (actorSaid, error) {
+	act := acts[what]
+	if act == nil {
+		return actorSaid{}, fmt.Errorf("the actor does not know how to %q", what)
 	}
-	return actorSaid{}, fmt.Errorf("the actor does not know how to %q", what)
+	return act()
 }
 
 func netns() uint32 {
@@ -148,15 +142,78 @@ func netns() uint32 {
 // addrOf is the address as package netip has it.
 func addrOf(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
 
-var actorActs = map[string]func() (actorSaid, error){
-	"exchange over 4":   func() (actorSaid, error) { return exchange("tcp4", "127.0.0.1:0", 1000, 5000) },
-	"exchange over 6":   func() (actorSaid, error) { return exchange("tcp6", "[::1]:0", 3, 70000) },
-	"exchange mapped":   func() (actorSaid, error) { return exchange("tcp", "[::]:0", 10, 10) },
-	"datagrams over 4":  func() (actorSaid, error) { return datagrams("udp4", "127.0.0.1:0") },
-	"datagrams over 6":  func() (actorSaid, error) { return datagrams("udp6", "[::1]:0") },
-	"ask over udp":      func() (actorSaid, error) { return ask("udp4") },
-	"ask over tcp":      func() (actorSaid, error) { return ask("tcp4") },
-	"ask with sendmmsg": askTwice,
+func actorActs() map[string]func() (actorSaid, error) {
+	var held held
+	return map[string]func() (actorSaid, error){
+		"exchange over 4":   func() (actorSaid, error) { return exchange("tcp4", "127.0.0.1:0", 1000, 5000) },
+		"exchange over 6":   func() (actorSaid, error) { return exchange("tcp6", "[::1]:0", 3, 70000) },
+		"exchange mapped":   func() (actorSaid, error) { return exchange("tcp", "[::]:0", 10, 10) },
+		"datagrams over 4":  func() (actorSaid, error) { return datagrams("udp4", "127.0.0.1:0") },
+		"datagrams over 6":  func() (actorSaid, error) { return datagrams("udp6", "[::1]:0") },
+		"ask over udp":      func() (actorSaid, error) { return ask("udp4") },
+		"ask over tcp":      func() (actorSaid, error) { return ask("tcp4") },
+		"ask with sendmmsg": askTwice,
+		"begin":             held.begin,
+		"read to the end":   held.readToEnd,
+		"close":             held.close,
+		"refused":           func() (actorSaid, error) { return connectRefused(9) },
+		"udp connect":       connectUDP,
+		"unix":              connectUnix,
+		"abstract":          connectAbstract,
+		"unix missing":      connectUnixMissing,
+		"not a socket":      connectNoSocket,
+		"high descriptor":   connectHigh,
+		"taken":             bindTaken,
+		"sends":             sends,
+		"raw sockets":       rawSockets,
+		"race":              race,
+		"io_uring":          ioUring,
+	}
+}
+
+// held is a connection within the actor that stays open between two things that it does.
+type held struct{ client, server *net.TCPConn }
+
+// begin writes 1000 bytes of which 400 are read, and 70 the other way.
+func (h *held) begin() (actorSaid, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return actorSaid{}, err
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		return actorSaid{}, err
+	}
+	s, err := l.Accept()
+	if err != nil {
+		return actorSaid{}, err
+	}
+	h.client, h.server = c.(*net.TCPConn), s.(*net.TCPConn)
+	_, err = c.Write(make([]byte, 1000))
+	if err == nil {
+		_, err = io.ReadFull(s, make([]byte, 400))
+	}
+	if err == nil {
+		_, err = s.Write(make([]byte, 70))
+	}
+	if err == nil {
+		_, err = io.ReadFull(c, make([]byte, 70))
+	}
+	return actorSaid{Local: addrOf(c.LocalAddr()), Remote: addrOf(c.RemoteAddr())}, err
+}
+
+// readToEnd has the client end its direction, and the server see that.
+func (h *held) readToEnd() (actorSaid, error) {
+	if err := h.client.CloseWrite(); err != nil {
+		return actorSaid{}, err
+	}
+	_, err := io.Copy(io.Discard, h.server)
+	return actorSaid{}, err
+}
+
+func (h *held) close() (actorSaid, error) {
+	return actorSaid{}, errorsOf(h.server.Close(), h.client.Close())
 }
 
 // exchange sends bytes both ways over a connection within the process, and closes it from the client's end.
@@ -385,4 +442,53 @@ func TestDNS(t *testing.T) {
 	}
 }
 
-var _ = time.Second
+// TestStreams holds what the kernel says was read and written of a stream against what was.
+func TestStreams(t *testing.T) {
+	_, s := start(t, Options{FlowInterval: 40 * time.Millisecond}, kernel.Interest{Flows: true})
+	a := startActor(t)
+	said := a.do("begin")
+	client := func(r *record.Record) bool { return r.Net.Local == said.Local }
+	server := func(r *record.Record) bool { return r.Net.Remote == said.Local }
+	check := func(what string, side func(*record.Record) bool, ended, read, written uint64) {
+		t.Helper()
+		r := s.wait(t, what, a.mine(record.KindFlow, func(r *record.Record) bool {
+			return side(r) && r.Nums[0] == ended && (ended == 1 || r.Nums[4] == read && r.Nums[5] == written)
+		}))
+		if r.Nums[4] != read || r.Nums[5] != written {
+			t.Errorf("%s: %d read and %d written, want %d and %d", what, r.Nums[4], r.Nums[5], read, written)
+		}
+	}
+	check("the client, which goes on", client, 0, 70, 1000)
+	check("the server, which has read a part", server, 0, 400, 70)
+	a.do("read to the end")
+	check("the client, which has ended its direction", client, 0, 70, 1000)
+	check("the server, which has read all", server, 0, 1000, 70)
+	a.do("close")
+	check("the client, which is closed", client, 1, 70, 1000)
+	check("the server, which is closed", server, 1, 1000, 70)
+	for side, in := range map[string]func(*record.Record) bool{"client": client, "server": server} {
+		r := s.wait(t, side, a.mine(record.KindFlow, func(r *record.Record) bool { return in(r) && r.Nums[0] == 1 }))
+		if inbound := r.Flags&record.FlagInbound != 0; inbound != (side == "server") {
+			t.Errorf("the %s's flow has the flags %b", side, r.Flags)
+		}
+		if r.Net.BytesIn != r.Nums[4] || r.Net.BytesOut != r.Nums[5] {
+			t.Errorf("the %s's flow %+v", side, r.Net)
+		}
+	}
+}
+
+// A connection that was there before the sensor is given to who has it.
+func TestFlowsThatWereThere(t *testing.T) {
+	a := startActor(t)
+	said := a.do("begin")
+	_, s := start(t, Options{FlowInterval: 40 * time.Millisecond}, kernel.Interest{Flows: true})
+	for side, is := range map[string]func(*record.Record) bool{
+		"client": func(r *record.Record) bool { return r.Net.Local == said.Local },
+		"server": func(r *record.Record) bool { return r.Net.Remote == said.Local },
+	} {
+		r := s.wait(t, side, a.mine(record.KindFlow, is))
+		if r.Flags&record.FlagSeeded == 0 || r.Flags&record.FlagInbound != 0 != (side == "server") {
+			t.Errorf("the %s's flow has the flags %b", side, r.Flags)
+		}
+	}
+}
