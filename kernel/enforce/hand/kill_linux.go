@@ -105,7 +105,9 @@ func stopTree(ctx context.Context, root *process) (tree []stat, late int, err er
 	return tree, late, nil
 }
 
-// stopped waits until no thread of a process runs any more. It looks again and again, as it takes some microseconds.
+// stopped waits until no thread of a process can start another process: none runs any more, or there is only the one that was signalled,
+// whose calls the kernel breaks off from then on (fork(2) with a signal pending begins anew). It looks again and again, as it takes some
+// microseconds.
 func stopped(pid uint32) bool {
 	dir := "/proc/" + strconv.FormatUint(uint64(pid), 10) + "/task"
 	var pause time.Duration
@@ -114,6 +116,9 @@ func stopped(pid uint32) bool {
 		tasks, err := os.ReadDir(dir)
 		if err != nil {
 			return true // it has ended
+		}
+		if len(tasks) == 1 {
+			return true
 		}
 		for _, t := range tasks {
 			b, err := os.ReadFile(dir + "/" + t.Name() + "/stat")
