@@ -59,20 +59,21 @@ type maskedWords struct {
 	next    secretPart     // what of the next word is a secret
 }
 
-func (w *maskedWords) argument(a string) {
-	a = w.m.headers(a)
-	if !strings.ContainsAny(a, " \t\n") || w.next != 0 {
-		w.word(a)
+func (w *maskedWords) argument(a string) { w.script(w.m.headers(a), 0) }
+
+// maxQuoting bounds how deep quotes are looked into.
+const maxQuoting = 8
+
+// script writes the words of a text that a shell may read.
+func (w *maskedWords) script(a string, depth int) {
+	if !strings.ContainsAny(a, " \t\n") || w.next != 0 && depth == 0 {
+		w.word(a, maxQuoting)
 		return
 	}
-	// A script: its words.
 	for a != "" {
-		end := strings.IndexAny(a, " \t\n;|&()")
-		if end < 0 {
-			end = len(a)
-		}
+		end := wordEnd(a)
 		if end > 0 {
-			w.word(a[:end])
+			w.word(a[:end], depth)
 		}
 		if end < len(a) {
 			w.b.WriteByte(a[end])
@@ -82,11 +83,31 @@ func (w *maskedWords) argument(a string) {
 	}
 }
 
-func (w *maskedWords) word(word string) {
+// wordEnd returns where the first word ends: at a space or sign of the shell that is not quoted.
+func wordEnd(a string) int {
+	for i := 0; i < len(a); i++ {
+		switch c := a[i]; c {
+		case ' ', '\t', '\n', ';', '|', '&', '(', ')':
+			return i
+		case '"', '\'', '`':
+			if close := strings.IndexByte(a[i+1:], c); close >= 0 {
+				i += close + 1
+			}
+		}
+	}
+	return len(a)
+}
+
+func (w *maskedWords) word(word string, depth int) {
 	open := len(word) - len(strings.TrimLeft(word, `"'`+"`"))
 	end := len(strings.TrimRight(word[open:], `"'`+"`")) + open
+	inner := word[open:end]
 	w.b.WriteString(word[:open])
-	w.b.WriteString(w.bare(word[open:end]))
+	if name, _, ok := strings.Cut(inner, "="); depth < maxQuoting && open > 0 && w.next == 0 && strings.ContainsAny(inner, " \t\n") && !(ok && w.m.secretName(name)) {
+		w.script(inner, depth+1)
+	} else {
+		w.b.WriteString(w.bare(inner))
+	}
 	w.b.WriteString(word[end:])
 }
 
