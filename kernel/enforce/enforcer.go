@@ -179,6 +179,10 @@ func (e *Enforcer) swap(c *compiled, closed bool) (err error) {
 				closeAll(links)
 			}
 			err = errors.Join(err, e.pins.unpin(pinned), e.objects.remove(next, c))
+			if e.pins != nil && len(e.pins.names) == 0 {
+				err = errors.Join(err, e.pins.close())
+				e.pins = nil
+			}
 		}
 	}()
 	if err = e.objects.put(next, c); err != nil {

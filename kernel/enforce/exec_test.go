@@ -203,6 +203,13 @@ func TestHostIsWhatIsInNoContainer(t *testing.T) {
 	contained := actor(bad, "touch", dir+"/fine")
 	contained.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	ran(t, contained)
+
+	// A user does not leave the host by namespaces of his own.
+	user := actor(bad, "touch", dir+"/marker")
+	mapping := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
+	user.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, UidMappings: mapping, GidMappings: mapping}
+	refused(t, e, user)
+	absent(t, dir+"/marker")
 }
 
 // sameRoot: is our root file system the host's?

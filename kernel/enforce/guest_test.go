@@ -18,7 +18,7 @@ import (
 )
 
 // inGuest are the tests that a kernel with BPF LSM must pass, without their bodies knowing but by the gates that are there.
-const inGuest = "^(TestFeatures|TestFileThatWasOpenedIsJudged|TestCallerAndWorkload|TestMemoryAndUpperLayer|TestOpen|TestConnect|TestClosedWhenItDies|" +
+const inGuest = "^(TestFeatures|TestFileThatWasOpenedIsJudged|TestCallerAndWorkload|TestMemoryAndUpperLayer|TestOpen|TestHostIsWhatIsInNoContainer|TestConnect|TestClosedWhenItDies|" +
 	"TestFormsThatAreNotTheBest|TestRefusedProgramNeverRuns)$"
 
 // TestLSM runs the tests of this package under Debian's kernel 6.1 with BPF LSM in a virtual machine, as few kernels that tests run on

@@ -241,12 +241,34 @@ static __always_inline void find_number(struct slot *s, __u32 kind, __u64 number
 	add(&s->found, bpf_map_lookup_elem(&numbers, &s->number));
 }
 
-/* on_host: what runs in the first namespace of processes, from the host's own root file system. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct user_namespace___level {
+	int level;
+};
+
+struct pid_namespace___owned {
+	struct user_namespace___level *user_ns;
+};
+
+struct mnt_namespace___owned {
+	struct user_namespace___level *user_ns;
+};
+#pragma clang attribute pop
+
+/* on_host: not in a container. A container has processes, or a root file system, of its own, in namespaces that the host's root made. What a user
+ * makes by a user namespace of his own is on the host all the same: else everybody could leave it. */
 static __always_inline bool on_host(struct task_struct *task)
 {
 	__u32 zero = 0;
 	struct state *st = bpf_map_lookup_elem(&current, &zero);
-	return st && BPF_CORE_READ(task, thread_pid, level) == 0 && BPF_CORE_READ(task, fs, root.mnt, mnt_sb, s_dev) == st->root;
+	struct pid_namespace___owned *pids = (void *)BPF_CORE_READ(task, nsproxy, pid_ns_for_children);
+	struct mnt_namespace___owned *mounts = (void *)BPF_CORE_READ(task, nsproxy, mnt_ns);
+
+	if (!st)
+		return true;
+	if (BPF_CORE_READ(task, thread_pid, level) > 0 && BPF_CORE_READ(pids, user_ns, level) == 0)
+		return false;
+	return BPF_CORE_READ(task, fs, root.mnt, mnt_sb, s_dev) == st->root || BPF_CORE_READ(mounts, user_ns, level) > 0;
 }
 
 /* narrow_to_task: cgroups and users. A cgroup stands for those below it too: who may make cgroups of his own does not get out by one. */
