@@ -13,8 +13,8 @@ import (
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
 
-// settled is when a sensor has loaded its programs and told of what runs already.
-const settled = 5 * time.Second
+// trimAfter is when a sensor has long done what only its start needs.
+const trimAfter = 30 * time.Second
 
 // sensorCommand is what testudo up starts of itself as root: see package privilege.
 func (a *app) sensorCommand() *cobra.Command {
@@ -37,7 +37,7 @@ func (a *app) sensorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			timer := time.AfterFunc(settled, privilege.Trim)
+			timer := time.AfterFunc(trimAfter, privilege.Trim)
 			defer timer.Stop()
 			return wire.Serve(cmd.Context(), link, func(log *slog.Logger) kernel.Sensor { return assembly.Sensor(cfg, log) })
 		},

@@ -19,6 +19,8 @@ func Trim() {
 		return
 	}
 	for _, m := range maps {
+		// Else one access may map two megabytes of it again.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_NOHUGEPAGE)
 		// Of a mapping without pages of its own nothing can be lost.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED)
 	}

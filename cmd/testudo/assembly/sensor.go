@@ -66,7 +66,9 @@ type sensorParts struct {
 	programs  programs
 	// seed tells of what runs already.
 	seed func(ctx context.Context, emit func(batch []byte)) error
-	log  *slog.Logger
+	// settled is called once all is loaded and told of; it gives back what only that took.
+	settled func()
+	log     *slog.Logger
 }
 
 // sensor is the privileged side, composed. It implements kernel.Sensor.
@@ -122,6 +124,9 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 		if err := s.seed(ctx, to.Records); err != nil && ctx.Err() == nil {
 			s.log.Warn("processes that ran before are not all known", "error", err)
 		}
+	}
+	if s.settled != nil {
+		s.settled()
 	}
 	return s.eyes.Run(ctx, to.Records)
 }

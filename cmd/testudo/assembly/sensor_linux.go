@@ -17,6 +17,7 @@ import (
 	"github.com/testudo-sec/testudo/kernel/enforce"
 	"github.com/testudo-sec/testudo/kernel/enforce/gate"
 	"github.com/testudo-sec/testudo/kernel/enforce/hand"
+	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
 
@@ -24,11 +25,12 @@ import (
 func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 	spare := forebears()
 	return newSensor(sensorParts{
-		eyes:  &tracing{cfg: cfg, log: log},
-		gates: &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
-		hands: hand.New(),
-		seed:  seed,
-		log:   log,
+		eyes:    &tracing{cfg: cfg, log: log},
+		gates:   &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
+		hands:   hand.New(),
+		seed:    seed,
+		settled: privilege.Trim,
+		log:     log,
 	})
 }
 
