@@ -83,6 +83,13 @@ func (s *seen) receive(batch []byte) {
 	}
 }
 
+// clear forgets what was seen.
+func (s *seen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = nil
+}
+
 // wait returns the first record that matches.
 func (s *seen) wait(t testing.TB, what string, match func(*record.Record) bool) record.Record {
 	t.Helper()
@@ -91,6 +98,7 @@ func (s *seen) wait(t testing.TB, what string, match func(*record.Record) bool) 
 		s.mu.Lock()
 		all := s.all
 		s.mu.Unlock()
+		from = min(from, len(all))
 		for ; from < len(all); from++ {
 			if match(&all[from]) {
 				return all[from]

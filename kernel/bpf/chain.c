@@ -338,6 +338,7 @@ int chain_read(__u64 *ctx)
 			unsure = t->open > 1 || (t->loop && t->batch > 1);
 		}
 		p->token = 0; /* it serves by itself now */
+		p->served = 1;
 	}
 	tell(KIND_SERVE, sk, c, from, to, &self, unsure);
 	return 0;
@@ -400,6 +401,7 @@ int chain_state(__u64 *ctx)
 	int old = (int)ctx[1], new = (int)ctx[2];
 	__u64 key = (__u64)sk;
 	struct chain_conn *c;
+	struct serving_process *p;
 
 	switch (new) {
 	case TCP_LISTEN:
@@ -407,7 +409,7 @@ int chain_state(__u64 *ctx)
 			process(current_task(), true); /* so that it is known before the first request */
 		return 0;
 	case TCP_SYN_SENT: /* in the thread that connects */
-		if (is_tcp(sk) && process(current_task(), false)) {
+		if (is_tcp(sk) && (p = process(current_task(), false)) && p->served) {
 			learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
 			begin_conn(sk, false);
 		}

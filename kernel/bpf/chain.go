@@ -43,6 +43,8 @@ type servingProcess struct {
 	TLS          int32
 	GoID         uint32
 	Asked        uint32
+	Served       uint32
+	_            uint32
 }
 
 // follow sets the ports whose requests are followed, and forgets what was learned of others.

@@ -19,6 +19,7 @@
 #define KINDS 32
 #define PATH_DEPTH 96 /* components and mounts of a path */
 #define SLACK (32 << 10)
+#define NANOSECONDS 0x3fffffff /* the top bits of an inode's are the kernel's marks, since 6.13 */
 #define TAG_ENVIRON 0x7f00 /* variables with their values: the reader keeps the names. Always the last part */
 #define FLAG_UNCLEAN (1u << 31) /* paths that the reader has to simplify */
 
@@ -616,9 +617,9 @@ static __always_inline void append_inode(struct scratch *s, struct inode *inode)
 	else
 		p->modified = BPF_CORE_READ(plain, i_mtime.tv_sec) * 1000000000LL + BPF_CORE_READ(plain, i_mtime.tv_nsec);
 	if (bpf_core_field_exists(inode->i_ctime_sec))
-		p->changed = BPF_CORE_READ(inode, i_ctime_sec) * 1000000000LL + BPF_CORE_READ(inode, i_ctime_nsec);
+		p->changed = BPF_CORE_READ(inode, i_ctime_sec) * 1000000000LL + (BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS);
 	else if (bpf_core_field_exists(hidden->__i_ctime))
-		p->changed = BPF_CORE_READ(hidden, __i_ctime.tv_sec) * 1000000000LL + BPF_CORE_READ(hidden, __i_ctime.tv_nsec);
+		p->changed = BPF_CORE_READ(hidden, __i_ctime.tv_sec) * 1000000000LL + (BPF_CORE_READ(hidden, __i_ctime.tv_nsec) & NANOSECONDS);
 	else
 		p->changed = BPF_CORE_READ(plain, i_ctime.tv_sec) * 1000000000LL + BPF_CORE_READ(plain, i_ctime.tv_nsec);
 }

@@ -197,7 +197,7 @@ func helpOverlay(t *testing.T) {
 	must(t, os.WriteFile("all/lower/before", program, 0o755))
 	must(t, unix.Mount("overlay", "all/merged", "overlay", 0, "lowerdir=all/lower,upperdir=all/upper,workdir=all/work"))
 	must(t, os.WriteFile("all/merged/dropped", program, 0o4755))
-	must(t, os.Chmod("all/merged/dropped", 0o4755))
+	must(t, unix.Chmod("all/merged/dropped", 0o4755))
 	must(t, exec.Command("all/merged/before").Run())
 	must(t, exec.Command("all/merged/dropped").Run())
 }

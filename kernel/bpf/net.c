@@ -210,15 +210,14 @@ CALL_PROGRAM(socket)
 #define SENT_AGAIN 60000000000ull /* nanoseconds after which the same address is told of again */
 
 struct sent {
-	__u64 sock;
+	__u64 inode; /* the socket's */
 	__u32 pid;
 	__u16 family;
 	__u16 port;
 	__u8 remote[16];
 };
 
-/* Addresses that sockets have sent to lately: a sender of many datagrams is told of once. A socket that is freed and another in its
- * place are told apart by nothing, but for a minute at most. */
+/* Addresses that sockets have sent to lately: a sender of many datagrams is told of once a minute. What was forgotten is told again. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -233,13 +232,14 @@ static __always_inline void sent_to(__u16 call, long ret, __u32 fd, const void *
 
 	if (!name || !c || !(c->want & NET_SEND) || ret == -EAGAIN || ret <= -ERESTARTSYS)
 		return;
-	struct sock *sk = socket_of(current_task(), fd);
+	struct file *f = file_at(current_task(), fd);
+	struct sock *sk = socket_of_file(f);
 	if (!sk)
 		return;
 	__u16 family = family_of(sk);
 	if (!is_inet(family) || read_address(&a, name, len) < 8 || !is_inet(a.family) || !port_matters(c->want, address_port(&a)))
 		return;
-	struct sent key = {.sock = (__u64)sk, .pid = bpf_get_current_pid_tgid() >> 32, .family = a.family, .port = a.port};
+	struct sent key = {.inode = BPF_CORE_READ(f, f_inode, i_ino), .pid = bpf_get_current_pid_tgid() >> 32, .family = a.family, .port = a.port};
 	if (a.family == AF_INET6)
 		__builtin_memcpy(key.remote, a.six, 16);
 	else

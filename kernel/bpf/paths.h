@@ -11,7 +11,7 @@
 #define HASH_DOTDOT ((HASH_DOT ^ '.') * FNV_PRIME)
 #define HASH_PROC ((((((((FNV_OFFSET ^ 'p') * FNV_PRIME) ^ 'r') * FNV_PRIME) ^ 'o') * FNV_PRIME) ^ 'c') * FNV_PRIME)
 
-#define JUDGE_BYTES 1024 /* a longer path is wanted, and not looked at */
+#define SCAN_BYTES 256 /* of a longer path the parts are not looked at: it is taken to have what is asked for */
 #define END_BYTES 48
 
 static __always_inline __u8 lower(__u8 c)
@@ -33,7 +33,7 @@ __attribute__((noinline)) int scan(__u32 set, __u32 filters, __u32 text)
 	*hash = FNV_OFFSET;
 	*run = 0;
 	*found = 0;
-	for (__u32 i = 1; i <= JUDGE_BYTES; i++) {
+	for (__u32 i = 1; i <= SCAN_BYTES; i++) {
 		__u8 c = i < len ? s->data[(at + i) & (RECORD_MAX - 1)] : '/';
 		if (c != '/') {
 			*hash = (*hash ^ lower(c)) * FNV_PRIME;
@@ -93,7 +93,7 @@ static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set
 	__u64 at = bounded(s->path_at, RECORD_MAX - 1);
 	bool in = filters & FILTER_ALL;
 
-	if (!len || len >= JUDGE_BYTES || s->cut) {
+	if (!len || len > PATH_LEN || s->cut || (len >= SCAN_BYTES && (text || filters & FILTER_PART))) {
 		if (text)
 			record_of(s)->flags |= FLAG_UNCLEAN;
 		return filters;
@@ -101,7 +101,7 @@ static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set
 	if ((text || (!in && filters & FILTER_PART)) && scan(key, filters, text))
 		in = true;
 	if (!in && filters & FILTER_PREFIX) {
-		s->data[at + bounded(len, JUDGE_BYTES - 1)] = 0;
+		s->data[at + bounded(len, 2 * PATH_LEN - 1)] = 0;
 		bpf_probe_read_kernel(&s->prefix.text, sizeof(s->prefix.text), &s->data[at]);
 		s->prefix.bits = 8 * (4 + sizeof(s->prefix.text));
 		s->prefix.set = key;

@@ -20,6 +20,8 @@ struct serving_process {
 	__s32 tls;  /* of Go: where g is, from the thread pointer */
 	__u32 goid; /* where the number of a goroutine is in g */
 	__u32 asked; /* user space was asked to look */
+	__u32 served; /* it has read a request */
+	__u32 reserved;
 };
 
 struct {
