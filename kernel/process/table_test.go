@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -347,4 +348,40 @@ func BenchmarkApplyKnown(b *testing.B) {
 			i = 0
 		}
 	}
+}
+
+// TestMemoryOfAProcess holds what a living process costs, and what one that ended does, below 2 KB.
+func TestMemoryOfAProcess(t *testing.T) {
+	const n = 10000
+	table := newTable(t, nil)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range uint32(n) {
+		parent := uint32(1)
+		if i > 0 {
+			parent = 99 + i/4 + 1 // chains of some length
+		}
+		start := second + uint64(i)*Tick
+		table.Apply(rec(record.KindFork, 100+i, parent, start, start, "worker"))
+		table.Apply(exec(100+i, parent, start, start, "/usr/bin/worker", "/usr/bin/worker", "--listen", fmt.Sprintf("127.0.0.1:%d", i), "--config", "/etc/worker/worker.conf", "--verbose"))
+	}
+	each := (heap() - before) / n
+	t.Logf("%d bytes a living process", each)
+	if each > 2048 {
+		t.Errorf("%d bytes a process", each)
+	}
+	for i := range uint32(n) {
+		table.Apply(rec(record.KindExit, 100+i, 1, second+uint64(i)*Tick, 500*second, "worker"))
+	}
+	each = (heap() - before) / n
+	t.Logf("%d bytes a process that ended", each)
+	if s := table.Stats(); each > 2048 || s.Exited != n || s.Live != 0 {
+		t.Errorf("%d bytes a process, %+v", each, s)
+	}
+	runtime.KeepAlive(table)
 }
