@@ -1,0 +1,289 @@
+package kernel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/testudo-sec/testudo/kernel/record"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// refuse is a judge that refuses what has this path.
+func refuse(rule, path string) func(*signal.Event) signal.Verdict {
+	return func(e *signal.Event) signal.Verdict {
+		if e.Str(signal.FieldProcessFilePath) != path && e.Str(signal.FieldFilePath) != path {
+			return signal.Verdict{}
+		}
+		return signal.Verdict{Decision: signal.Deny, Hits: []signal.Hit{{Rule: "an-alert", Decision: signal.Alert}, {Rule: rule, Decision: signal.Deny}}}
+	}
+}
+
+func TestGates(t *testing.T) {
+	for _, mode := range []string{ModeMonitor, ModeEnforce} {
+		cfg := DefaultConfig()
+		cfg.Mode = mode
+		h := run(t, cfg, nil)
+		h.sink.judge = refuse("deny-x", "/tmp/x")
+		h.send(execOf(90, 1, "/usr/bin/bash", "-bash"))
+		h.wait(t, 1)
+		child := execOf(95, 90, "/tmp/x", "x", "--password", "hunter2")
+		child.Name = []byte("/tmp/../tmp/x")
+		a := h.Ask(t.Context(), child.Append(nil), record.GateFanotify)
+		if want := mode == ModeEnforce; a.Deny != want || want && a.Rule != "deny-x" {
+			t.Errorf("%s: %+v", mode, a)
+		}
+		e := h.wait(t, 2)[1]
+		if e.Activity != signal.ActivityProcessLaunch || e.Str(signal.FieldProcessFilePath) != "/tmp/x" || e.Str(signal.FieldProcessName) != "x" ||
+			e.Str(signal.FieldProcessCmdLine) != "x --password hunter2" || e.RecordedStr(signal.FieldProcessCmdLine) != "x --password *" || e.Str(signal.FieldKernelGate) != "fanotify" {
+			t.Errorf("%s", mustJSON(t, e))
+		}
+		open := callOf(90, record.CallOpenat, 0, "/tmp/x")
+		if a := h.Ask(t.Context(), open.Append(nil), record.GateFanotify); a.Deny != (mode == ModeEnforce) {
+			t.Errorf("%s: %+v", mode, a)
+		}
+		if a := h.Ask(t.Context(), []byte("forged"), record.GateFanotify); a.Deny {
+			t.Error("what cannot be read is refused")
+		}
+		h.stop()
+		if len(h.sensor.orders) != 0 {
+			t.Errorf("what was asked about before it happened is killed: %v", h.sensor.orders)
+		}
+	}
+}
+
+func TestKillAfterTheFact(t *testing.T) {
+	for _, mode := range []string{ModeMonitor, ModeEnforce} {
+		cfg := DefaultConfig()
+		cfg.Mode = mode
+		h := run(t, cfg, func(d *Deps) { d.Own = []uint32{93} })
+		h.sink.judge = refuse("deny-x", "/tmp/x")
+		h.send(execOf(91, 90, "/tmp/x", "x"), execOf(93, 90, "/tmp/x", "x"), execOf(92, 90, "/bin/y", "y"))
+		h.wait(t, 3)
+		want := 0
+		if mode == ModeEnforce {
+			want = 1
+		}
+		for range 200 {
+			h.sensor.mu.Lock()
+			n := len(h.sensor.orders)
+			h.sensor.mu.Unlock()
+			if n == want && want > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		all := h.ended()
+		if len(h.sensor.orders) != want {
+			t.Fatalf("%s: %v", mode, h.sensor.orders)
+		}
+		if want == 1 {
+			o := h.sensor.orders[0]
+			if o.Verb != VerbKill || o.PID != 91 || o.Start != 91*second-5e6 || o.ID == "" {
+				t.Errorf("%+v", o)
+			}
+		}
+		if all[1].Str(signal.FieldKernelGate) != "none" {
+			t.Error("the event of a process that is not killed does not say so")
+		}
+	}
+}
+
+func TestWhatTheKernelRefusedIsTheEventOfTheAttempt(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	h.send(execOf(90, 1, "/usr/bin/bash", "-bash"))
+	enforced := execOf(90, 1, "/tmp/x", "x", "-a")
+	enforced.Kind, enforced.Call, enforced.Ret, enforced.NumLen, enforced.Time = record.KindEnforced, record.CallExecve, -1, 3, 100*second
+	enforced.Nums = [6]uint64{0, uint64(record.GateLSM), 1}
+	enforced.Comm = []byte("bash")
+	second := enforced
+	second.Nums[0] = 1 // another rule about the same
+	came := callOf(90, record.CallExecve, -1, "/tmp/x")
+	came.Time = 100*uint64(1e9) + 5000
+	watched := enforced
+	watched.Nums[1], watched.Time = uint64(record.GateNone), 101*uint64(1e9)
+	h.send(enforced, second, came, watched)
+	all := h.ended()
+	if len(all) != 2 {
+		for _, e := range all {
+			t.Log(mustJSON(t, e))
+		}
+		t.Fatalf("%d events", len(all))
+	}
+	e := all[1]
+	if e.Activity != signal.ActivityProcessLaunch || e.Str(signal.FieldProcessFilePath) != "/tmp/x" || e.Str(signal.FieldProcessName) != "x" || e.Str(signal.FieldProcessCmdLine) != "x -a" ||
+		e.Str(signal.FieldKernelGate) != "bpf-lsm" || e.Str(signal.FieldKernelOutcome) != "refused" || e.Str(signal.FieldStatusCode) != "EPERM" || e.Str(signal.FieldKernelMode) != "enforce" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if got, _ := e.Unmapped("evt.type"); got != "execve" {
+		t.Errorf("evt.type %q", got)
+	}
+}
+
+func TestOwnFiles(t *testing.T) {
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Own, d.Data = []uint32{91}, "/var/lib/testudo/" })
+	moved := callOf(91, record.CallRename, 0, "/var/lib/testudo/a")
+	moved.Path2 = []byte("/etc/cron.d/a")
+	other := callOf(92, record.CallUnlink, 0, "/var/lib/testudo/x") // another process
+	reused := callOf(91, record.CallUnlink, 0, "/var/lib/testudo/z")
+	reused.Start += second
+	h.send(execOf(91, 1, "/usr/bin/testudo", "testudo", "up"), callOf(91, record.CallUnlink, 0, "/var/lib/testudo/a/b"), callOf(91, record.CallUnlink, 0, "/var/lib/testudo2/a"),
+		callOf(91, record.CallUnlink, 0, "/etc/passwd"), moved, other, reused)
+	got := strings.Join(names(h.ended()), " ")
+	if got != "testudo /var/lib/testudo2/a /etc/passwd /var/lib/testudo/a /var/lib/testudo/x /var/lib/testudo/z" {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestLossIsRecordedAndFailsHealth(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxLost = 10
+	h := run(t, cfg, nil)
+	lost := record.Record{Kind: record.KindLost, NumLen: 2, Nums: [6]uint64{7, uint64(record.KindExec)}}
+	h.send(lost)
+	e := h.wait(t, 1)[0]
+	if e.Class != signal.ClassBaseEvent || e.Int(signal.FieldCount) != 7 || e.Plane != signal.PlaneKernel || !strings.Contains(e.Str(signal.FieldMessage), "7 records of exec") {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if err := h.Health(); err != nil {
+		t.Errorf("7 of 10 that may be lost: %v", err)
+	}
+	forged := lost
+	forged.Nums = [6]uint64{^uint64(0), ^uint64(0)}
+	h.send(lost, forged)
+	h.stop()
+	if err := h.Health(); err == nil || !strings.Contains(err.Error(), "kernel.max_lost") {
+		t.Errorf("%v", err)
+	}
+	if n := h.metrics.lost[record.KindExec].Load(); n != 14 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+func TestSensorIsStartedAgain(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	h.sensor.mu.Lock()
+	h.sensor.watchFails = 2
+	h.sensor.mu.Unlock()
+	if err := h.SetInterest(t.Context(), Interest{DNS: true}); err == nil {
+		t.Error("an error of the sensor is not told")
+	}
+	h.sensor.fail <- errors.New("the child died")
+	for range 400 {
+		if err := h.Health(); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := h.Health(); err == nil || !strings.Contains(err.Error(), "the child died") {
+		t.Errorf("%v", err)
+	}
+	<-h.sensor.started
+	for range 1000 {
+		h.sensor.mu.Lock()
+		n := len(h.sensor.watched)
+		h.sensor.mu.Unlock()
+		if n > 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	h.stop()
+	if len(h.sensor.watched) == 0 || !h.sensor.watched[0].DNS || h.metrics.restarts.Load() != 1 {
+		t.Errorf("%+v, %d restarts", h.sensor.watched, h.metrics.restarts.Load())
+	}
+	if err := h.Health(); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// testChain knows two requests.
+type testChain struct {
+	event signal.ID
+	seen  []record.Kind
+}
+
+func (c *testChain) Apply(r *record.Record) { c.seen = append(c.seen, r.Kind) }
+
+func (c *testChain) Request(token uint64) (Request, bool) {
+	switch token {
+	case 5:
+		return Request{UID: "req-1", Event: c.event, Trace: "trace-1"}, true
+	case 6:
+		return Request{UID: "req-2", Ambiguous: true}, true
+	}
+	return Request{}, false
+}
+
+func TestRequests(t *testing.T) {
+	c := &testChain{event: signal.NewID(bootTime)}
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Chain = c })
+	var all []record.Record
+	for i, token := range []uint64{5, 6, 7, 5} {
+		r := callOf(91, record.CallUnlink, 0, "/x")
+		if r.Token = token; i == 3 {
+			r.Flags = record.FlagAmbiguous
+		}
+		all = append(all, r)
+	}
+	serve := record.Record{Kind: record.KindServe, PID: 91, Token: 5}
+	h.send(append([]record.Record{serve}, all...)...)
+	got := h.ended()
+	if len(got) != 4 || len(c.seen) != 5 || c.seen[0] != record.KindServe {
+		t.Fatalf("%d events, the chain saw %v", len(got), c.seen)
+	}
+	if e := got[0]; e.Str(signal.FieldHTTPRequestUID) != "req-1" || e.Parent != c.event || e.Str(signal.FieldTraceUID) != "trace-1" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	for i, ambiguous := range []bool{true, false, true} {
+		if e := got[i+1]; e.Has(signal.FieldHTTPRequestUID) || e.Bool(signal.FieldKernelAmbiguous) != ambiguous || !e.Parent.IsZero() {
+			t.Errorf("%d: %s", i+1, mustJSON(t, e))
+		}
+	}
+}
+
+func TestOddNames(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	exec := execOf(91, 90, "/tmp/a\xff\x1b[2J", "a\n\x1b]0;x\x07", "\xc3\x28")
+	h.send(exec, callOf(91, record.CallUnlink, 0, "/tmp/\xfe\u202e\n"))
+	all := h.ended()
+	if e := all[0]; e.Str(signal.FieldProcessFilePath) != "/tmp/a\\xff\x1b[2J" || e.Str(signal.FieldProcessCmdLine) != "a\n\x1b]0;x\x07 \\xc3(" {
+		t.Errorf("%q %q", e.Str(signal.FieldProcessFilePath), e.Str(signal.FieldProcessCmdLine))
+	}
+	if e := all[1]; e.Str(signal.FieldFilePath) != "/tmp/\\xfe\u202e\n" || e.IsMasked(signal.FieldFilePath) {
+		t.Errorf("%q", e.Str(signal.FieldFilePath))
+	}
+	if s := mustJSON(t, all[1]); strings.ContainsAny(s, "\x1b\n\u202e") && strings.ContainsAny(s, "\x1b\n") {
+		t.Errorf("control characters in %q", s)
+	}
+}
+
+func TestInject(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	attach := callOf(91, record.CallPtrace, 0, "/usr/sbin/sshd", 16, 90)
+	self := callOf(91, record.CallPtrace, 0, "", 0, 0)
+	read := callOf(91, record.CallProcessVMReadv, 10, "/usr/sbin/sshd", 90)
+	suid := callOf(91, record.CallSetuid, 0, "", 33)
+	h.send(execOf(90, 1, "/usr/sbin/sshd", "sshd", "-D"), execOf(91, 1, "/tmp/inject", "inject"), attach, self, read, suid)
+	all := h.ended()
+	if e := all[2]; e.Activity != 4 || e.Str(signal.FieldProcessFilePath) != "/usr/sbin/sshd" || e.Str(signal.FieldProcessName) != "sshd" ||
+		e.Int(signal.FieldProcessPID) != 90 || e.Str(signal.FieldActorProcessFilePath) != "/tmp/inject" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if got, _ := all[2].Unmapped("evt.arg.request"); got != "PTRACE_ATTACH" {
+		t.Errorf("%q", got)
+	}
+	if e := all[3]; e.Activity == 4 || e.Has(signal.FieldProcessPID) {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if e := all[4]; e.Activity != 3 {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if e := all[5]; e.Activity != 5 || e.Str(signal.FieldUserName) != "www-data" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+	if got, _ := all[5].Unmapped("evt.arg.uid"); got != "www-data" {
+		t.Errorf("%q", got)
+	}
+}
