@@ -372,7 +372,7 @@ func TestFormsThatAreNotTheBest(t *testing.T) {
 			switch f.hook {
 			case kernel.HookExec:
 				guard(t, e, kernel.GuardRule{Rule: "r", Hook: f.hook, Enforce: true, Exe: exactly(bad)})
-				for range 50 {
+				for range long(50, 500) {
 					refused(t, e, actor(bad, "touch", dir+"/marker"))
 				}
 				absent(t, dir+"/marker")

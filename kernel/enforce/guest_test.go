@@ -80,7 +80,7 @@ func TestLSM(t *testing.T) {
 	defer cancel()
 	machine := exec.CommandContext(ctx, qemu, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768", "-nographic", "-no-reboot", "-net", "none",
 		"-kernel", filepath.Join(kernelDir, "vmlinuz"), "-initrd", image,
-		"-append", "console=ttyS0 quiet lsm=landlock,lockdown,yama,bpf panic=-1")
+		"-append", "console=ttyS0 quiet lsm=landlock,lockdown,yama,bpf panic=-1 mitigations=off")
 	var console bytes.Buffer
 	machine.Stdout, machine.Stderr = &console, &console
 	began := time.Now()
@@ -98,6 +98,9 @@ func TestLSM(t *testing.T) {
 		if !passed[name] {
 			t.Errorf("%s did not pass in the guest\n%s", name, text)
 		}
+	}
+	if testing.Verbose() {
+		t.Log(text)
 	}
 	t.Logf("%d tests in %v; %s", len(results), time.Since(began).Round(time.Second), regexp.MustCompile(`guest: .*`).FindString(text))
 }
