@@ -56,7 +56,7 @@ func TestSeedAgreesWithEBPF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 20 {
+	for range 5 {
 		cmd := sleeper(t, nil)
 		awaitExec(t, cmd.Process.Pid)
 		pid := uint32(cmd.Process.Pid)

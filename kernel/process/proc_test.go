@@ -164,7 +164,9 @@ func FuzzParseProc(f *testing.F) {
 			if !strings.HasPrefix(m.Point, "/") {
 				t.Errorf("%+v", m)
 			}
-			m.Option("upperdir")
+			if v, ok := m.Option("upperdir"); ok && len(v) > len(m.SuperOptions) {
+				t.Errorf("%q of %q", v, m.SuperOptions)
+			}
 		}
 		if n := appendNames(nil, b, 100); len(n) > 100 || bytes.Contains(n, []byte("=")) {
 			t.Errorf("%q", n)

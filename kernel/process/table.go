@@ -100,8 +100,9 @@ func (t *Table) Stats() Stats {
 	return s
 }
 
-// Find returns the process that the record is of, as it is known now, and changes nothing: what a gate asks that cannot wait
-// for the records before it. It is never nil; of a process that is not known it says what the record says.
+// Find returns the process that the record is of, as it is known now: what a gate asks that cannot wait for the records before
+// it. It is never nil. A process that is not known while its parent is, is taken to be a fork of it, whose record is still on its way; of
+// any other it says what the record says.
 func (t *Table) Find(r *record.Record) *Process {
 	t.mu.RLock()
 	s := t.live[r.PID]
@@ -113,6 +114,13 @@ func (t *Table) Find(r *record.Record) *Process {
 	}
 	if p := t.past(r.PID, r.Start); p != nil {
 		return p
+	}
+	if _, ok := t.ByPID(r.PPID); ok && s == nil && r.PID != 0 && r.Start != 0 {
+		fork := record.Record{Kind: record.KindFork, Time: r.Start, Start: r.Start, Cgroup: r.Cgroup, PID: r.PID, TID: r.PID, PPID: r.PPID, UID: r.UID, GID: r.GID,
+			LoginUID: r.LoginUID, MntNS: r.MntNS, PIDNS: r.PIDNS, Comm: r.Comm}
+		if p := t.Apply(&fork); p != nil {
+			return p
+		}
 	}
 	p := &Process{Key: makeKey(t.boot, r.PID, r.Start), PID: r.PID, PPID: r.PPID, Start: r.Start, Name: record.Text(r.Comm), State: Unknown, Lineage: &Lineage{}}
 	t.head(p, r)

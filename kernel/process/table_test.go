@@ -385,3 +385,22 @@ func TestMemoryOfAProcess(t *testing.T) {
 	}
 	runtime.KeepAlive(table)
 }
+
+// TestFindTakesAnUnknownChildForAFork: a gate asks before the record of the fork is there.
+func TestFindTakesAnUnknownChildForAFork(t *testing.T) {
+	table := New(Default(), "boot", NewClock())
+	table.Apply(&record.Record{Kind: record.KindExec, PID: 10, TID: 10, Start: 1e9, PPID: 1, Time: 1e9, Path: []byte("/bin/sh"), Args: []byte("sh\x00"), Comm: []byte("sh")})
+	ask := &record.Record{Kind: record.KindExec, PID: 11, TID: 11, Start: 2e9, PPID: 10, Time: 2e9, Comm: []byte("sh")}
+	p := table.Find(ask)
+	if p.Exe != "/bin/sh" || len(p.Lineage.Paths) == 0 || p.Lineage.Paths[0] != "/bin/sh" {
+		t.Errorf("executable %q, lineage %q", p.Exe, p.Lineage.Paths)
+	}
+	// The record of the fork, which comes later, changes nothing.
+	if q := table.Apply(&record.Record{Kind: record.KindFork, PID: 11, TID: 11, Start: 2e9, PPID: 10, Time: 2e9, Comm: []byte("sh")}); q.Key != p.Key || q.Exe != p.Exe {
+		t.Errorf("after its fork it is %q, it was %q", q.Exe, p.Exe)
+	}
+	// Of a process without a known parent nothing is made up.
+	if p := table.Find(&record.Record{Kind: record.KindExec, PID: 21, TID: 21, Start: 3e9, PPID: 20}); p.Exe != "" {
+		t.Errorf("executable %q", p.Exe)
+	}
+}

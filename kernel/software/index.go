@@ -29,7 +29,6 @@ type index struct {
 	paths   []entry  // sorted when it is built
 	pkgs    []pkg
 	full    bool // the database has more than is kept
-	note    string
 }
 
 type entry struct {

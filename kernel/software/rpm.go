@@ -31,7 +31,10 @@ func (p rpmPackage) files(each func(path string, sum []byte) bool) bool {
 		if i < len(p.sums) {
 			sum, _ = hex.DecodeString(string(p.sums[i]))
 		}
-		if path := bytes.TrimPrefix(append(bytes.Clone(p.dirs[d]), base...), []byte("/")); len(path) > 0 && len(path) <= 4096 && !each(string(path), sum) {
+		if n := len(p.dirs[d]) + len(base); n < 2 || n > 4096 {
+			continue
+		}
+		if path := bytes.TrimPrefix(append(bytes.Clone(p.dirs[d]), base...), []byte("/")); len(path) > 0 && !each(string(path), sum) {
 			return false
 		}
 	}
@@ -67,11 +70,15 @@ func readHeader(b []byte) (rpmPackage, bool) {
 	data := b[8+16*n:][:size]
 	var p rpmPackage
 	var name, version, release string
+	seen := map[uint32]bool{}
 	for i := range n {
 		e := b[8+16*i:]
 		tag, offset, count := binary.BigEndian.Uint32(e), binary.BigEndian.Uint32(e[8:]), binary.BigEndian.Uint32(e[12:])
-		if uint64(offset) > uint64(len(data)) {
+		if uint64(offset) > uint64(len(data)) || seen[tag] {
 			continue
+		}
+		if tag >= rpmName && tag <= rpmDir {
+			seen[tag] = true // a tag that comes again costs nothing
 		}
 		at := data[offset:]
 		switch tag {
@@ -125,6 +132,7 @@ type pages struct {
 	size   int
 	usable int
 	left   int // how many pages may still be visited: trees that loop end
+	work   int // how many bytes of rows may still be read: many cells may point to one row
 }
 
 // readTable calls each with the columns of every row.
@@ -139,7 +147,7 @@ func readTable(db []byte, table string, each func(columns [][]byte) bool) error 
 	if p.usable = p.size - int(db[20]); p.size < 512 || p.size&(p.size-1) != 0 || p.usable < 480 {
 		return errSQLite
 	}
-	p.left = 2*(len(db)/p.size) + 2
+	p.left, p.work = 2*(len(db)/p.size)+2, 2*len(db)
 	root := uint32(0)
 	_, err := p.walk(1, 0, func(c [][]byte) bool {
 		if len(c) >= 4 && string(c[0]) == "table" && string(c[1]) == table && len(c[3]) <= 4 {
@@ -225,6 +233,9 @@ func (p *pages) payload(page []byte, at int) ([]byte, bool) {
 	}
 	at += n
 	if _, n = varint(page[at:]); n == 0 { // the number of the row
+		return nil, false
+	}
+	if p.work -= int(size); p.work < 0 {
 		return nil, false
 	}
 	at += n
