@@ -232,12 +232,13 @@ static __always_inline void sent_to(__u16 call, long ret, __u32 fd, const void *
 
 	if (!name || !c || !(c->want & NET_SEND) || ret == -EAGAIN || ret <= -ERESTARTSYS)
 		return;
+	if (read_address(&a, name, len) < 8 || !is_inet(a.family) || !port_matters(c->want, address_port(&a)))
+		return;
 	struct file *f = file_at(current_task(), fd);
 	struct sock *sk = socket_of_file(f);
 	if (!sk)
 		return;
-	__u16 family = family_of(sk);
-	if (!is_inet(family) || read_address(&a, name, len) < 8 || !is_inet(a.family) || !port_matters(c->want, address_port(&a)))
+	if (!is_inet(family_of(sk)))
 		return;
 	struct sent key = {.inode = BPF_CORE_READ(f, f_inode, i_ino), .pid = bpf_get_current_pid_tgid() >> 32, .family = a.family, .port = a.port};
 	if (a.family == AF_INET6)
