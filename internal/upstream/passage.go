@@ -19,7 +19,9 @@ type Passage struct {
 // Begin returns the passage of a request that is about to be written to a connection, as httptrace.ClientTrace.GotConn gives it; false for
 // a connection that no [Server] made, or one without ports. Every passage is ended by End.
 func Begin(c net.Conn) (Passage, bool) {
+	many := false
 	if t, ok := c.(*tls.Conn); ok {
+		many = t.ConnectionState().NegotiatedProtocol == "h2"
 		c = t.NetConn()
 	}
 	i, ok := c.(*idleConn)
@@ -32,7 +34,7 @@ func Begin(c net.Conn) (Passage, bool) {
 		return Passage{}, false
 	}
 	users := i.users.Add(1)
-	return Passage{Local: plain(local), Remote: plain(remote), Conn: i.number, From: i.written.Load(), Shared: users > 1, conn: i}, true
+	return Passage{Local: plain(local), Remote: plain(remote), Conn: i.number, From: i.written.Load(), Shared: many && users > 1, conn: i}, true
 }
 
 // End ends the passage. The zero Passage has no end.

@@ -191,22 +191,20 @@ struct user_msghdr {
 /* The numbers of the calls that matter here. */
 #if defined(__TARGET_ARCH_x86)
 enum {
-	NR_READ = 0, NR_POLL = 7, NR_READV = 19, NR_SELECT = 23, NR_NANOSLEEP = 35, NR_ACCEPT = 43, NR_RECVFROM = 45, NR_RECVMSG = 47,
-	NR_FUTEX = 202, NR_CLOCK_NANOSLEEP = 230, NR_EPOLL_WAIT = 232, NR_PSELECT = 270, NR_PPOLL = 271, NR_EPOLL_PWAIT = 281,
-	NR_ACCEPT4 = 288,
+	NR_READ = 0, NR_POLL = 7, NR_READV = 19, NR_SELECT = 23, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_EPOLL_WAIT = 232, NR_PSELECT = 270,
+	NR_PPOLL = 271, NR_EPOLL_PWAIT = 281,
 };
 #define CALL_NUMBER(regs) BPF_CORE_READ(regs, orig_ax)
 #define CALL_SECOND(regs) BPF_CORE_READ(regs, si)
 #else
 enum {
-	NR_EPOLL_PWAIT = 22, NR_READ = 63, NR_READV = 65, NR_PSELECT = 72, NR_PPOLL = 73, NR_FUTEX = 98, NR_NANOSLEEP = 101,
-	NR_CLOCK_NANOSLEEP = 115, NR_ACCEPT = 202, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_ACCEPT4 = 242,
+	NR_EPOLL_PWAIT = 22, NR_READ = 63, NR_READV = 65, NR_PSELECT = 72, NR_PPOLL = 73, NR_RECVFROM = 207, NR_RECVMSG = 212,
 	NR_POLL = -10, NR_SELECT = -11, NR_EPOLL_WAIT = -12, /* not there */
 };
 #define CALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
 #define CALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
 #endif
-enum { NR_IO_URING_ENTER = 426, NR_EPOLL_PWAIT2 = 441, NR_FUTEX_WAITV = 449, NR_FUTEX_WAIT = 455 };
+enum { NR_IO_URING_ENTER = 426, NR_EPOLL_PWAIT2 = 441 };
 
 /* append_head: the first bytes of what was read, from where the call has put them. */
 static __always_inline void append_head(struct scratch *s, __u32 len)
@@ -320,7 +318,6 @@ int chain_read(__u64 *ctx)
 		closed_one(&c->reader); /* another thread goes on */
 	}
 	c->reader = self;
-	bool unsure = false;
 	if (known) {
 		struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
 		if (!t) {
@@ -335,12 +332,11 @@ int chain_read(__u64 *ctx)
 			t->token = c->token;
 			t->sock = (__u64)sk;
 			t->waited = t->answered = 0;
-			unsure = t->open > 1 || (t->loop && t->batch > 1);
 		}
-		p->token = 0; /* it serves by itself now */
+		p->token = 0; /* it does not do what its parent was asked for any more */
 		p->served = 1;
 	}
-	tell(KIND_SERVE, sk, c, from, to, &self, unsure);
+	tell(KIND_SERVE, sk, c, from, to, &self, false); /* that it was read is sure; what comes of it may not be */
 	return 0;
 }
 
@@ -368,7 +364,7 @@ int chain_write(__u64 *ctx)
 		c->answered = 1;
 		closed_one(&c->reader);
 		struct serving_key self = {};
-		if (serving_self(task, p, &self)) {
+		if (p->mode != SERVING_GO && serving_self(task, p, &self)) {
 			struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
 			if (t && t->token == c->token)
 				t->answered = 1;
@@ -449,40 +445,25 @@ int chain_state(__u64 *ctx)
 	return 0;
 }
 
-/* A call has returned that waits for whatever comes next. */
+/* A call has returned that waits for events of many connections. */
 SEC("tp_btf/sys_exit")
 int chain_wait(__u64 *ctx)
 {
 	struct pt_regs *regs = (void *)ctx[0];
-	long ret = (long)ctx[1];
-	bool events = false, any = false;
+	bool loop = false;
 
 	switch ((int)CALL_NUMBER(regs)) {
 	case NR_EPOLL_WAIT:
 	case NR_EPOLL_PWAIT:
 	case NR_EPOLL_PWAIT2:
 	case NR_IO_URING_ENTER:
-		events = true;
+		loop = true;
 		break;
-	case NR_FUTEX: {
-		int op = CALL_SECOND(regs) & 0x7f;
-		if ((op != 0 && op != 9) || ret == -11) /* FUTEX_WAIT, FUTEX_WAIT_BITSET; EAGAIN: it did not wait */
-			return 0;
-		break;
-	}
 	case NR_POLL:
 	case NR_PPOLL:
 	case NR_SELECT:
 	case NR_PSELECT:
-		any = true; /* HTTP clients and waiting for a child use these within a request, too */
-		break;
-	case NR_ACCEPT:
-	case NR_ACCEPT4:
-	case NR_NANOSLEEP:
-	case NR_CLOCK_NANOSLEEP:
-	case NR_FUTEX_WAIT:
-	case NR_FUTEX_WAITV:
-		break;
+		break; /* of loops, too; but HTTP clients and waiting for a child use these within a request */
 	default:
 		return 0;
 	}
@@ -491,26 +472,17 @@ int chain_wait(__u64 *ctx)
 	struct serving_key self = {};
 	if (!p || !serving_self(task, p, &self))
 		return 0;
-	if (p->mode == SERVING_GO && !events)
-		return 0; /* the thread waits, not the goroutine */
 	struct serving_thread *t = bpf_map_lookup_elem(&serving_threads, &self);
 	if (!t) {
-		struct serving_thread loop = {.loop = 1};
-		if (!events)
-			return 0;
-		bpf_map_update_elem(&serving_threads, &self, &loop, BPF_ANY);
-		t = bpf_map_lookup_elem(&serving_threads, &self);
-		if (!t)
-			return 0;
+		struct serving_thread fresh = {.loop = 1};
+		if (loop)
+			bpf_map_update_elem(&serving_threads, &self, &fresh, BPF_ANY);
+		return 0;
 	}
-	if (events)
+	if (loop)
 		t->loop = 1;
-	if (t->loop && (events || any)) {
-		t->batch = ret > 255 ? 255 : ret < 0 ? 0 : ret;
+	if (t->loop)
 		t->waited = 1;
-	} else if (t->answered) {
-		t->waited = 1;
-	}
 	return 0;
 }
 

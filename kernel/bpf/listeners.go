@@ -21,10 +21,22 @@ const maxDescriptors = 65536
 // lookAtListeners finds the processes that wait for connections already, so that their first request is followed. Those that
 // begin to later are told of by the kernel.
 func (l *Loader) lookAtListeners() error {
+	for range maxPasses {
+		if found, err := l.lookForListeners(); err != nil || found == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxPasses bounds how often all processes are looked at: again while there are new ones, as a server may be about to start others.
+const maxPasses = 4
+
+func (l *Loader) lookForListeners() (found int, err error) {
 	processes := l.maps["serving_pids"]
 	all, err := os.ReadDir("/proc")
 	if err != nil {
-		return fmt.Errorf("processes: %w", err)
+		return 0, fmt.Errorf("processes: %w", err)
 	}
 	listening := map[string]map[string]bool{} // by network namespace: sockets
 	for _, e := range all {
@@ -47,14 +59,18 @@ func (l *Loader) lookAtListeners() error {
 		}
 		// The kernel puts in the exact start as it sees the process first: /proc rounds it.
 		err = processes.Update(uint32(pid), &servingProcess{Asked: 1}, ebpf.UpdateNoExist)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-			return fmt.Errorf("processes that serve: %w", err)
+		if errors.Is(err, ebpf.ErrKeyExist) {
+			continue // the kernel has told of it
 		}
+		if err != nil {
+			return found, fmt.Errorf("processes that serve: %w", err)
+		}
+		found++
 		if err := l.lookAt(uint32(pid), 0); err != nil {
 			l.log.Debug("a process that serves", "pid", pid, "error", err)
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // listeningSockets returns the inodes of the sockets of a process's network namespace that take connections, as names of descriptors.

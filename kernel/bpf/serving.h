@@ -42,10 +42,10 @@ struct serving_thread {
 	__u64 token;
 	__u64 sock; /* that the request came by */
 	__s32 open; /* requests that it has read and nobody has answered */
-	__u8 loop;     /* it is an event loop */
-	__u8 waited;   /* it has waited for other work since it read */
-	__u8 answered; /* it has begun to answer */
-	__u8 batch;    /* events that the loop woke up with, 255 for more */
+	__u8 loop;     /* it is an event loop: it works at many requests in turn, and at what nobody asked for */
+	__u8 waited;   /* of a loop: it has waited since it read */
+	__u8 answered; /* it has begun to answer: what it does next may be for anybody */
+	__u8 reserved;
 };
 
 struct {
@@ -105,13 +105,10 @@ static __always_inline bool serving_self(struct task_struct *current, struct ser
 
 static __always_inline __u64 serving_of(struct serving_thread *t)
 {
-	if (!t->token)
+	if (t->waited || t->answered)
 		return 0;
-	if (t->loop && (t->waited || t->answered || t->batch > 1))
-		return 0; /* whatever it does now may be for anybody */
-	if (t->open > 1 || t->waited)
-		return t->token | SERVING_UNSURE;
-	return t->token;
+	/* A loop may do something else before it comes to what it has read, and nobody outside can tell. */
+	return t->loop || t->open > 1 ? t->token | SERVING_UNSURE : t->token;
 }
 
 /* serving_token returns the number of the request that the task serves, 0 for none, with SERVING_UNSURE where it may be another. Of a task

@@ -3,6 +3,9 @@ package chain
 import (
 	"context"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,7 +86,7 @@ type Translator interface {
 // Deps is what a table may use.
 type Deps struct {
 	Translator Translator       // nil: no address is translated
-	NetNS      uint32           // inode number of the edge's network namespace, 0 where it is not known
+	NetNS      uint32           // inode number of the edge's network namespace, 0 for that of this process
 	PID        uint32           // of the edge
 	Now        func() time.Time // nil: time.Now
 }
@@ -174,6 +177,9 @@ var _ kernel.Chain = (*Table)(nil)
 func New(d Deps) *Table {
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if d.NetNS == 0 {
+		d.NetNS = ownNetwork()
 	}
 	t := &Table{deps: d, asks: make(chan ask, queue)}
 	t.requests = newRecent[string, *request](maxRequests, &t.stats.Forgotten)
@@ -474,4 +480,18 @@ func (t *Table) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.stats
+}
+
+// ownNetwork returns the inode number of the network namespace of this process, 0 where there is no such thing.
+func ownNetwork() uint32 {
+	name, err := os.Readlink("/proc/self/ns/net") // net:[4026531833]
+	if err != nil {
+		return 0
+	}
+	number, _ := strings.CutPrefix(name, "net:[")
+	n, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
 }
