@@ -187,5 +187,5 @@ func (p *Pages) undo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.done(w, r, "/actions", "The block of "+a.Target+" is lifted.")
+	return p.done(w, r, "/actions", "The "+visText(a.Kind)+" of "+a.Target+" is lifted.")
 }
