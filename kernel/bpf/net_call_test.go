@@ -218,16 +218,6 @@ func race() (actorSaid, error) {
 	return connectRefused(11)
 }
 
-// ioUring makes a ring by which calls could be made that no program here sees.
-func ioUring() (actorSaid, error) {
-	var params [120]byte
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 4, uintptr(unsafe.Pointer(&params[0])), 0)
-	if errno != 0 {
-		return actorSaid{FD: -int(errno)}, nil // refused here: the call is told of all the same
-	}
-	return actorSaid{FD: int(fd)}, unix.Close(int(fd))
-}
-
 func interestIn(names ...record.Call) kernel.Interest {
 	in := kernel.Interest{Calls: map[record.Call]bool{}}
 	for _, c := range names {

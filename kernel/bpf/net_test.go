@@ -90,6 +90,7 @@ type actorSaid struct {
 	FD            int
 	In, Out       uint64
 	Path          string
+	PID           uint32
 }
 
 // TestActor is no test: it is the process that the others start.
@@ -168,6 +169,9 @@ func actorActs() map[string]func() (actorSaid, error) {
 		"raw sockets":       rawSockets,
 		"race":              race,
 		"io_uring":          ioUring,
+		"connect by ring":   connectByRing,
+		"getent":            askByLibc,
+		"nonsense":          nonsense,
 	}
 }
 
