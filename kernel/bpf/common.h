@@ -30,6 +30,8 @@ struct config {
 	__u32 write;	  /* and of those that are written */
 	__u32 change;	  /* and of those that are changed otherwise */
 	__u32 threads;	  /* forks and exits of threads, too */
+	__u32 reserved;
+	__u64 lengths[3]; /* of the parts in each set, as bits; the last bit: 63 and more */
 };
 
 struct {
@@ -176,7 +178,16 @@ struct scratch {
 	__u64 hash; /* of judge, in memory as `at` */
 	__u32 run;
 	__u32 found;
+	__u64 lengths; /* of parts that walk looks for in `set`; 0: of none */
+	__u32 set;
+	__u32 part; /* it has found one */
 	__u8 data[RECORD_MAX + SLACK];
+	/* Nothing: so that objects tell of these types, which a test compares with those of package record. */
+	struct part_inode inode_part[0];
+	struct part_creds creds_part[0];
+	struct part_stdio stdio_part[0];
+	struct part_net net_part[0];
+	struct part_range range_part[0];
 };
 
 struct {
@@ -374,6 +385,7 @@ static __always_inline struct scratch *acquire(__u16 kind, __u16 call)
 	}
 	s->busy = 1;
 	s->cut = s->path_at = s->path_len = 0;
+	s->lengths = 0;
 	struct record *r = (void *)s->data;
 	r->kind = kind;
 	r->call = call;
@@ -511,6 +523,52 @@ static __always_inline long append_string(struct scratch *s, __u16 tag, const vo
 	return len;
 }
 
+#define FNV_OFFSET 0xcbf29ce484222325ull
+#define FNV_PRIME 0x100000001b3ull
+
+static __always_inline __u8 lower(__u8 c)
+{
+	return c + ((__u8)(c - 'A') < 26) * ('a' - 'A');
+}
+
+/* part_in: is the part of a path that walk has just written in a set? A function of its own, which the verifier looks at once. */
+__attribute__((noinline)) int part_in(__u32 set, __u32 at, __u32 len)
+{
+	struct scratch *s = own_scratch();
+	struct part_key key = {.set = set, .hash = FNV_OFFSET};
+
+	if (!s)
+		return 0;
+	if (len >= 63)
+		return 1;
+	for (__u32 i = 0; i < 63; i++) {
+		if (i >= len)
+			break;
+		key.hash = (key.hash ^ lower(s->walk[(at + i) & (PATH_LEN - 1)])) * FNV_PRIME;
+	}
+	return bpf_map_lookup_elem(&parts, &key) != NULL;
+}
+
+/* link is what a step of walk needs of a dentry, which all releases have in one piece. */
+struct link {
+	struct dentry *parent;
+	__u32 hash;
+	__u32 len;
+	const unsigned char *name;
+};
+
+static __always_inline void read_link(struct link *l, struct dentry *d)
+{
+	if (bpf_core_field_offset(struct dentry, d_name) == bpf_core_field_offset(struct dentry, d_parent) + offsetof(struct link, hash) &&
+	    bpf_core_field_offset(struct qstr, len) == sizeof(__u32) && bpf_core_field_offset(struct qstr, name) == 2 * sizeof(__u32)) {
+		bpf_core_read(l, sizeof(*l), &d->d_parent);
+		return;
+	}
+	l->parent = BPF_CORE_READ(d, d_parent);
+	l->len = BPF_CORE_READ(d, d_name.len);
+	l->name = BPF_CORE_READ(d, d_name.name);
+}
+
 /* walk writes the path of a dentry to the end of the first half of scratch.walk and returns how long it is: from the root of the mount
  * namespace, whatever root the process was given by chroot. Negative: there is none. A function of its own, which the verifier looks at
  * once. */
@@ -539,21 +597,23 @@ __attribute__((noinline)) int walk(__u64 vfsmount, __u64 dentry)
 			root = BPF_CORE_READ(m, mnt.mnt_root);
 			continue;
 		}
-		const unsigned char *name = BPF_CORE_READ(d, d_name.name);
-		__u32 len = BPF_CORE_READ(d, d_name.len), end = *at;
+		struct link l = {};
+		read_link(&l, d);
+		__u32 len = l.len, end = *at;
 		if (len > 255)
 			len = 255;
 		if (end < len + 1)
 			break;
 		end -= len;
-		bpf_probe_read_kernel(&s->walk[end & (PATH_LEN - 1)], len & 255, name);
+		bpf_probe_read_kernel(&s->walk[end & (PATH_LEN - 1)], len & 255, l.name);
+		if (s->lengths >> (len < 63 ? len : 63) & 1 && part_in(s->set, end, len))
+			s->part = 1;
 		end--;
 		s->walk[end & (PATH_LEN - 1)] = '/';
 		*at = end;
-		struct dentry *parent = BPF_CORE_READ(d, d_parent);
-		if (d == parent) /* a file without a folder: memfd */
+		if (d == l.parent) /* a file without a folder: memfd */
 			goto done;
-		d = parent;
+		d = l.parent;
 	}
 	s->cut = 1;
 	record_of(s)->flags |= FLAG_TRUNCATED;

@@ -48,7 +48,7 @@ CALL_PROGRAM(open)
 		set = SET_WRITE;
 	if (!filters_of(c, set))
 		return 0;
-	bool wanted = comm_in(c, set);
+	bool wanted = comm_in(c, set), text = ret < 0;
 	struct scratch *s = acquire(KIND_CALL, w.call);
 	if (!s)
 		return 0;
@@ -58,10 +58,13 @@ CALL_PROGRAM(open)
 		struct file *f = file_at(task, ret);
 		if (!f) /* another thread has closed it */
 			append_text(s, TAG_PATH, task, dirfd, name);
-		else
+		text = !f;
+		if (f) {
+			look_for(s, c, set);
 			append_path(s, TAG_PATH, &f->f_path);
+		}
 	}
-	if (!judge(s, c, set, ret < 0) && !wanted) {
+	if (!judge(s, c, set, text) && !wanted) {
 		drop(s);
 		return 0;
 	}
@@ -158,6 +161,7 @@ CALL_PROGRAM(descriptor)
 	struct scratch *s = acquire(KIND_CALL, w.call);
 	if (!s)
 		return 0;
+	look_for(s, c, SET_CHANGE);
 	append_path(s, TAG_PATH, &f->f_path);
 	if (!judge(s, c, SET_CHANGE, false) && w.wanted < 2) {
 		drop(s);

@@ -77,6 +77,9 @@ func (l *Loader) fillFilters(c *config, want kernel.Interest) error {
 			return err
 		}
 		*s.to = bits
+		for _, part := range s.paths.Part {
+			c.Lengths[s.set] |= 1 << min(len(part), 63)
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestAsHelper(t *testing.T) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		t.Fatal(err)
 	}
-	steps := map[string]func(*testing.T){"files": helpFiles, "calls": helpCalls, "memory": helpMemory, "overlay": helpOverlay, "race": helpRace, "deny": helpDeny}
+	steps := map[string]func(*testing.T){"files": helpFiles, "calls": helpCalls, "memory": helpMemory, "overlay": helpOverlay, "race": helpRace, "deny": helpDeny, "spin": helpSpin}
 	steps[name](t)
 }
 
@@ -249,6 +250,19 @@ func helpDeny(t *testing.T) {
 	}
 	time.Sleep(time.Millisecond)
 }
+
+// helpSpin makes as many calls that are told of as the file "count" says, as fast as it can.
+func helpSpin(t *testing.T) {
+	b, err := os.ReadFile(os.Getenv(countVariable))
+	must(t, err)
+	n, err := strconv.Atoi(string(b))
+	must(t, err)
+	for range n {
+		_, _, _ = unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0, 0)
+	}
+}
+
+const countVariable = "TESTUDO_BPF_TEST_COUNT"
 
 // of matches records of a call by a process.
 func of(pid uint32, call record.Call, more ...func(*record.Record) bool) func(*record.Record) bool {

@@ -23,6 +23,8 @@ type config struct {
 	Exclude             [4]uint32
 	Read, Write, Change uint32
 	Threads             uint32
+	Reserved            uint32
+	Lengths             [3]uint64 // of the parts in each set, as bits
 }
 
 // wakeups is struct reader of common.h.

@@ -31,7 +31,7 @@ func TestLayout(t *testing.T) {
 			"packets_out": 48, "began": 56, "local": 64, "remote": 80, "local_port": 96, "remote_port": 98},
 		"config": {"generation": uint32(unsafe.Offsetof(config{}.Generation)), "exclude": uint32(unsafe.Offsetof(config{}.Exclude)),
 			"read": uint32(unsafe.Offsetof(config{}.Read)), "write": uint32(unsafe.Offsetof(config{}.Write)), "change": uint32(unsafe.Offsetof(config{}.Change)),
-			"threads": uint32(unsafe.Offsetof(config{}.Threads))},
+			"threads": uint32(unsafe.Offsetof(config{}.Threads)), "lengths": uint32(unsafe.Offsetof(config{}.Lengths))},
 	}
 	seen := map[string]bool{}
 	for _, o := range objects() {

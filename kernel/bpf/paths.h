@@ -5,8 +5,6 @@
 
 #include "common.h"
 
-#define FNV_OFFSET 0xcbf29ce484222325ull
-#define FNV_PRIME 0x100000001b3ull
 #define HASH_DOT ((FNV_OFFSET ^ '.') * FNV_PRIME)
 #define HASH_DOTDOT ((HASH_DOT ^ '.') * FNV_PRIME)
 #define HASH_PROC ((((((((FNV_OFFSET ^ 'p') * FNV_PRIME) ^ 'r') * FNV_PRIME) ^ 'o') * FNV_PRIME) ^ 'c') * FNV_PRIME)
@@ -14,14 +12,9 @@
 #define SCAN_BYTES 256 /* of a longer path the parts are not looked at: it is taken to have what is asked for */
 #define END_BYTES 48
 
-static __always_inline __u8 lower(__u8 c)
-{
-	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
-/* scan looks at the parts of the path that was appended last, and returns 1 where it is wanted: for a part that is asked for, or
+/* scan looks at the parts of the path that a program passed, which was appended last, and returns 1 where it is wanted: for a part that is asked for, or
  * because its name does not say where it leads. A function of its own, which the verifier looks at once. */
-__attribute__((noinline)) int scan(__u32 set, __u32 filters, __u32 text)
+__attribute__((noinline)) int scan(__u32 set, __u32 filters)
 {
 	struct scratch *s = own_scratch();
 	if (!s)
@@ -41,11 +34,11 @@ __attribute__((noinline)) int scan(__u32 set, __u32 filters, __u32 text)
 			continue;
 		}
 		struct part_key key = {.set = set, .hash = *hash};
-		if (text && len > 1 && (!*run || key.hash == HASH_DOT || key.hash == HASH_DOTDOT)) {
+		if (len > 1 && (!*run || key.hash == HASH_DOT || key.hash == HASH_DOTDOT)) {
 			record_of(s)->flags |= FLAG_UNCLEAN;
 			*found = 1;
 		}
-		if (text && key.hash == HASH_PROC) /* may lead anywhere: /proc/self/root */
+		if (key.hash == HASH_PROC) /* may lead anywhere: /proc/self/root */
 			*found = 1;
 		if (filters & FILTER_PART && bpf_map_lookup_elem(&parts, &key))
 			*found = 1;
@@ -76,6 +69,14 @@ static __always_inline __u32 filters_of(struct config *c, __u32 set)
 	return set == SET_READ ? c->read : set == SET_WRITE ? c->write : c->change;
 }
 
+/* look_for makes walk look for the parts of a set. */
+static __always_inline void look_for(struct scratch *s, struct config *c, __u32 set)
+{
+	s->part = 0;
+	s->set = c->generation << 2 | set;
+	s->lengths = filters_of(c, set) & FILTER_PART ? c->lengths[set < 3 ? set : 0] : 0;
+}
+
 /* comm_in: does everything that a thread of this name opens matter? */
 static __always_inline bool comm_in(struct config *c, __u32 set)
 {
@@ -86,19 +87,20 @@ static __always_inline bool comm_in(struct config *c, __u32 set)
 	return bpf_map_lookup_elem(&comms, &key) != NULL;
 }
 
-/* judge: is the path that was appended last in a set? text: it is what a program passed, not what the kernel found. */
+/* judge: is the path that was appended last in a set? text: it is what a program passed, not what the kernel found; else look_for was
+ * called before it was walked. */
 static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set, bool text)
 {
 	__u32 filters = filters_of(c, set), len = s->path_len, key = c->generation << 2 | set;
 	__u64 at = bounded(s->path_at, RECORD_MAX - 1);
 	bool in = filters & FILTER_ALL;
 
-	if (!len || len > PATH_LEN || s->cut || (len >= SCAN_BYTES && (text || filters & FILTER_PART))) {
+	if (!len || len > PATH_LEN || s->cut || (text && len >= SCAN_BYTES)) {
 		if (text)
 			record_of(s)->flags |= FLAG_UNCLEAN;
 		return filters;
 	}
-	if ((text || (!in && filters & FILTER_PART)) && scan(key, filters, text))
+	if (text ? scan(key, filters) : s->part && filters & FILTER_PART)
 		in = true;
 	if (!in && filters & FILTER_PREFIX) {
 		s->data[at + bounded(len, 2 * PATH_LEN - 1)] = 0;

@@ -71,7 +71,7 @@ func (r *ring) read(take func(sample []byte) bool) (more bool) {
 			return true
 		}
 		at += (n + ringHeader + 7) &^ 7
-		if at-given > r.mask/16 { // room for the kernel while we go on
+		if at-given > min(r.mask/16, 64<<10) { // room for the kernel while we go on
 			atomic.StoreUint64(position(r.consumer), at)
 			given = at
 		}
