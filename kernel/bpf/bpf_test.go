@@ -83,13 +83,6 @@ func (s *seen) receive(batch []byte) {
 	}
 }
 
-// clear forgets what was seen.
-func (s *seen) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = nil
-}
-
 // wait returns the first record that matches.
 func (s *seen) wait(t testing.TB, what string, match func(*record.Record) bool) record.Record {
 	t.Helper()

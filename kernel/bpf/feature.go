@@ -86,15 +86,16 @@ func tracefs() error {
 // reason is why, in few words: the verifier's log is not for people.
 func reason(err error) string {
 	var refused *ebpf.VerifierError
+	text, _, _ := strings.Cut(err.Error(), " (MEMLOCK") // a guess of the library's that is about older kernels
 	switch {
 	case errors.As(err, &refused) && len(refused.Log) > 0:
 		return refused.Error()
 	case errors.Is(err, unix.EPERM):
-		return "not permitted: " + err.Error()
+		return "not permitted: " + text
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return "not supported by this kernel: " + err.Error()
+		return "not supported by this kernel: " + text
 	}
-	return err.Error()
+	return text
 }
 
 // mend is what would help.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/internal/goruntime"
@@ -52,6 +54,7 @@ type Loader struct {
 	order    []string // of programs
 	features []kernel.Feature
 	handled  map[record.Call]bool // calls that a program is there for
+	types    *btf.Cache           // of the kernel, while programs load
 	attached bool
 	raw      bool // typed tracepoints are not tried, for tests
 
@@ -78,8 +81,9 @@ func New(o Options) *Loader {
 // Load loads everything that this kernel takes. The error says why nothing at all can be seen; what only some programs
 // lack is in [Loader.Features]. After an error there is nothing to close.
 func (l *Loader) Load() error {
+	l.types = btf.NewCache()
 	err := l.loadAll()
-
+	l.types = nil // it holds tens of megabytes
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -87,6 +91,7 @@ func (l *Loader) Load() error {
 }
 
 func (l *Loader) loadAll() error {
+	_ = rlimit.RemoveMemlock() // before 5.11 maps count as locked memory; where it may not be raised, loading says so
 	l.features = append(l.features, capabilities()...)
 	for _, f := range l.features {
 		if !f.OK && (f.Name == featureBTF || f.Name == featureRing) {
@@ -131,6 +136,9 @@ func (l *Loader) Attach() error {
 	for _, name := range l.order {
 		p := l.programs[name]
 		if p.lazy || p.calls != nil {
+			if p.refused != nil { // Watch has said so
+				continue
+			}
 			l.note(kernel.Feature{Name: p.feature, OK: true, Detail: "by " + p.spec.SectionName})
 			continue
 		}
@@ -213,7 +221,11 @@ func (l *Loader) Maps() map[string]*ebpf.Map {
 }
 
 // Features says what this kernel allows, and what of the programs is at work. After Attach.
-func (l *Loader) Features() []kernel.Feature { return append([]kernel.Feature(nil), l.features...) }
+func (l *Loader) Features() []kernel.Feature {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]kernel.Feature(nil), l.features...)
+}
 
 // Urgent names the kinds of record that somebody waits for: they wake the reader at once, which costs the task that they tell of
 // some hundred nanoseconds each.

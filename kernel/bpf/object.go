@@ -43,6 +43,8 @@ type loaded struct {
 	spec *ebpf.ProgramSpec
 	prog *ebpf.Program
 	link link.Link // nil while it is not attached
+	// refused is why it could not be attached, of one that is attached when something needs it.
+	refused error
 }
 
 // shared reports whether one map of that name serves all objects.
@@ -80,7 +82,7 @@ func (l *Loader) load(o object) error {
 		if ps == nil {
 			return fmt.Errorf("the object %s has no program %s", o.name, p.name)
 		}
-		prog, used, err := loadProgram(spec, ps, own, l.raw)
+		prog, used, err := l.loadProgram(spec, ps, own)
 		if err != nil {
 			l.note(kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
 			l.log.Warn("a program for the kernel does not load", "program", p.name, "error", err)
@@ -99,10 +101,10 @@ func (l *Loader) load(o object) error {
 }
 
 // loadProgram loads one program: of a tracepoint with types where the kernel has that, else without.
-func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string]*ebpf.Map, rawOnly bool) (*ebpf.Program, *ebpf.ProgramSpec, error) {
+func (l *Loader) loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (*ebpf.Program, *ebpf.ProgramSpec, error) {
 	attempt := func(ps *ebpf.ProgramSpec) (*ebpf.Program, error) {
 		one := &ebpf.CollectionSpec{Maps: all.Maps, Programs: map[string]*ebpf.ProgramSpec{ps.Name: ps}, Types: all.Types, ByteOrder: all.ByteOrder}
-		collection, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: maps})
+		collection, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +114,7 @@ func loadProgram(all *ebpf.CollectionSpec, ps *ebpf.ProgramSpec, maps map[string
 	}
 	typed := ps.Type == ebpf.Tracing && ps.AttachType == ebpf.AttachTraceRawTp
 	err := error(unix.EPERM)
-	if !typed || !rawOnly {
+	if !typed || !l.raw {
 		var prog *ebpf.Program
 		if prog, err = attempt(ps); err == nil || !typed {
 			return prog, ps, err
