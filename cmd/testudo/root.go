@@ -60,6 +60,10 @@ func execute(ctx context.Context, a *app, args []string) int {
 	case errors.Is(err, errAnswered):
 		return exitFindings
 	}
+	var own exitStatus
+	if errors.As(err, &own) {
+		return int(own)
+	}
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintln(stderr, "testudo:", strings.TrimRight(line, "\n"))
 	}
@@ -108,7 +112,8 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default $XDG_CONFIG_HOME/testudo/testudo.yaml, then /etc/testudo/testudo.yaml)")
 	flags.StringVar(&a.data, "data", "", "folder that holds everything testudo keeps (default $XDG_STATE_HOME/testudo)")
 	cmd.AddCommand(a.upCommand(), a.edgeCommand(), a.scanCommand(), a.huntCommand(), a.whatIfCommand(), a.exceptionCommand(), a.explainCommand(), a.ruleCommand(), a.blockCommand(), a.respondCommand(),
-		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.logsCommand(), a.versionCommand(), a.sensorCommand())
+		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.logsCommand(), a.versionCommand(), a.sensorCommand(),
+		a.runCommand(), a.runStageCommand())
 	nameUsageErrors(cmd)
 	return cmd
 }
@@ -117,7 +122,7 @@ func (a *app) root() *cobra.Command {
 func needsNoSettings(cmd *cobra.Command) bool {
 	for ; cmd != nil; cmd = cmd.Parent() {
 		switch cmd.Name() {
-		case "version", "completion", "help", "sensor", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		case "version", "completion", "help", "sensor", stageName, cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
 			return true
 		}
 	}

@@ -43,7 +43,13 @@ type Program struct {
 	mu   sync.Mutex
 	exit error // of the program, once done is closed
 	done chan struct{}
+
+	telling sync.Mutex // of records: one at a time
+	met     map[uint32]uint64
 }
+
+// maxMet bounds the processes that are remembered as told of.
+const maxMet = 8192
 
 // maxAsking bounds the calls that wait for an answer at once. More wait in the kernel.
 const maxAsking = 64
@@ -56,7 +62,7 @@ func New(o Options) *Program {
 	if o.Opens == "" {
 		o.Opens = OpensWrites
 	}
-	return &Program{opts: o, done: make(chan struct{})}
+	return &Program{opts: o, done: make(chan struct{}), met: map[uint32]uint64{}}
 }
 
 // Done is closed when the program has ended; [Program.Exit] says how.
@@ -182,6 +188,7 @@ func (p *Program) one(ctx context.Context, listener int, n *notification, to ker
 	case errno != 0:
 		resp.errno, resp.flags = -int32(errno), 0
 	case r != nil:
+		p.meet(r, to)
 		asking, cancel := context.WithTimeout(ctx, p.opts.Wait)
 		answer := to.Ask(asking, r.Append(nil), record.GateSeccomp)
 		late := asking.Err() != nil
@@ -192,11 +199,38 @@ func (p *Program) one(ctx context.Context, listener int, n *notification, to ker
 		p.records.Add(1)
 		if answer.Deny || late {
 			resp.errno, resp.flags = -int32(unix.EPERM), 0
+		} else if r.Kind == record.KindExec {
+			p.tell(r, to)
 		}
 	}
 	if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)); err != nil {
 		p.gone.Add(1)
 	}
+}
+
+// meet tells of a process that is seen for the first time, so that it has a parent.
+func (p *Program) meet(r *record.Record, to kernel.Receiver) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if p.met[r.PID] == r.Start {
+		return
+	}
+	if len(p.met) >= maxMet {
+		clear(p.met)
+	}
+	p.met[r.PID] = r.Start
+	fork := record.Record{Kind: record.KindFork, Time: r.Start, Start: r.Start, PID: r.PID, TID: r.PID, PPID: r.PPID, UID: r.UID, GID: r.GID,
+		LoginUID: r.LoginUID, Comm: r.Comm}
+	to.Records(fork.Append(nil))
+}
+
+// tell tells what a process is from now on. It was judged before it happened, and is not judged again.
+func (p *Program) tell(r *record.Record, to kernel.Receiver) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	is := *r
+	is.Flags |= record.FlagSeeded
+	to.Records(is.Append(nil))
 }
 
 func ioctl(fd int, request uint, arg unsafe.Pointer) error {

@@ -179,13 +179,14 @@ func (m memory) text(at uint64) (string, error) {
 
 // resolve returns the path that a name stands for, as the kernel would resolve it now: links are followed, within the root of
 // the process. Of a file that is not there, its folder is resolved.
-func (m memory) resolve(dir int, name string) (string, bool) {
+// It returns false where that cannot be told.
+func (m memory) resolve(dir int, name string) (path string, there, ok bool) {
 	if name == "" {
 		if dir == unix.AT_FDCWD {
-			return "", false
+			return "", false, false
 		}
 		path, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", m.tid, dir))
-		return path, err == nil
+		return path, true, err == nil
 	}
 	base := "/"
 	if !strings.HasPrefix(name, "/") {
@@ -195,7 +196,7 @@ func (m memory) resolve(dir int, name string) (string, bool) {
 		}
 		var err error
 		if base, err = os.Readlink(link); err != nil {
-			return "", false
+			return "", false, false
 		}
 	}
 	full := name
@@ -210,16 +211,16 @@ func (m memory) resolve(dir int, name string) (string, bool) {
 	}
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", m.tid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", false
+		return "", false, false
 	}
 	defer unix.Close(root)
 	if path, ok := within(root, full); ok {
-		return path, true
+		return path, true, true
 	}
 	if folder, ok := within(root, filepath.Dir(full)); ok {
-		return filepath.Join(folder, filepath.Base(full)), true
+		return filepath.Join(folder, filepath.Base(full)), false, true
 	}
-	return filepath.Clean(full), true
+	return filepath.Clean(full), false, true
 }
 
 // within resolves a path below a root and returns it as seen from there.
@@ -248,7 +249,7 @@ func (m memory) file(r *record.Record, dir int, name uint64) (*record.Record, un
 	if err != nil {
 		return nil, 0 // the kernel will not be able to read it either
 	}
-	path, ok := m.resolve(dir, text)
+	path, _, ok := m.resolve(dir, text)
 	if !ok {
 		return nil, unix.EPERM
 	}
@@ -278,9 +279,12 @@ func (m memory) program(r *record.Record, dir int, name, argv uint64, flags int)
 	if text == "" && flags&unix.AT_EMPTY_PATH == 0 {
 		return nil, 0 // it will fail
 	}
-	path, ok := m.resolve(dir, text)
-	if !ok {
+	path, there, ok := m.resolve(dir, text)
+	switch {
+	case !ok:
 		return nil, unix.EPERM
+	case !there:
+		return nil, 0 // it will fail, as a shell's tries along its path do
 	}
 	r.Path, r.Name = []byte(path), []byte(text)
 	if strings.HasPrefix(path, "/memfd:") {

@@ -37,7 +37,7 @@ func httpRequest(path, client string) *signal.Event {
 	return e
 }
 
-func process(path, user string) *signal.Event {
+func launched(path, user string) *signal.Event {
 	e := new(signal.Event)
 	e.Class, e.Activity = signal.ClassProcessActivity, 1
 	if strings.Contains(path, `\`) {
@@ -108,9 +108,9 @@ func TestReplays(t *testing.T) {
 	}
 	order := s.hand(30*time.Second, httpRequest("/order/1042/select", "203.0.113.1"))
 	s.hand(29*time.Second, httpRequest("/order/77/select", "203.0.113.2"))
-	program := s.hand(20*time.Second, process("/tmp/build/77/run", "ci"))
-	tool := s.hand(20*time.Second, process(`C:\Programs\tool.exe`, "ann"))
-	trail := process(`C:\Programs\tool.exe`, "ann")
+	program := s.hand(20*time.Second, launched("/tmp/build/77/run", "ci"))
+	tool := s.hand(20*time.Second, launched(`C:\Programs\tool.exe`, "ann"))
+	trail := launched(`C:\Programs\tool.exe`, "ann")
 	trail.SetUnmapped("Company", "Example 77")
 	companion := s.hand(20*time.Second, trail)
 	if err := s.m.storage.Store.Sync(t.Context()); err != nil {
