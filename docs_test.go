@@ -178,7 +178,8 @@ func TestDocumentedTargets(t *testing.T) {
 func TestDocumentedCommands(t *testing.T) {
 	root := commands(t)
 	known := append(flagsOf(root), "listen", "user", "verbose", // of the demo shop
-		"cacert") // of curl
+		"cacert", // of curl
+		"pid")    // of container runtimes
 	seen := 0
 	for _, p := range pages(t) {
 		for _, s := range p.code {
@@ -279,7 +280,7 @@ func (c *command) accepts(words []string) error {
 			continue
 		}
 		switch {
-		case w == "|" || w == ">" || w == "&" || w == "&&" || w == "||" || strings.HasPrefix(w, "#"):
+		case w == "--" || w == "|" || w == ">" || w == "&" || w == "&&" || w == "||" || strings.HasPrefix(w, "#"):
 			return nil
 		case strings.HasPrefix(w, "--"):
 			name, _, _ := strings.Cut(strings.TrimRight(w[2:], ".,;:"), "=")
