@@ -187,7 +187,7 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	for _, path := range a.settings.Scan.Paths {
 		line("scan", "%s", path)
 	}
-	if watched != "" {
+	if withConsole && !a.noKernel {
 		line("kernel", "%s", watched)
 	}
 	line("data", "%s", dir)

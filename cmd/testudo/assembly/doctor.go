@@ -14,12 +14,13 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/ui"
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/kernel/privilege"
 )
 
 // Doctor looks at what this machine can and cannot do for testudo, what that costs,
 // and which command would change it.
 func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
-	checks := []console.Check{systemCheck(), memoryCheck(), filesCheck(), lowPortsCheck()}
+	checks := []console.Check{systemCheck(), rootCheck(), memoryCheck(), filesCheck(), lowPortsCheck()}
 	checks = append(checks, dirCheck(dir), diskCheck(dir))
 	for _, l := range s.Edge.Listen {
 		checks = append(checks, portCheck(ctx, "edge port", l.Address))
@@ -40,6 +41,29 @@ func systemCheck() console.Check {
 		c.Cost = "only Linux is tested: file locks, limits and the control socket may behave otherwise"
 	}
 	return c
+}
+
+// rootCheck says whether everything would run as root, and whether somebody else can become root by this program.
+func rootCheck() console.Check {
+	const name = "privileges"
+	if os.Geteuid() != 0 {
+		return ok(name, fmt.Sprintf("an ordinary user's, uid %d", os.Geteuid()))
+	}
+	t := privilege.Find(os.Getenv)
+	if t == nil {
+		return console.Check{Name: name, Detail: "root, with nobody to become: neither a user behind sudo nor a user " + privilege.ServiceUser,
+			Cost:    "everything runs as root, what strangers reach included: whoever takes it over has the machine",
+			Command: "useradd --system --home-dir /var/lib/testudo --shell /usr/sbin/nologin " + privilege.ServiceUser}
+	}
+	if exe, err := os.Executable(); err == nil {
+		if info, err := os.Stat(exe); err == nil {
+			if owner, known := ownerOf(info); known && (owner != 0 || info.Mode().Perm()&0o022 != 0) {
+				return console.Check{Name: name, Detail: fmt.Sprintf("%s can be changed by somebody who is not root (uid %d, mode %04o)", exe, owner, info.Mode().Perm()),
+					Cost: "who changes it is root at the next start", Command: "sudo install -m 0755 " + exe + " /usr/local/bin/testudo"}
+			}
+		}
+	}
+	return ok(name, fmt.Sprintf("testudo up becomes %v, but for the sensor", t))
 }
 
 // wantedMemory is what a node with all its parts and some traffic needs.
@@ -129,6 +153,14 @@ func dirCheck(dir string) console.Check {
 	info, err := os.Stat(dir)
 	if os.IsNotExist(err) {
 		return ok("data directory", dir+" will be made")
+	}
+	if err == nil && os.Geteuid() == 0 {
+		// What root starts becomes somebody else, whose directory it may be.
+		if t := privilege.Find(os.Getenv); t != nil {
+			if owner, known := ownerOf(info); known && owner == int(t.UID) && info.Mode().Perm()&0o077 == 0 {
+				return ok("data directory", fmt.Sprintf("%s of %v, mode %04o", dir, t, info.Mode().Perm()))
+			}
+		}
 	}
 	if err == nil {
 		err = makePrivate(dir)

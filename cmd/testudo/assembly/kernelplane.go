@@ -35,10 +35,6 @@ type kernelPlane struct {
 
 // openKernel joins the sensor that the keeper starts.
 func (m *Machine) openKernel() error {
-	if m.opts.Root {
-		m.note("privileges", "everything runs as root, because there is neither a user behind sudo nor a user "+privilege.ServiceUser+
-			": make one with useradd --system --home-dir /var/lib/testudo --shell /usr/sbin/nologin "+privilege.ServiceUser)
-	}
 	cfg := m.settings.Kernel
 	switch {
 	case cfg.Enabled == "off":
@@ -49,13 +45,6 @@ func (m *Machine) openKernel() error {
 	case m.opts.Keeper == nil && cfg.Enabled == "on":
 		return errors.New("kernel.enabled is on, and nobody may watch the host: start testudo up by root, as with sudo, without --no-kernel")
 	case m.opts.Keeper == nil:
-		switch {
-		case !m.opts.Console:
-		case runtime.GOOS != "linux":
-			m.note("kernel", "this host is not watched: that takes Linux")
-		default:
-			m.note("kernel", "this host is not watched: that takes root, as in sudo testudo up")
-		}
 		return nil
 	}
 	p := &kernelPlane{m: m, keeper: m.opts.Keeper, rules: make(chan struct{}, 1)}
@@ -202,10 +191,16 @@ func (m *Machine) Doctor(ctx context.Context) []console.Check {
 	return append(checks, m.kernel.checks(ctx)...)
 }
 
-// Kernel says in a line what is seen of the host, once the sensor runs, and "" where none was started.
+// Kernel says in a line what is seen of the host. It waits until the sensor runs, but not for long.
 func (m *Machine) Kernel(ctx context.Context) string {
-	if m.kernel == nil {
-		return ""
+	switch {
+	case m.kernel != nil:
+	case m.settings.Kernel.Enabled == "off":
+		return "not watched: kernel.enabled is off"
+	case runtime.GOOS != "linux":
+		return "not watched: that takes Linux"
+	default:
+		return "not watched: that takes root, as in sudo testudo up"
 	}
 	st, err := m.kernel.status(ctx)
 	switch {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
@@ -40,13 +42,10 @@ type (
 	// workloads know containers: kernel/workload.
 	workloads interface {
 		Container(ctx context.Context, cgroup uint64, pid uint32) (kernel.Container, bool, error)
-		Run(ctx context.Context) error
-		Features() []kernel.Feature
 	}
 	// programs read executables: kernel/software.
 	programs interface {
 		Executable(ctx context.Context, r kernel.FileRef) (kernel.Executable, error)
-		Features() []kernel.Feature
 	}
 )
 
@@ -68,6 +67,7 @@ type sensorParts struct {
 	seed func(ctx context.Context, emit func(batch []byte)) error
 	// settled is called once all is loaded and told of; it gives back what only that took.
 	settled func()
+	sockets []string // of container runtimes
 	log     *slog.Logger
 }
 
@@ -105,9 +105,6 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 	}
 	if s.gates != nil {
 		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, to) })
-	}
-	if s.workloads != nil {
-		run("workloads", s.workloads.Run)
 	}
 	select {
 	case <-ctx.Done():
@@ -254,17 +251,28 @@ func (s *sensor) Status(context.Context) (kernel.Status, error) {
 	} else {
 		st.Features = append(st.Features, kernel.Feature{Name: "gates", Detail: "not part of this version", Cost: "nothing is refused before it happens"})
 	}
-	add := func(part interface{ Features() []kernel.Feature }, name, cost string, there bool) {
-		if there {
-			st.Features = append(st.Features, part.Features()...)
-			return
-		}
-		st.Features = append(st.Features, kernel.Feature{Name: name, Detail: "not part of this version", Cost: cost})
+	if s.hands != nil {
+		st.Features = append(st.Features, s.hands.Features()...)
+	} else {
+		st.Features = append(st.Features, kernel.Feature{Name: "actions", Detail: "not on this system", Cost: "nothing is killed, frozen or isolated"})
 	}
-	add(s.hands, "actions", "nothing is killed, frozen or isolated", s.hands != nil)
-	add(s.workloads, "containers", "processes are shown without their container", s.workloads != nil)
-	add(s.programs, "executables", "packages and hashes of executables are not known", s.programs != nil)
+	st.Features = append(st.Features, s.runtimes())
 	return st, nil
+}
+
+// runtimes says which container runtimes answer here.
+func (s *sensor) runtimes() kernel.Feature {
+	f := kernel.Feature{Name: "containers", OK: true, Detail: "ids by the name of the cgroup; no runtime's socket is here to ask for more"}
+	var there []string
+	for _, path := range s.sockets {
+		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			there = append(there, path)
+		}
+	}
+	if len(there) > 0 {
+		f.Detail = "image, labels and pod from " + strings.Join(there, ", ")
+	}
+	return f
 }
 
 // oneAtATime has batches of several parts come one behind the other.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,19 +21,47 @@ import (
 	"github.com/testudo-sec/testudo/kernel/enforce/hand"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/record"
+	"github.com/testudo-sec/testudo/kernel/software"
+	"github.com/testudo-sec/testudo/kernel/workload"
 )
 
 // Sensor puts together what the privileged child consists of.
 func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 	spare := forebears()
+	runtimes := runtimesOf(cfg.Sockets)
 	return newSensor(sensorParts{
-		eyes:    &tracing{cfg: cfg, log: log},
-		gates:   &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
-		hands:   hand.New(),
-		seed:    seed,
-		settled: privilege.Trim,
-		log:     log,
+		workloads: workload.New(runtimes, "/"),
+		programs:  software.New(software.Default(), "/"),
+		sockets:   slices.Concat(runtimes.Docker, runtimes.Containerd, runtimes.CRI),
+		eyes:      &tracing{cfg: cfg, log: log},
+		gates:     &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
+		hands:     hand.New(),
+		seed:      seed,
+		settled:   privilege.Trim,
+		log:       log,
 	})
+}
+
+// runtimesOf sorts sockets by whose language is spoken there; none stands for the places of today's distributions.
+func runtimesOf(sockets []string) workload.Config {
+	cfg := workload.Default()
+	if len(sockets) == 0 {
+		return cfg
+	}
+	// Those of users, whose place has {uid} in it, are looked for all the same.
+	cfg.Docker = slices.DeleteFunc(cfg.Docker, func(s string) bool { return !strings.Contains(s, "{uid}") })
+	cfg.Containerd, cfg.CRI = nil, nil
+	for _, s := range sockets {
+		switch name := filepath.Base(s); {
+		case strings.Contains(name, "containerd"):
+			cfg.Containerd = append(cfg.Containerd, s)
+		case strings.Contains(name, "crio"):
+			cfg.CRI = append(cfg.CRI, s)
+		default:
+			cfg.Docker = append(cfg.Docker, s)
+		}
+	}
+	return cfg
 }
 
 // forebears returns the processes that started this one: the keeper, and the node.
@@ -155,6 +185,11 @@ func (r *refusing) Status(into *kernel.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	into.Features = append(into.Features, r.Enforcer.Features()...)
+	if left, err := enforce.Pinned(enforce.Default().Pins); err == nil && len(left) > 0 {
+		into.Features = append(into.Features, kernel.Feature{Name: "left in force", Detail: "without a process behind it: " + strings.Join(left, ", "),
+			Cost: "programs, files or connections are refused by rules of a testudo that has ended (fail-closed)",
+			Mend: "start testudo up, which replaces it, or remove these folders"})
+	}
 	into.Gates = append(into.Gates, r.Gates()...)
 	if r.asking == nil {
 		return
