@@ -127,7 +127,7 @@ type GuardRule struct {
 // AskScope is a part of the host whose opens or execs are judged before they happen.
 type AskScope struct {
 	Hook  Hook
-	Mount string // of the file system: a path on it
+	Mount string // a path: its file system, and those that are or will be mounted below it
 	Files Paths  // that matter
 }
 

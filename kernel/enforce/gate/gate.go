@@ -16,6 +16,9 @@
 // The process that holds the gate must not start programs from a marked file system: Go's runtime stands still between fork and exec
 // when it wants to collect garbage just then, and could not answer.
 //
+// A scope holds for the file systems at its path and below, also those that are mounted later, as containers' are: what runs there in the
+// first moment, before the change of the mounts was noticed, is not asked about.
+//
 // Whole file systems are marked, not mounts: a process that makes a mount namespace of its own has other mounts of the same. And
 // nothing is ever marked to be ignored, though that would be cheaper: the kernel forgets such a mark when a file is written, but not
 // when it is renamed or linked to where it matters.

@@ -47,6 +47,8 @@ type reader struct {
 	*marks
 	waiting sync.WaitGroup
 	done    chan struct{}
+	quit    chan struct{} // closed to have the marks follow no more mounts
+	follows sync.WaitGroup
 }
 
 // New returns a gate. The processes that judge and store are named, so that they never wait for themselves; this one need not be.
@@ -112,11 +114,14 @@ func (g *Gate) replace(scopes []kernel.AskScope) error {
 		if err != nil {
 			return err
 		}
-		fresh = &reader{marks: m, done: make(chan struct{})}
+		fresh = &reader{marks: m, done: make(chan struct{}), quit: make(chan struct{})}
 		to := g.to
 		g.all.Go(func() { defer close(fresh.done); g.read(fresh, to) })
+		fresh.follows.Go(func() { m.follow(fresh.quit) })
 	}
 	if old := g.now; old != nil {
+		close(old.quit)
+		old.follows.Wait()
 		old.lift()
 		<-old.done
 	}

@@ -500,6 +500,32 @@ func TestChangesLeaveNoGap(t *testing.T) {
 	end()
 }
 
+// A file system that is mounted below a scope's path later is asked about too, as a container's.
+func TestMountsAreFollowed(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/sub dir/x")
+	j := &judge{says: func(r *record.Record) bool { return strings.HasSuffix(string(r.Path), "/a") }}
+	_, end := begin(t, DefaultConfig(), j, false, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	if err := unix.Mount("testudo-test", dir+"/sub dir", "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		end()
+		if err := unix.Unmount(dir+"/sub dir", 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	create(t, dir+"/sub dir/a", dir+"/sub dir/b")
+	for until := time.Now().Add(10 * time.Second); run(t, "as-opener", dir+"/sub dir/a") != refused; {
+		if time.Now().After(until) {
+			t.Fatal("it is never asked about")
+		}
+	}
+	if got := run(t, "as-opener", dir+"/sub dir/b"); got != opened {
+		t.Error(got)
+	}
+}
+
 func TestJudgesAreNotAskedAbout(t *testing.T) {
 	dir := tmpfs(t)
 	create(t, dir+"/a")

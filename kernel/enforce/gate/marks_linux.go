@@ -22,6 +22,20 @@ type marks struct {
 	pidfds bool
 	exec   []kernel.Paths // that are asked about
 	open   []kernel.Paths
+	places []place
+	marked map[target]bool // by what follows the mounts alone
+}
+
+// place is where a scope is: a path, and what is asked on the file systems at it and below.
+type place struct {
+	path string
+	mask uint64
+}
+
+// target is a file system, by its device as in mountinfo, and what is asked on it.
+type target struct {
+	device string
+	mask   uint64
 }
 
 // notFiles are file systems on which a gate would stand in its own way: what it reads to answer is there.
@@ -52,7 +66,7 @@ func mark(scopes []kernel.AskScope) (m *marks, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("gate: fanotify: %w: %w", err, kernel.ErrUnable)
 	}
-	m = &marks{fan: os.NewFile(uintptr(fd), "fanotify"), pidfds: pidfds}
+	m = &marks{fan: os.NewFile(uintptr(fd), "fanotify"), pidfds: pidfds, marked: map[target]bool{}}
 	for i := range scopes {
 		s := &scopes[i]
 		var mask uint64
@@ -71,8 +85,68 @@ func mark(scopes []kernel.AskScope) (m *marks, err error) {
 			_ = m.fan.Close()
 			return nil, err
 		}
+		m.places = append(m.places, place{s.Mount, mask})
 	}
+	m.cover()
 	return m, nil
+}
+
+// cover marks the file systems that are mounted below the places: those of containers come and go. What cannot be marked is no file
+// system of the machine's own.
+func (m *marks) cover() {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		before, after, _ := strings.Cut(line, " - ")
+		f, kind := strings.Fields(before), strings.Fields(after)
+		// The server of a FUSE file system would wait for itself.
+		if len(f) < 5 || len(kind) == 0 || strings.HasPrefix(kind[0], "fuse") {
+			continue
+		}
+		at := unescape(f[4])
+		for _, p := range m.places {
+			below := p.path == "/" || strings.HasPrefix(at, strings.TrimSuffix(p.path, "/")+"/")
+			if t := (target{f[2], p.mask}); below && !m.marked[t] && len(m.marked) < maxScopes {
+				m.control(func(fd int) error {
+					err := markOne(fd, at, p.mask)
+					m.marked[t] = err == nil
+					return err
+				})
+			}
+		}
+	}
+}
+
+// unescape reads a path of mountinfo, in which spaces and the like are octal numbers (proc(5)).
+func unescape(path string) string {
+	for _, c := range [...][2]string{{`\040`, " "}, {`\011`, "\t"}, {`\012`, "\n"}, {`\134`, `\`}} {
+		path = strings.ReplaceAll(path, c[0], c[1])
+	}
+	return path
+}
+
+// follow covers what is mounted until quit is closed.
+func (m *marks) follow(quit <-chan struct{}) {
+	// Not with package os: Go's own poller would take the changes for itself.
+	f, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(f)
+	fds := []unix.PollFd{{Fd: int32(f), Events: unix.POLLPRI}} // each change of a mount since it was opened, proc(5)
+	m.cover()
+	for {
+		select {
+		case <-quit:
+			return
+		default:
+		}
+		if n, _ := unix.Poll(fds, 100); n > 0 {
+			m.cover()
+		}
+	}
 }
 
 func markOne(fd int, path string, mask uint64) error {
