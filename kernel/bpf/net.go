@@ -4,7 +4,6 @@ package bpf
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -95,27 +94,30 @@ func (l *Loader) watchNet(want kernel.Interest) error {
 			return err
 		}
 	}
-	var all []error
 	for name, needed := range map[string]bool{"net_state": want.Flows || want.DNS, "net_egress": want.Flows || want.DNS, "net_ingress": want.Flows || want.DNS,
 		"net_bound4": want.Flows || want.DNS, "net_bound6": want.Flows || want.DNS, "net_released": want.Flows || want.DNS} {
 		p := l.programs[name]
 		switch {
 		case p == nil: // the features say so
 		case needed:
-			if err := l.attach(p); err != nil {
-				all = append(all, fmt.Errorf("%s: %w", p.feature, err))
+			if p.refused = l.attach(p); p.refused != nil { // what else is wanted is seen all the same
+				l.note(kernel.Feature{Name: p.feature, Detail: reason(p.refused), Cost: p.cost, Mend: mend(p.refused)})
+				l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", p.refused)
 			}
 		case p.link != nil:
-			all = append(all, p.link.Close())
+			err := p.link.Close()
 			p.link = nil
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.feature, err)
+			}
 		}
 	}
-	return errors.Join(all...)
+	return nil
 }
 
 // walkFlows tells of connections that last until ctx ends: once at the start, so that those that were there before have an owner, and then
 // as often as a flow is told of.
-func (l *Loader) walkFlows(ctx context.Context) error {
+func (l *Loader) walkFlows(ctx context.Context) {
 	interval := l.options.FlowInterval
 	if interval <= 0 {
 		interval = defaultFlowInterval
@@ -130,13 +132,13 @@ func (l *Loader) walkFlows(ctx context.Context) error {
 		if wanted {
 			now, err := l.walk()
 			if err != nil {
-				return err
+				l.log.Warn("connections that last are not told of", "error", err)
 			}
 			l.forgotten.Store(max(now, l.forgotten.Load()))
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
 	}

@@ -210,7 +210,7 @@ func askByLibc() (actorSaid, error) {
 		return actorSaid{}, err
 	}
 	// The shell becomes the program, in mounts of its own: the pid is the same.
-	cmd := exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount --bind "$1" /etc/resolv.conf && exec getent ahostsv4 libc.example`, "sh", conf)
+	cmd := exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount --bind "$1" /etc/resolv.conf && exec getent hosts libc.example`, "sh", conf)
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -171,6 +171,7 @@ func actorActs() map[string]func() (actorSaid, error) {
 		"io_uring":          ioUring,
 		"connect by ring":   connectByRing,
 		"getent":            askByLibc,
+		"scatter":           scatter,
 		"nonsense":          nonsense,
 	}
 }
@@ -494,5 +495,38 @@ func TestFlowsThatWereThere(t *testing.T) {
 		if r.Flags&record.FlagSeeded == 0 || r.Flags&record.FlagInbound != 0 != (side == "server") {
 			t.Errorf("the %s's flow has the flags %b", side, r.Flags)
 		}
+	}
+}
+
+const scattered = 30000 // addresses, more than flows are remembered
+
+// scatter sends a datagram to each of many addresses.
+func scatter() (actorSaid, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return actorSaid{}, err
+	}
+	defer unix.Close(fd)
+	for i := range scattered {
+		to := &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 1, byte(i >> 8), byte(i)}}
+		if err := unix.Sendto(fd, []byte("x"), 0, to); err != nil && err != unix.ECONNREFUSED {
+			return actorSaid{}, err
+		}
+	}
+	return actorSaid{}, nil
+}
+
+// What does not fit into the tables is counted, and a flow that lasts is told of though its socket goes on.
+func TestForgottenFlows(t *testing.T) {
+	l, s := start(t, Options{FlowInterval: 50 * time.Millisecond}, kernel.Interest{Flows: true})
+	a := startActor(t)
+	a.do("scatter")
+	s.wait(t, "a datagram's flow", a.mine(record.KindFlow, func(r *record.Record) bool {
+		return r.Nums[0] == 0 && r.Net.PacketsOut == 1 && r.Net.Protocol == unix.IPPROTO_UDP
+	}))
+	s.wait(t, "what was lost", func(r *record.Record) bool { return r.Kind == record.KindLost && r.Nums[1] == uint64(record.KindFlow) })
+	size := uint64(l.maps["udp_flows"].MaxEntries())
+	if n := l.forgotten.Load(); n < scattered-size {
+		t.Errorf("%d flows forgotten, %d did not fit", n, scattered-size)
 	}
 }

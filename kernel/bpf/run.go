@@ -54,7 +54,7 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan error, 2)
 	go func() { looked <- l.lookAtPrograms(looking) }()
-	go func() { looked <- l.walkFlows(looking) }()
+	go func() { l.walkFlows(looking); looked <- nil }()
 	err = rd.run(ctx)
 	stop()
 	return errors.Join(err, <-looked, <-looked)
