@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/signal"
@@ -103,7 +104,9 @@ func everything() []record.Record {
 
 // TestEveryFieldOfTheKernelIsSet holds what policy/falco/fields.tsv says that the kernel plane carries: an event has it.
 func TestEveryFieldOfTheKernelIsSet(t *testing.T) {
-	h := run(t, DefaultConfig(), nil)
+	cfg := DefaultConfig()
+	cfg.ParkTime = 10 * time.Second
+	h := run(t, cfg, nil)
 	h.sensor.mu.Lock()
 	h.sensor.containers[77] = wholeContainer()
 	h.sensor.mu.Unlock()
@@ -116,6 +119,7 @@ func TestEveryFieldOfTheKernelIsSet(t *testing.T) {
 		return all
 	}()})
 	h.send(everything()...)
+	h.wait(t, len(everything()))
 	fields, attrs := map[string]bool{}, map[string]bool{}
 	for _, e := range h.ended() {
 		for i := range e.NumFields() {
