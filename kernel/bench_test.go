@@ -1,12 +1,14 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/testudo-sec/testudo/kernel/process"
+	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -71,9 +73,33 @@ func BenchmarkBuild(b *testing.B) {
 	p.SetReads(falcoReads())
 	exec := execOf(91, 90, "/usr/bin/cat", "cat", "/etc/passwd")
 	open := callOf(91, record.CallOpenat, 3, "/etc/ld.so.cache", ^uint64(99), 0x7fff0000, 0o2000000, 0)
-	var proc *process.Process = p.table.Apply(&exec)
+	proc := p.table.Apply(&exec)
 	b.ReportAllocs()
 	for b.Loop() {
 		p.build(&p.event, &open, proc, nil, nil)
+	}
+}
+
+// BenchmarkNewPaths is what a file costs that was not seen before: its path is looked through for secrets.
+func BenchmarkNewPaths(b *testing.B) {
+	set, err := detect.Builtin()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := New(DefaultConfig(), Deps{Sensor: newTestSensor(), Sink: nobody{}, Host: "node1", Boot: "3f2a91c4", Redact: set.Redact})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.SetReads(falcoReads())
+	exec := execOf(91, 90, "/usr/bin/cat", "cat", "/etc/passwd")
+	p.batch(context.Background(), exec.Append(nil))
+	open := callOf(91, record.CallOpenat, 3, "/home/alice/go/src/example.org/project/internal/xxxxxxxxxx.go", ^uint64(99), 0x7fff0000, 0o2000000, 0)
+	open.Comm = []byte("cat")
+	raw := open.Append(nil)
+	at := bytes.Index(raw, []byte("xxxxxxxxxx"))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		copy(raw[at:], fmt.Sprintf("%010d", i))
+		p.batch(context.Background(), raw)
 	}
 }
