@@ -82,22 +82,25 @@ func wanted(want kernel.Interest, c record.Call, opens bool) uint8 {
 }
 
 // attachCalls attaches the program of all system calls while one is wanted: it costs every call some nanoseconds.
-func (l *Loader) attachCalls() error {
+func (l *Loader) attachCalls() {
 	p := l.programs["on_sys_exit"]
 	if p == nil {
 		p = l.programs["on_sys_exit_raw"]
 	}
-	switch {
-	case p == nil:
-		return nil
-	case l.filters.calls:
-		return l.attach(p)
-	case p.link != nil:
-		err := p.link.Close()
-		p.link = nil
-		return err
+	if p == nil {
+		return
 	}
-	return nil
+	var err error
+	if l.filters.calls {
+		err = l.attach(p)
+	} else if p.link != nil {
+		err = p.link.Close()
+		p.link = nil
+	}
+	if err != nil {
+		l.note(kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
+		l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", err)
+	}
 }
 
 // arguments is how many arguments a call has.

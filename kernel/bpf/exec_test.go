@@ -213,7 +213,7 @@ func TestLossIsCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Lost[record.KindExec] < 50 || st.Mode != "ebpf" || st.Kernel == "" {
+	if st.Lost[record.KindExec] < 50 || st.Records == 0 || st.Bytes == 0 || st.Mode != "ebpf" || st.Kernel == "" {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -236,4 +236,17 @@ func TestExcluded(t *testing.T) {
 			t.Error("what the excluded process did is told of")
 		}
 	}
+}
+
+// What somebody waits for comes at once, though the reader has just looked.
+func TestUrgent(t *testing.T) {
+	l, s := start(t, Options{}, kernel.Interest{})
+	if err := l.Urgent(record.KindExec); err != nil {
+		t.Fatal(err)
+	}
+	execOf(t, s, exec.Command("/bin/true"))
+	if err := l.Urgent(); err != nil {
+		t.Fatal(err)
+	}
+	execOf(t, s, exec.Command("/bin/true"))
 }

@@ -46,7 +46,7 @@ func helper(t testing.TB, name string) (pid uint32, dir string) {
 func TestAsHelper(t *testing.T) {
 	name := os.Getenv(helperVariable)
 	if name == "" {
-		t.Skip("it does something only as a helper of other tests")
+		return
 	}
 	runtime.LockOSThread()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

@@ -15,6 +15,7 @@ type filters struct {
 	generation uint32
 	calls      bool // some are wanted
 	urgent     uint32
+	idle       bool // the reader sleeps
 }
 
 // config is struct config of common.h.
@@ -54,9 +55,7 @@ func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
 		return err
 	}
 	if l.attached {
-		if err := l.attachCalls(); err != nil {
-			return err
-		}
+		l.attachCalls()
 	}
 	return errors.Join(l.watchNet(want), l.follow(want.Served))
 }
@@ -65,8 +64,14 @@ func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
 func (l *Loader) idle(sleeps bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.filters.idle = sleeps
+	return l.tellReader()
+}
+
+// tellReader tells the programs what the reader wants to be woken for.
+func (l *Loader) tellReader() error {
 	w := wakeups{Urgent: l.filters.urgent, Pending: min(wakeBytes, uint64(l.maps["records"].MaxEntries())/4)}
-	if sleeps {
+	if l.filters.idle {
 		w.Idle = 1
 	}
 	if err := l.maps["reader"].Put(uint32(0), &w); err != nil {

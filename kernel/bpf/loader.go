@@ -132,6 +132,8 @@ func (l *Loader) size(name string, m *ebpf.MapSpec) {
 
 // Attach begins to see. What cannot be attached is a feature that is missing; the error says that nothing could.
 func (l *Loader) Attach() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	attached := 0
 	for _, name := range l.order {
 		p := l.programs[name]
@@ -153,19 +155,16 @@ func (l *Loader) Attach() error {
 	if attached == 0 {
 		return fmt.Errorf("%w: none of the programs can be attached", kernel.ErrUnable)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.attached = true
-	return l.attachCalls()
+	l.attachCalls()
+	return nil
 }
 
 // note tells of a feature, in the place of what was said of it before: of two forms of one program one is enough.
 func (l *Loader) note(f kernel.Feature) {
 	for i := range l.features {
 		if l.features[i].Name == f.Name {
-			if f.OK || !l.features[i].OK {
-				l.features[i] = f
-			}
+			l.features[i] = f
 			return
 		}
 	}
@@ -229,11 +228,12 @@ func (l *Loader) Features() []kernel.Feature {
 
 // Urgent names the kinds of record that somebody waits for: they wake the reader at once, which costs the task that they tell of
 // some hundred nanoseconds each.
-func (l *Loader) Urgent(kinds ...record.Kind) {
+func (l *Loader) Urgent(kinds ...record.Kind) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.filters.urgent = 0
 	for _, k := range kinds {
 		l.filters.urgent |= 1 << k
 	}
+	return l.tellReader()
 }

@@ -69,6 +69,7 @@ type reader struct {
 	batch   []byte
 	lost    map[record.Kind]uint64 // told of
 	looked  time.Time
+	count   uint64 // of records in the batch
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -108,6 +109,7 @@ func (r *reader) drain() bool {
 				return false
 			}
 			r.batch = appendRecord(r.batch, sample)
+			r.count++
 			return true
 		})
 		n := uint64(len(r.batch))
@@ -128,6 +130,8 @@ func (r *reader) flush() {
 		return
 	}
 	r.l.bytes.Add(uint64(len(r.batch)))
+	r.l.records.Add(r.count)
+	r.count = 0
 	r.receive(r.batch)
 	r.batch = r.batch[:0]
 }
