@@ -103,3 +103,36 @@ func BenchmarkNewPaths(b *testing.B) {
 		p.batch(context.Background(), raw)
 	}
 }
+
+// BenchmarkRecords is the way from the sensor to the judge, through the queue: an operation is one record.
+func BenchmarkRecords(b *testing.B) {
+	sensor := newTestSensor()
+	p, err := New(DefaultConfig(), Deps{Sensor: sensor, Sink: nobody{}, Host: "node1", Boot: "3f2a91c4"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.SetReads(falcoReads())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	<-sensor.started
+	var batch []byte
+	exec := execOf(91, 90, "/usr/bin/cat", "cat", "/etc/passwd")
+	p.Records(exec.Append(nil))
+	const size = 256
+	for i := range size {
+		open := callOf(91, record.CallOpenat, 3, fmt.Sprintf("/etc/file%d", i), ^uint64(99), 0x7fff0000, 0o2000000, 0)
+		open.Comm = []byte("cat")
+		batch = open.Append(batch)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += size {
+		p.Records(batch)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
