@@ -24,6 +24,7 @@ type Sources struct {
 	Hunt       HuntSource
 	Replay     ReplaySource
 	Explain    ExplainSource
+	Trace      TraceSource
 	Findings   FindingSource
 	Actions    ActionSource
 	Orders     OrderTaker

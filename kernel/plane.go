@@ -67,7 +67,8 @@ type Plane struct {
 
 	event   signal.Event // of the one goroutine that judges what was watched
 	rec     record.Record
-	own     map[uint32]uint64 // process id of Own -> when that process began
+	own     map[uint32]uint64 // process id of Own -> when that process began, 0 before its first record
+	born    uint64            // when the plane was made, in nanoseconds since boot
 	health  health
 	toApply chan struct{} // the sensor is to be told interest and guard again
 }
@@ -98,7 +99,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
 		asks: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
 		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024),
-		own: map[uint32]uint64{}, toApply: make(chan struct{}, 1),
+		own: map[uint32]uint64{}, born: d.Clock.Now(), toApply: make(chan struct{}, 1),
 	}
 	for _, pid := range d.Own {
 		p.own[pid] = 0
@@ -298,8 +299,30 @@ func (p *Plane) judge(ctx context.Context, ended <-chan struct{}) {
 	}
 }
 
+// join tells the chain what a batch says of requests, before anything in it is judged: the processors of the machine take no turns, so that
+// what a request caused may come before who passed the request on.
+func (p *Plane) join(b []byte) {
+	if p.d.Chain == nil {
+		return
+	}
+	for len(b) > 0 {
+		size, ok := record.Size(b)
+		if !ok {
+			return
+		}
+		switch record.KindOf(b) {
+		case record.KindServe, record.KindSend, record.KindAnswer:
+			if _, err := record.Decode(b, &p.rec); err == nil {
+				p.d.Chain.Apply(&p.rec)
+			}
+		}
+		b = b[size:]
+	}
+}
+
 // batch judges whole records, one behind the other.
 func (p *Plane) batch(ctx context.Context, b []byte) {
+	p.join(b)
 	for len(b) > 0 {
 		size, ok := record.Size(b)
 		if !ok {
@@ -324,13 +347,13 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 		p.mu.Unlock()
 		return
 	}
-	if p.d.Chain != nil {
-		p.d.Chain.Apply(r)
-	}
 	switch r.Kind {
 	case record.KindServe, record.KindSend, record.KindAnswer:
 		p.mu.Unlock()
-		return
+		return // join has seen to them
+	}
+	if p.d.Chain != nil {
+		p.d.Chain.Apply(r)
 	}
 	proc := p.table.Apply(r)
 	if proc != nil && r.Kind == record.KindExec {
@@ -408,7 +431,10 @@ func (p *Plane) isOwn(r *record.Record, proc *process.Process) bool {
 	if len(r.Path2) > 0 && !strings.HasPrefix(string(r.Path2), p.d.Data+"/") {
 		return false
 	}
-	if began == 0 { // the first record of it: the process lives, as it is this one or its child
+	if r.Start > p.born {
+		return false // a process that took over the id of one that was there when the plane was made
+	}
+	if began == 0 {
 		p.own[r.PID] = r.Start
 	} else if began != r.Start {
 		return false // the process id is another's now

@@ -77,6 +77,11 @@ func (c *Client) Explain(ctx context.Context, event signal.ID, rule string) ([]c
 	return page.Items, err
 }
 
+// Trace says what a request caused.
+func (c *Client) Trace(ctx context.Context, request string) (console.Trace, error) {
+	return ask[console.Trace](ctx, c, http.MethodGet, v1+"/trace/"+url.PathEscape(request), nil, nil)
+}
+
 // Preview asks what an order would touch.
 func (c *Client) Preview(ctx context.Context, o console.Order) (console.Preview, error) {
 	return ask[console.Preview](ctx, c, http.MethodPost, v1+"/actions/preview", nil, orderBody(o))

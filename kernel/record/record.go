@@ -159,6 +159,9 @@ func Size(b []byte) (int, bool) {
 	return n, n >= HeaderSize && n <= MaxSize && n <= len(b)
 }
 
+// KindOf returns the kind of the record that b begins with, which [Size] has found to be whole.
+func KindOf(b []byte) Kind { return Kind(order.Uint16(b[4:])) }
+
 // Decode reads the record that b begins with into r, and returns its size. Parts of an unknown tag are passed over, as those of
 // a newer sensor. The error says what is wrong; r is not to be used then. It does not allocate but for errors.
 func Decode(b []byte, r *Record) (int, error) {

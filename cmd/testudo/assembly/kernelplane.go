@@ -58,7 +58,7 @@ func (m *Machine) openKernel() error {
 	if err != nil {
 		return fmt.Errorf("kernel: the id of this boot: %w", err)
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Chain: m.chain, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ const applyWithin = 30 * time.Second
 
 // follow tells the sensor of the rules in force, again after each change.
 func (p *kernelPlane) follow(ctx context.Context) {
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
@@ -104,7 +104,9 @@ func (p *kernelPlane) follow(ctx context.Context) {
 			p.m.log.Error("what the rules need of the kernel does not hold", "error", err)
 		}
 		cancel()
-		p.m.log.Info("the kernel", "is", p.m.Kernel(ctx))
+		if first && ctx.Err() == nil {
+			p.m.log.Info("the kernel", "is", p.m.Kernel(ctx))
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/internal/addrset"
+	"github.com/testudo-sec/testudo/kernel/chain"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/respond"
@@ -73,6 +74,7 @@ type Machine struct {
 	edge       *edge.Edge // nil where none runs
 	logs       *logPlane  // nil where none runs
 	kernel     *kernelPlane
+	chain      *chain.Table // nil where the host is not watched
 	console    *console.Server
 	serve      bool // the console has something to answer on
 	listens    map[string]console.Listener
@@ -122,6 +124,9 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) },
 		Windows: m.windowsPath(), Journal: m.storage.Store, Past: past{m}})
 	m.people = people.New(m.storage.State, m.storage, people.Options{Logger: o.Logger, Metrics: m.registry})
+	if o.Keeper != nil && m.settings.Kernel.Enabled != "off" {
+		m.chain = chain.New(chain.Deps{})
+	}
 	if o.Edge {
 		if err = m.openEdge(ctx); err != nil {
 			return nil, err
@@ -220,8 +225,11 @@ func (m *Machine) openEdge(ctx context.Context) error {
 			break
 		}
 	}
-	ed, err := edge.New(cfg, edge.Deps{Sink: m.node, Inspector: inspector, Blocklist: blocklist{m.blocked}, Logger: m.log,
-		Registerer: m.registry, Dir: m.opts.Dir})
+	deps := edge.Deps{Sink: m.node, Inspector: inspector, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
+	if m.chain != nil {
+		deps.Follower = passages{m.chain}
+	}
+	ed, err := edge.New(cfg, deps)
 	if err != nil {
 		return err
 	}
