@@ -27,7 +27,7 @@ func (a *app) enter(cmd *cobra.Command) error {
 		t := a.target()
 		settings := a.peek(t)
 		if cmd.Name() == "up" && !a.noKernel && settings.Kernel.Enabled != "off" {
-			o.Keep = append([]string{"sensor", "--keep"}, sensorArgs(assembly.SensorConfig{Ring: settings.Kernel.Ring, Sockets: settings.Kernel.Sockets})...)
+			o.Keep = append([]string{"sensor", "--keep"}, sensorArgs(assembly.SensorConfigOf(&settings))...)
 		}
 		if t != nil {
 			o.Data = a.dataOf(t, &settings)

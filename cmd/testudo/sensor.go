@@ -29,7 +29,7 @@ func (a *app) sensorCommand() *cobra.Command {
 			if keep {
 				return privilege.Keep(append([]string{"sensor"}, sensorArgs(cfg)...))
 			}
-			control, records, err := privilege.BeSensor()
+			control, records, err := privilege.BeSensor(cfg.Pins)
 			if err != nil {
 				return err
 			}
@@ -44,13 +44,14 @@ func (a *app) sensorCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "start the sensor, and start it again when it has ended")
 	cmd.Flags().Int64Var((*int64)(&cfg.Ring), "ring", 0, "bytes of the buffer between kernel and sensor")
+	cmd.Flags().StringVar(&cfg.Pins, "pins", "", "where what is enforced stays when the sensor ends")
 	cmd.Flags().StringArrayVar(&cfg.Sockets, "socket", nil, "path of a container runtime's socket; may be given several times")
 	return cmd
 }
 
 // sensorArgs are the flags that say cfg.
 func sensorArgs(cfg assembly.SensorConfig) []string {
-	args := []string{"--ring", strconv.FormatInt(int64(cfg.Ring), 10)}
+	args := []string{"--pins", cfg.Pins, "--ring", strconv.FormatInt(int64(cfg.Ring), 10)}
 	for _, s := range cfg.Sockets {
 		args = append(args, "--socket", s)
 	}

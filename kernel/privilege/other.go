@@ -17,7 +17,7 @@ func Settle() error { return nil }
 func Keep([]string) error { return errors.ErrUnsupported }
 
 // BeSensor is Linux's alone.
-func BeSensor() (control, records *os.File, err error) { return nil, nil, errors.ErrUnsupported }
+func BeSensor(string) (control, records *os.File, err error) { return nil, nil, errors.ErrUnsupported }
 
 func filesOf([]byte) []*os.File { return nil }
 

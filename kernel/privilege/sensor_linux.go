@@ -16,8 +16,9 @@ const MemoryLimit = 96 << 20
 const controlSocket, recordsSocket = 3, 4
 
 // BeSensor makes this process a sensor, which the keeper started: it gives up the system calls that the filter does not list. It
-// returns the two files of the link.
-func BeSensor() (control, records *os.File, err error) {
+// returns the two files of the link. pins is where the file system of eBPF objects is mounted before, as after it nothing can be; "" where
+// nothing is to outlive the sensor.
+func BeSensor(pins string) (control, records *os.File, err error) {
 	ignoreSignals()
 	rename("testudo-sensor")
 	if err := protect(); err != nil {
@@ -43,6 +44,11 @@ func BeSensor() (control, records *os.File, err error) {
 		files.Cur = files.Max
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &files) // as many as there may be
 	}
+	if pins != "" {
+		if err := mountPins(pins); err != nil {
+			return nil, nil, err
+		}
+	}
 	debug.SetMemoryLimit(MemoryLimit)
 	debug.SetGCPercent(50)
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), 2))
@@ -50,4 +56,16 @@ func BeSensor() (control, records *os.File, err error) {
 		return nil, nil, err
 	}
 	return os.NewFile(controlSocket, "control"), os.NewFile(recordsSocket, "records"), nil
+}
+
+// mountPins mounts the file system of eBPF objects where it is not.
+func mountPins(dir string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.BPF_FS_MAGIC {
+		return nil
+	}
+	if err := unix.Mount("bpf", dir, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return fmt.Errorf("rules cannot be kept in force when testudo ends (kernel.fail is closed): mount -t bpf bpf %s: %w", dir, err)
+	}
+	return nil
 }

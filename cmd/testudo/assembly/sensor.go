@@ -54,7 +54,20 @@ type (
 type SensorConfig struct {
 	Ring    bytesize.Size // of the buffer between kernel and sensor; 0 for the usual
 	Sockets []string      // of container runtimes
+	Pins    string        // where eBPF objects stay that outlive the sensor; "" where none are to
 }
+
+// SensorConfigOf returns what of the settings a sensor is told.
+func SensorConfigOf(s *Settings) SensorConfig {
+	cfg := SensorConfig{Ring: s.Kernel.Ring, Sockets: s.Kernel.Sockets}
+	if s.Kernel.Fail == kernel.FailClosed {
+		cfg.Pins = pinsFolder
+	}
+	return cfg
+}
+
+// pinsFolder is where the file system of eBPF objects is on every distribution.
+const pinsFolder = "/sys/fs/bpf"
 
 // sensorParts are the parts of a sensor; nil where one is missing.
 type sensorParts struct {
