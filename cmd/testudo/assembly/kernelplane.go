@@ -58,7 +58,7 @@ func (m *Machine) openKernel() error {
 	if err != nil {
 		return fmt.Errorf("kernel: the id of this boot: %w", err)
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Chain: m.chain, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
