@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/testudo-sec/testudo/detect"
+	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -123,16 +124,20 @@ func TestWhatTheKernelRefusedIsTheEventOfTheAttempt(t *testing.T) {
 }
 
 func TestOwnFiles(t *testing.T) {
-	h := run(t, DefaultConfig(), func(d *Deps) { d.Own, d.Data = []uint32{91}, "/var/lib/testudo/" })
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Own, d.Data = []uint32{91, 94}, "/var/lib/testudo/" })
 	moved := callOf(91, record.CallRename, 0, "/var/lib/testudo/a")
 	moved.Path2 = []byte("/etc/cron.d/a")
 	other := callOf(92, record.CallUnlink, 0, "/var/lib/testudo/x") // another process
 	reused := callOf(91, record.CallUnlink, 0, "/var/lib/testudo/z")
 	reused.Start += second
+	early := execOf(94, 1, "/tmp/late", "late") // has taken over the id of one of testudo's
+	early.Start = process.NewClock().Now() + second
+	late := callOf(94, record.CallUnlink, 0, "/var/lib/testudo/late")
+	late.Start = early.Start
 	h.send(execOf(91, 1, "/usr/bin/testudo", "testudo", "up"), callOf(91, record.CallUnlink, 0, "/var/lib/testudo/a/b"), callOf(91, record.CallUnlink, 0, "/var/lib/testudo2/a"),
-		callOf(91, record.CallUnlink, 0, "/etc/passwd"), moved, other, reused)
+		callOf(91, record.CallUnlink, 0, "/etc/passwd"), moved, other, reused, early, late)
 	got := strings.Join(names(h.ended()), " ")
-	if got != "testudo /var/lib/testudo2/a /etc/passwd /var/lib/testudo/a /var/lib/testudo/x /var/lib/testudo/z" {
+	if got != "testudo /var/lib/testudo2/a /etc/passwd /var/lib/testudo/a /var/lib/testudo/x /var/lib/testudo/z late /var/lib/testudo/late" {
 		t.Errorf("%s", got)
 	}
 }
