@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -30,9 +31,20 @@ func daemon() {
 	fmt.Println("closed", e.Close())
 }
 
-// act does one thing, and says how it went: the name of the error, or "done".
+// act does one thing, or with "each" one for each argument, and says how it went: the name of the error, or "done".
 func act() {
-	err := actOn(os.Args[1], os.Args[2:])
+	if os.Args[1] != "each" {
+		actAndSay(os.Args[1], os.Args[2:])
+		return
+	}
+	for _, one := range os.Args[2:] {
+		words := strings.Fields(one)
+		actAndSay(words[0], words[1:])
+	}
+}
+
+func actAndSay(verb string, args []string) {
+	err := actOn(verb, args)
 	var no syscall.Errno
 	switch {
 	case err == nil:
@@ -84,7 +96,7 @@ func actOn(verb string, args []string) error {
 		}
 		return f.Close()
 	case "tcp", "udp", "datagram", "fastopen":
-		return reach(verb, args[0], args[1])
+		return reach(verb, args[0], args[1], len(args) > 2)
 	}
 	return fmt.Errorf("nobody knows how to %s", verb)
 }
@@ -107,8 +119,8 @@ func execFD(fd int, args []string) error {
 	return no
 }
 
-// reach connects a socket, or sends one datagram, without what net does to addresses.
-func reach(verb, host, port string) error {
+// reach connects a socket, or sends one datagram, without what net does to addresses. mapped: an address of IPv4 goes in the form of IPv6.
+func reach(verb, host, port string, mapped bool) error {
 	ip := net.ParseIP(host)
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -121,7 +133,7 @@ func reach(verb, host, port string) error {
 	six := &unix.SockaddrInet6{Port: n}
 	copy(six.Addr[:], ip.To16())
 	var to unix.Sockaddr = six
-	if four := ip.To4(); four != nil && os.Getenv("MAPPED") == "" {
+	if four := ip.To4(); four != nil && !mapped {
 		a := &unix.SockaddrInet4{Port: n}
 		copy(a.Addr[:], four)
 		family, to = unix.AF_INET, a
@@ -130,6 +142,7 @@ func reach(verb, host, port string) error {
 	if err != nil {
 		return err
 	}
+	defer unix.Close(fd)
 	switch verb {
 	case "datagram":
 		return unix.Sendto(fd, []byte("x"), 0, to)

@@ -287,7 +287,7 @@ func TestSpared(t *testing.T) {
 	write(t, secret, "x")
 	if e.Gate(kernel.HookOpen) == record.GateNone { // connect is there in any case
 		guard(t, e, kernel.GuardRule{Rule: "r", Hook: kernel.HookConnect, Enforce: true, Exe: kernel.Paths{Exact: []string{self(t)}}, Ports: []uint16{9}})
-		if err := reach("datagram", "127.0.0.1", "9"); errors.Is(err, syscall.EPERM) {
+		if err := reach("datagram", "127.0.0.1", "9", false); errors.Is(err, syscall.EPERM) {
 			t.Errorf("this process was refused: %v", err)
 		}
 	} else {
@@ -375,7 +375,7 @@ func TestFormsThatAreNotTheBest(t *testing.T) {
 			switch f.hook {
 			case kernel.HookExec:
 				guard(t, e, kernel.GuardRule{Rule: "r", Hook: f.hook, Enforce: true, Exe: exactly(bad)})
-				for range long(50, 500) {
+				for range long(20, 500) {
 					refused(t, e, actor(bad, "touch", dir+"/marker"))
 				}
 				absent(t, dir+"/marker")

@@ -163,7 +163,7 @@ func TestChangesUnderLoad(t *testing.T) {
 			refused(t, e, actor(bad, "touch", dir+"/marker"))
 		}
 	})
-	for i := range long(100, 2000) {
+	for i := range long(50, 2000) {
 		if err := e.Guard(t.Context(), kernel.Guard{Rules: sets[i%len(sets)]}); err != nil {
 			t.Error(err)
 			break
@@ -248,7 +248,7 @@ func TestBeginningsNest(t *testing.T) {
 func TestNothingLeaks(t *testing.T) {
 	dir := realDir(t)
 	before := 0
-	for i := range long(10, 1000) {
+	for i := range long(5, 1000) {
 		if i == 1 { // what the libraries keep for the process is there now
 			before = descriptors(t)
 		}

@@ -15,6 +15,9 @@ import (
 // TestSensorLoads is for the guest, in the long form: the sensor's programs, built from another kernel's types, load and are attached on 6.1 too.
 func TestSensorLoads(t *testing.T) {
 	require.Root(t)
+	if os.Getenv("TESTUDO_ENFORCE_GUEST") == "" {
+		t.Skip("skipped: it is for the guest of TestLSM; here kernel/bpf tests itself")
+	}
 	l := bpf.New(bpf.Options{})
 	if err := l.Load(); err != nil {
 		t.Fatal(err)
@@ -39,7 +42,7 @@ func TestSensorLoads(t *testing.T) {
 			missing++
 		}
 	}
-	if os.Getenv("TESTUDO_ENFORCE_GUEST") != "" && missing > 0 {
+	if missing > 0 {
 		t.Errorf("%d features are missing", missing)
 	}
 }
