@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
@@ -43,6 +45,7 @@ func (sensor) Status(context.Context) (kernel.Status, error)         { return ke
 type sink struct {
 	e    *policy.Engine
 	hits map[string]int
+	seen atomic.Int64
 }
 
 func (s *sink) Event(_ context.Context, e *signal.Event) (signal.Verdict, error) {
@@ -50,6 +53,7 @@ func (s *sink) Event(_ context.Context, e *signal.Event) (signal.Verdict, error)
 	for _, h := range v.Hits {
 		s.hits[h.Rule]++
 	}
+	s.seen.Add(1)
 	return v, nil
 }
 
@@ -82,7 +86,9 @@ func TestFalcoRulesFireOnRecords(t *testing.T) {
 	}
 	s := &sink{e: policy.NewEngine(set), hits: map[string]int{}}
 	sn := sensor{make(chan kernel.Receiver, 1)}
-	p, err := kernel.New(kernel.DefaultConfig(), kernel.Deps{Sensor: sn, Sink: s, Host: "n", Boot: "abc"})
+	cfg := kernel.DefaultConfig()
+	cfg.ParkTime = 10 * time.Second
+	p, err := kernel.New(cfg, kernel.Deps{Sensor: sn, Sink: s, Host: "n", Boot: "abc"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +96,10 @@ func TestFalcoRulesFireOnRecords(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
 	to := <-sn.started
-	now := uint64(1e12)
+	now, sent := uint64(1e12), int64(0)
 	send := func(r record.Record) {
 		now += 1e6
+		sent++
 		r.Time, r.Start = now, uint64(r.PID)*1e9
 		if r.Cgroup == 0 {
 			r.Cgroup = 77
@@ -174,7 +181,13 @@ func TestFalcoRulesFireOnRecords(t *testing.T) {
 	net(record.KindCall, record.CallSendto, 10, "10.0.0.2:4000", "93.184.216.34:53", 17, 3, 1, 10, 0, 1)
 	net(record.KindCall, record.CallRecvfrom, 10, "10.0.0.2:4000", "93.184.216.34:53", 17, 3, 1, 10, 0, 1)
 	exec(110, 100, "/usr/sbin/sshd", 0, "sshd")
-	cancel() // what was sent is judged before Run returns
+	for range 1000 { // what waits for its container is judged when that is known
+		if s.seen.Load() >= sent {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
