@@ -119,6 +119,7 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "whatIf", path: "/whatif", body: `{"files":[{"name":"rule.yaml","text":"when: true"}],"disable":["edge.waf-attack"],"since":"2020-01-01T00:00:00Z","planes":["edge"],"verify":true}`},
 		{op: "proposeExceptions", path: "/events/" + denied + "/exceptions", body: `{"rule":"edge.waf-attack"}`},
 		{op: "explainEvent", path: "/events/" + denied + "/explain"},
+		{op: "traceRequest", path: "/trace/" + consoletest.Traced},
 		{op: "streamEvents", path: "/events/stream?condition=edge.route+%3D%3D+%22shop%22"}, {op: "streamChanges", path: "/changes"},
 		{op: "hunt", path: "/hunt?condition=edge.route+%3D%3D+%22shop%22&limit=7"},
 		{op: "listFindings", path: "/findings?state=open&severity=medium&kind=posture&plane=scan&text=password"}, {op: "getFinding", path: "/findings/" + open},

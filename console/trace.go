@@ -29,7 +29,7 @@ type TraceLine struct {
 	Detail   string          `json:"detail,omitempty"`
 	At       time.Time       `json:"at,omitzero"`
 	Event    signal.ID       `json:"event,omitzero"` // zero for what no event tells of
-	PID      uint32          `json:"pid,omitempty"`
+	PID      int             `json:"pid,omitempty"`
 	Joined   string          `json:"joined,omitempty"` // of a service: socket, translated socket, header
 	Unsure   bool            `json:"unsure,omitempty"` // of a service: the request is one of several that it could be
 	Decision signal.Decision `json:"decision"`

@@ -100,7 +100,7 @@ func newTracer(all []*signal.Event, hops []chain.Hop) *tracer {
 		} else {
 			detail += fmt.Sprintf(", thread %d", h.TID)
 		}
-		n := &traced{line: console.TraceLine{Kind: "service", Text: h.Comm, Detail: detail, PID: h.PID, Joined: h.How.String(), Unsure: h.Ambiguous}}
+		n := &traced{line: console.TraceLine{Kind: "service", Text: h.Comm, Detail: detail, PID: int(h.PID), Joined: h.How.String(), Unsure: h.Ambiguous}}
 		if known := t.services[h.PID]; known != nil {
 			byToken[h.Token] = known // another piece of what it does for the request
 			continue
@@ -158,7 +158,7 @@ func (t *tracer) known(uid string, pid uint32, name string) *traced {
 	if n := t.services[pid]; n != nil {
 		return n
 	}
-	n := &traced{line: console.TraceLine{Kind: "process", Text: name, PID: pid}}
+	n := &traced{line: console.TraceLine{Kind: "process", Text: name, PID: int(pid)}}
 	t.process[uid] = n
 	t.roots = append(t.roots, n)
 	return n
@@ -183,7 +183,7 @@ func (t *tracer) http(e *signal.Event, line console.TraceLine) {
 func (t *tracer) launched(e *signal.Event, line console.TraceLine) {
 	pid := e.Int(signal.FieldProcessPID)
 	ppid := e.Int(signal.FieldProcessParentProcessPID)
-	line.Kind, line.PID = "process", uint32(pid)
+	line.Kind, line.PID = "process", int(pid)
 	line.Text, line.Detail = e.Str(signal.FieldProcessCmdLine), e.Str(signal.FieldProcessFilePath)
 	uid := e.Str(signal.FieldProcessUID)
 	if n := t.process[uid]; n != nil { // it runs another program
