@@ -121,7 +121,7 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 		m.saved = nil
 	}
 	m.node = testudo.NewNode(testudo.Deps{ID: id, Engine: m.engine, Recorder: m.storage.Store, Orders: m.host, State: m.storage.State,
-		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) },
+		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) }, Enforces: m.settings.Kernel.Enforces,
 		Windows: m.windowsPath(), Journal: m.storage.Store, Past: past{m}})
 	m.people = people.New(m.storage.State, m.storage, people.Options{Logger: o.Logger, Metrics: m.registry})
 	if o.Keeper != nil && m.settings.Kernel.Enabled != "off" {
