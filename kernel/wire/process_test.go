@@ -2,8 +2,8 @@ package wire
 
 import (
 	"os/exec"
-	"runtime"
 	"testing"
+	"time"
 )
 
 // startSleep starts a process of the test's own.
@@ -24,4 +24,4 @@ func (o *outbox) full() bool {
 }
 
 // nudge lets the goroutines of the ends run.
-func (o *outbox) nudge() { runtime.Gosched() }
+func (o *outbox) nudge() { time.Sleep(100 * time.Microsecond) }
