@@ -13,6 +13,11 @@ const Traced = "01a20000-0000-7000-8000-000000007431"
 
 // Trace knows of one request what it caused.
 func (n node) Trace(_ context.Context, request string) (console.Trace, error) {
+	n.w.Lock.Lock()
+	defer n.w.Lock.Unlock()
+	if err := n.w.fail(); err != nil {
+		return console.Trace{}, err
+	}
 	if request != Traced {
 		return console.Trace{}, fmt.Errorf("request %s: %w", request, console.ErrNotFound)
 	}
