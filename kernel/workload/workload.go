@@ -100,23 +100,62 @@ func New(cfg Config, root string) *Resolver {
 // Container says what a cgroup is the container of; ok is false where it is none. The process is one that is in it, 0 for none: where cgroups
 // v1 are used it alone can tell. The folder of a cgroup vanishes with its container; one that was asked about before is remembered. An error says
 // that nothing could be found out, as neither cgroup nor process is there any more.
+//
+// A runtime writes down what a container is only after its first process is in the cgroup: of a cgroup that was made just now
+// an answer is waited for, up to a third of a second.
 func (r *Resolver) Container(ctx context.Context, cgroup uint64, pid uint32) (kernel.Container, bool, error) {
+	at, c, err := r.find(ctx, cgroup, pid)
+	for pause := 10 * time.Millisecond; pause <= 160*time.Millisecond && err == nil && !c.Known && r.beingMade(at); pause *= 2 {
+		select {
+		case <-ctx.Done():
+			return c, c.ID != "", nil
+		case <-time.After(pause):
+		}
+		r.forget(cgroup, c.ID)
+		at, c, err = r.find(ctx, cgroup, pid)
+	}
+	return c, c.ID != "", err
+}
+
+func (r *Resolver) find(ctx context.Context, cgroup uint64, pid uint32) (place, kernel.Container, error) {
 	at, err := r.place(cgroup, pid)
 	if err != nil || len(at.all) == 0 {
-		return kernel.Container{}, false, err
+		return at, kernel.Container{}, err
 	}
 	// The innermost one that a runtime knows; else the innermost.
 	first := kernel.Container{}
 	for i := len(at.all) - 1; i >= 0; i-- {
 		c := r.details(ctx, at.all[i])
 		if c.Known {
-			return c, true, nil
+			return at, c, nil
 		}
 		if first.ID == "" {
 			first = c
 		}
 	}
-	return first, true, nil
+	return at, first, nil
+}
+
+// making is how old the folder of a cgroup is at most whose container may still be written down.
+const making = 2 * time.Second
+
+// beingMade reports whether the container at a place may become known in a moment. Units of systemd are none.
+func (r *Resolver) beingMade(at place) bool {
+	if r.cgroups == "" || len(at.all) == 0 && (last(at.path) == "" || unit.MatchString(at.path)) {
+		return false
+	}
+	info, err := os.Stat(filepath.Join(r.cgroups, at.path))
+	return err == nil && time.Since(info.ModTime()) < making
+}
+
+var unit = regexp.MustCompile(`\.(service|slice|scope|socket|mount|swap)$`)
+
+// forget has a cgroup and a container looked up again.
+func (r *Resolver) forget(cgroup uint64, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.byCgroup, cgroup)
+	delete(r.containers, id)
 }
 
 // rootCgroup is the id of the root of cgroup v2, in which all processes are where v1 is used.
