@@ -257,7 +257,7 @@ func startServer(t testing.TB, way, following string, through ...string) string 
 func (w *watch) load(t testing.TB, url string, commands int) {
 	t.Helper()
 	const rate, senders, every = 200, 8, 20
-	lasts := 3 * time.Second
+	lasts := 1500 * time.Millisecond
 	if os.Getenv("TESTUDO_LONG") != "" {
 		lasts = time.Minute
 	}
