@@ -355,7 +355,11 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	if p.d.Chain != nil {
 		p.d.Chain.Apply(r)
 	}
+	before := p.before(r)
 	proc := p.table.Apply(r)
+	if before != nil {
+		proc = before
+	}
 	if proc != nil && r.Kind == record.KindExec {
 		p.b.keepEnvironment(proc, r)
 	}
@@ -381,6 +385,18 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	if ok {
 		p.submit(ctx, &p.event, proc)
 	}
+}
+
+// before returns the process as it was when it made a call that gives it all capabilities, of a namespace of its own: what counts is what it
+// had when it asked. Nil for other calls.
+func (p *Plane) before(r *record.Record) *process.Process {
+	if r.Kind != record.KindCall || r.Call != record.CallUnshare && r.Call != record.CallSetns || r.Ret < 0 {
+		return nil
+	}
+	if was := p.table.Find(r); was.HasCreds {
+		return was
+	}
+	return nil
 }
 
 // tells reports whether a record becomes an event.

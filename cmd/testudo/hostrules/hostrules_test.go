@@ -81,6 +81,16 @@ func TestInterest(t *testing.T) {
 	}
 }
 
+// TestNamesOfServersAreAskedFor holds that rules over the names of servers have what tells them: the answers of name servers.
+func TestNamesOfServersAreAskedFor(t *testing.T) {
+	if !Interest(rule(t, "network_activity", `activity_id == 1 && dst_endpoint.hostname == "evil.example"`, "alert")).DNS {
+		t.Error("DNS is not asked for")
+	}
+	if Interest(rule(t, "network_activity", `activity_id == 1 && dst_endpoint.port == 4444`, "alert")).DNS {
+		t.Error("DNS is asked for by a rule over ports")
+	}
+}
+
 // TestInterestOfShippedRules holds the rules that ship to what a busy host can bear: no rule asks for every file.
 func TestInterestOfShippedRules(t *testing.T) {
 	got := Interest(load(t, policy.Embedded("builtin:", rules.Judging())))

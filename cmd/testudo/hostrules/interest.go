@@ -49,6 +49,9 @@ func (t *template) ask(want *kernel.Interest, x match.Expr) {
 	if t.call != record.CallNone {
 		want.Calls[t.call] = true
 	}
+	if slices.ContainsFunc(match.Fields(x), resolved) {
+		want.DNS = true
+	}
 	if t.class != signal.ClassFileActivity || t.kind != record.KindCall {
 		return
 	}
@@ -88,6 +91,11 @@ func (t *template) ask(want *kernel.Interest, x match.Expr) {
 		{&paths.Part, &needs.Part}, {&paths.End, &needs.End}} {
 		*l.to = append(*l.to, *l.from...)
 	}
+}
+
+// resolved reports whether a field is known only from the answers of name servers.
+func resolved(f signal.Field) bool {
+	return f == signal.FieldSrcEndpointHostname || f == signal.FieldDstEndpointHostname
 }
 
 func isOpen(c record.Call) bool {
