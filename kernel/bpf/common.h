@@ -30,7 +30,7 @@ struct config {
 	__u32 write;	  /* and of those that are written */
 	__u32 change;	  /* and of those that are changed otherwise */
 	__u32 threads;	  /* forks and exits of threads, too */
-	__u32 reserved;
+	__u32 quiet;	  /* and of paths that do not matter when who serves a request reads them; 0: what requests touch is told of only where it is asked for */
 	__u64 lengths[3]; /* of the parts in each set, as bits; the last bit: 63 and more */
 };
 
@@ -75,7 +75,7 @@ struct {
 
 /* Sets of paths, docs/decisions/0021-kernel-tracepoints.md. There are two generations of each, so that a new one is complete before it
  * holds. A set may hold more than was asked for, never less. */
-enum { SET_READ, SET_WRITE, SET_CHANGE };
+enum { SET_READ, SET_WRITE, SET_CHANGE, SET_QUIET };
 
 #define FILTER_ALL 1
 #define FILTER_PREFIX 2 /* look in `prefixes` */
@@ -730,6 +730,10 @@ static __always_inline struct file *file_at(struct task_struct *task, __u32 fd)
 	return f;
 }
 
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+
 static __always_inline void append_stdio(struct scratch *s, struct task_struct *task)
 {
 	struct part_stdio *p = append_fixed(s, TAG_STDIO, sizeof(*p));
@@ -753,10 +757,16 @@ static __always_inline void append_stdio(struct scratch *s, struct task_struct *
 		case S_IFIFO:
 			p->fd[i].type = STREAM_PIPE;
 			break;
-		case S_IFSOCK:
-			p->fd[i].type = STREAM_SOCKET;
+		case S_IFSOCK: {
+			struct socket *socket = (struct socket *)BPF_CORE_READ(f, private_data);
+			__u16 family = BPF_CORE_READ(socket, sk, __sk_common.skc_family);
+			p->fd[i].type = family == AF_INET    ? STREAM_INET
+					: family == AF_INET6 ? STREAM_INET6
+					: family == AF_UNIX  ? STREAM_UNIX
+							     : STREAM_SOCKET;
 			record_of(s)->flags |= FLAG_SOCKET;
 			break;
+		}
 		default:
 			p->fd[i].type = STREAM_OTHER;
 		}

@@ -46,7 +46,7 @@ CALL_PROGRAM(open)
 	__u32 set = SET_READ;
 	if (!(how.flags & O_PATH) && how.flags & (O_ACCMODE | O_CREAT | O_TRUNC))
 		set = SET_WRITE;
-	if (!filters_of(c, set))
+	if (!filters_of(c, set) && !c->quiet)
 		return 0;
 	bool wanted = comm_in(c, set), text = ret < 0;
 	struct scratch *s = acquire(KIND_CALL, w.call);
@@ -64,7 +64,7 @@ CALL_PROGRAM(open)
 			append_path(s, TAG_PATH, &f->f_path);
 		}
 	}
-	if (!judge(s, c, set, text) && !wanted) {
+	if (!wanted && !judge(s, c, set, text) && (!of_request(c, task) || (set == SET_READ && judge(s, c, SET_QUIET, text)))) {
 		drop(s);
 		return 0;
 	}
@@ -139,7 +139,7 @@ CALL_PROGRAM(name)
 		if (judge(s, c, SET_CHANGE, true))
 			wanted = true;
 	}
-	if (!wanted) {
+	if (!wanted && !of_request(c, task)) {
 		drop(s);
 		return 0;
 	}
@@ -163,7 +163,7 @@ CALL_PROGRAM(descriptor)
 		return 0;
 	look_for(s, c, SET_CHANGE);
 	append_path(s, TAG_PATH, &f->f_path);
-	if (!judge(s, c, SET_CHANGE, false) && w.wanted < 2) {
+	if (!judge(s, c, SET_CHANGE, false) && w.wanted < 2 && !of_request(c, current_task())) {
 		drop(s);
 		return 0;
 	}

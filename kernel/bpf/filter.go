@@ -16,7 +16,16 @@ const (
 	setRead = iota
 	setWrite
 	setChange
+	setQuiet
 )
+
+// quietPaths are files that nearly every program reads as it starts. They say nothing of the request that it was started for.
+func quietPaths() kernel.Paths {
+	return kernel.Paths{
+		Exact:  []string{"/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/dev/null", "/dev/tty", "/dev/urandom"},
+		Prefix: []string{"/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/share/locale/", "/usr/share/zoneinfo/", "/usr/lib/locale/", "/sys/"},
+	}
+}
 
 const (
 	filterAll = 1 << iota
@@ -71,7 +80,10 @@ func (l *Loader) fillFilters(c *config, want kernel.Interest) error {
 		to    *uint32
 		paths kernel.Paths
 		comms []string
-	}{{setRead, &c.Read, want.Reads, want.Readers}, {setWrite, &c.Write, want.Writes, want.Writers}, {setChange, &c.Change, want.Changes, nil}} {
+	}{{setRead, &c.Read, want.Reads, want.Readers}, {setWrite, &c.Write, want.Writes, want.Writers}, {setChange, &c.Change, want.Changes, nil}, {setQuiet, &c.Quiet, kernel.Paths{}, nil}} {
+		if s.set == setQuiet && len(want.Served) > 0 {
+			s.paths = quietPaths()
+		}
 		bits, err := l.fillSet(c.Generation<<2|s.set, s.paths, s.comms)
 		if err != nil {
 			return err

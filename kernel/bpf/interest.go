@@ -24,7 +24,7 @@ type config struct {
 	Exclude             [4]uint32
 	Read, Write, Change uint32
 	Threads             uint32
-	Reserved            uint32
+	Quiet               uint32
 	Lengths             [3]uint64 // of the parts in each set, as bits
 }
 
@@ -51,7 +51,7 @@ func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
 	}
 	l.filters.generation = c.Generation
 	l.interest = want
-	if err := l.tellCalls(want, c.Read|c.Write != 0); err != nil {
+	if err := l.tellCalls(want, c.Read|c.Write|c.Quiet != 0); err != nil {
 		return err
 	}
 	if l.attached {

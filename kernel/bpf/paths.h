@@ -66,7 +66,16 @@ __attribute__((noinline)) int ends_in(__u32 set)
 
 static __always_inline __u32 filters_of(struct config *c, __u32 set)
 {
-	return set == SET_READ ? c->read : set == SET_WRITE ? c->write : c->change;
+	return set == SET_READ ? c->read : set == SET_WRITE ? c->write : set == SET_CHANGE ? c->change : c->quiet;
+}
+
+/* of_request: is what this thread does told of whatever the path, because it serves a request? Where it may be another request it is not. */
+static __always_inline bool of_request(struct config *c, struct task_struct *task)
+{
+	if (!c->quiet)
+		return false;
+	__u64 token = serving_token(task);
+	return token && !(token & SERVING_UNSURE);
 }
 
 /* look_for makes walk look for the parts of a set. */
