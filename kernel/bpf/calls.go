@@ -59,6 +59,26 @@ func (l *Loader) tellCalls(want kernel.Interest, opens bool) error {
 			return err
 		}
 	}
+	return l.tellWaits(len(want.Served) > 0)
+}
+
+// tellWaits tells whether calls that wait for many connections are handed on to the causal chain. They are of no number that records
+// have, so that they share the one of none; their number of arguments says whether only event loops use them.
+func (l *Loader) tellWaits(followed bool) error {
+	followed = followed && l.handled[record.CallNone]
+	l.filters.calls = l.filters.calls || followed
+	for at, loop := range waitNumbers() {
+		var n number
+		if followed {
+			n.Wanted = wantedAlways
+		}
+		if loop {
+			n.Args = 1
+		}
+		if err := l.maps["numbers"].Put(at, &n); err != nil {
+			return fmt.Errorf("the table of system calls: %w", err)
+		}
+	}
 	return nil
 }
 

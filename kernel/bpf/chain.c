@@ -191,20 +191,17 @@ struct user_msghdr {
 /* The numbers of the calls that matter here. */
 #if defined(__TARGET_ARCH_x86)
 enum {
-	NR_READ = 0, NR_POLL = 7, NR_READV = 19, NR_SELECT = 23, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_EPOLL_WAIT = 232, NR_PSELECT = 270,
-	NR_PPOLL = 271, NR_EPOLL_PWAIT = 281,
+	NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47,
 };
 #define CALL_NUMBER(regs) BPF_CORE_READ(regs, orig_ax)
 #define CALL_SECOND(regs) BPF_CORE_READ(regs, si)
 #else
 enum {
-	NR_EPOLL_PWAIT = 22, NR_READ = 63, NR_READV = 65, NR_PSELECT = 72, NR_PPOLL = 73, NR_RECVFROM = 207, NR_RECVMSG = 212,
-	NR_POLL = -10, NR_SELECT = -11, NR_EPOLL_WAIT = -12, /* not there */
+	NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212,
 };
 #define CALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
 #define CALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
 #endif
-enum { NR_IO_URING_ENTER = 426, NR_EPOLL_PWAIT2 = 441 };
 
 /* append_head: the first bytes of what was read, from where the call has put them. */
 static __always_inline void append_head(struct scratch *s, __u32 len)
@@ -445,34 +442,13 @@ int chain_state(__u64 *ctx)
 	return 0;
 }
 
-/* A call has returned that waits for events of many connections. */
-SEC("tp_btf/sys_exit")
-int chain_wait(__u64 *ctx)
+/* A call has returned that waits for events of many connections: the program of all system calls hands on here, for calls of which no
+ * record tells. `args` says that only loops use it; HTTP clients and who waits for a child use poll and select within a request, too. */
+CALL_PROGRAM(wait)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-	bool loop = false;
-
-	/* Read without a helper, as every call of every program comes by here. */
-#if defined(__TARGET_ARCH_x86)
-	int call = regs->orig_ax;
-#else
-	int call = regs->syscallno;
-#endif
-	switch (call) {
-	case NR_EPOLL_WAIT:
-	case NR_EPOLL_PWAIT:
-	case NR_EPOLL_PWAIT2:
-	case NR_IO_URING_ENTER:
-		loop = true;
-		break;
-	case NR_POLL:
-	case NR_PPOLL:
-	case NR_SELECT:
-	case NR_PSELECT:
-		break; /* of loops, too; but HTTP clients and waiting for a child use these within a request */
-	default:
-		return 0;
-	}
+	__u32 i = index_of(number_of(regs), compat);
+	struct wanted *w = bpf_map_lookup_elem(&numbers, &i);
+	bool loop = w && w->args;
 	struct task_struct *task = current_task();
 	struct serving_process *p = process(task, false);
 	struct serving_key self = {};

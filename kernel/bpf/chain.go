@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/testudo-sec/testudo/internal/goruntime"
+	"github.com/testudo-sec/testudo/kernel/record"
 )
 
 //go:generate go tool bpf2go -go-package bpf -tags linux -target amd64,arm64 -cflags "-O2 -g -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -no-global-types chain chain.c
@@ -22,7 +23,8 @@ func chainWork() object {
 		{name: "chain_read", feature: "requests read", cost: cost, lazy: true},
 		{name: "chain_write", feature: "requests passed on", cost: "a request is followed into the first service only", lazy: true},
 		{name: "chain_state", feature: "connections of requests", cost: cost, lazy: true},
-		{name: "chain_wait", feature: "requests waiting", cost: "what an event loop does is never claimed to be a request's", lazy: true},
+		{name: "on_wait", feature: "requests waiting", cost: "what an event loop does is never claimed to be a request's",
+			calls: []record.Call{record.CallNone}},
 		{name: "chain_fork", feature: "children of requests", cost: cost, lazy: true},
 		{name: "chain_exec", feature: "programs of requests", cost: cost, lazy: true},
 		{name: "chain_free", feature: "ends of what requests started", cost: "the tables of the causal chain fill up", lazy: true},
@@ -64,7 +66,7 @@ func (l *Loader) follow(ports []uint16) error {
 	for _, o := range chainWork().programs {
 		p := l.programs[o.name]
 		switch {
-		case p == nil:
+		case p == nil, p.calls != nil: // tellCalls has said whether its calls are handed on
 		case len(ports) > 0:
 			if err := l.attach(p); err != nil {
 				return fmt.Errorf("%s: %w", p.feature, err)

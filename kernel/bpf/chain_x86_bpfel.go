@@ -40,8 +40,8 @@ const (
 	chainProgChainFree     = "chain_free"
 	chainProgChainRead     = "chain_read"
 	chainProgChainState    = "chain_state"
-	chainProgChainWait     = "chain_wait"
 	chainProgChainWrite    = "chain_write"
+	chainProgOnWait        = "on_wait"
 )
 
 // loadChain returns the embedded CollectionSpec for chain.
@@ -91,8 +91,8 @@ type chainProgramSpecs struct {
 	ChainFree  *ebpf.ProgramSpec `ebpf:"chain_free"`
 	ChainRead  *ebpf.ProgramSpec `ebpf:"chain_read"`
 	ChainState *ebpf.ProgramSpec `ebpf:"chain_state"`
-	ChainWait  *ebpf.ProgramSpec `ebpf:"chain_wait"`
 	ChainWrite *ebpf.ProgramSpec `ebpf:"chain_write"`
+	OnWait     *ebpf.ProgramSpec `ebpf:"on_wait"`
 }
 
 // chainMapSpecs contains maps before they are loaded into the kernel.
@@ -206,8 +206,8 @@ type chainPrograms struct {
 	ChainFree  *ebpf.Program `ebpf:"chain_free"`
 	ChainRead  *ebpf.Program `ebpf:"chain_read"`
 	ChainState *ebpf.Program `ebpf:"chain_state"`
-	ChainWait  *ebpf.Program `ebpf:"chain_wait"`
 	ChainWrite *ebpf.Program `ebpf:"chain_write"`
+	OnWait     *ebpf.Program `ebpf:"on_wait"`
 }
 
 func (p *chainPrograms) Close() error {
@@ -217,8 +217,8 @@ func (p *chainPrograms) Close() error {
 		p.ChainFree,
 		p.ChainRead,
 		p.ChainState,
-		p.ChainWait,
 		p.ChainWrite,
+		p.OnWait,
 	)
 }
 
