@@ -195,7 +195,7 @@ func execOf(pid, ppid uint32, path string, args ...string) record.Record {
 		UID: 1000, GID: 1000, LoginUID: 1000, Comm: []byte(name[:min(len(name), 15)]), Path: []byte(path), Cwd: []byte("/home/alice"), Args: joined,
 		Env: []byte("PATH\x00HTTP_PROXY\x00"), HasInode: true, Inode: record.Inode{Device: 8 << 32, Number: 77 + uint64(pid), Mode: 0o100755, Changed: bootTime.UnixNano(), Links: 1},
 		HasCreds: true, Creds: record.Creds{UID: 1000, EUID: 1000, Effective: 1 << 21, Permitted: 1<<21 | 1<<5, Session: 90, Group: pid, VPID: pid, VTID: pid, TTY: 136<<20 | 3},
-		HasStdio: true, Stdio: [3]record.Descriptor{{Type: record.StreamSocket, Inode: 5}, {Type: record.StreamPipe, Inode: 6}, {Type: record.StreamFile}}}
+		HasStdio: true, Stdio: [3]record.Descriptor{{Type: record.StreamInet, Inode: 5}, {Type: record.StreamPipe, Inode: 6}, {Type: record.StreamFile}}}
 }
 
 func callOf(pid uint32, call record.Call, ret int64, path string, nums ...uint64) record.Record {
@@ -234,7 +234,7 @@ func TestExecBecomesAnEvent(t *testing.T) {
 		t.Errorf("lineage %q", got)
 	}
 	for name, want := range map[string]string{
-		"evt.type": "execve", "proc.vpid": "91", "proc.stdin.type": "socket", "proc.stdout.name": "pipe:[6]", "thread.cap_effective": "CAP_SYS_ADMIN",
+		"evt.type": "execve", "proc.vpid": "91", "proc.stdin.type": "ipv4", "proc.stdout.name": "pipe:[6]", "thread.cap_effective": "CAP_SYS_ADMIN",
 		"thread.cap_permitted": "CAP_KILL CAP_SYS_ADMIN", "proc.is_vpgid_leader": "true", "proc.env": "PATH HTTP_PROXY", "proc.aexe.1": "-bash", "evt.rawres": "0",
 		"proc.is_exe_upper_layer": "false", "proc.exe_ino": "168", "proc.duration": "5000000",
 	} {

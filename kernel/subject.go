@@ -148,7 +148,8 @@ func firstWord(line string) string {
 	return word
 }
 
-var streamNames = [...]string{record.StreamNone: "", record.StreamFile: "file", record.StreamDevice: "file", record.StreamPipe: "pipe", record.StreamSocket: "socket", record.StreamOther: "other"}
+var streamNames = [...]string{record.StreamNone: "", record.StreamFile: "file", record.StreamDevice: "file", record.StreamPipe: "pipe", record.StreamSocket: "socket", record.StreamOther: "other",
+	record.StreamUnix: "unix", record.StreamInet: "ipv4", record.StreamInet6: "ipv6"}
 
 func isShell(name string) bool {
 	return slices.Contains([]string{"sh", "bash", "dash", "ash", "zsh", "ksh", "csh", "tcsh", "fish", "rbash", "mksh"}, name)
@@ -255,9 +256,13 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 	set(attrGroupID, s.gid)
 	if p.HasStdio {
 		for i, stream := range p.Stdio {
-			kind := streamNames[min(stream.Type, record.StreamOther)]
+			kind := "other"
+			if stream.Type < uint32(len(streamNames)) {
+				kind = streamNames[stream.Type]
+			}
 			set(attrStdinType+attr(i), kind)
-			if stream.Type == record.StreamPipe || stream.Type == record.StreamSocket {
+			switch stream.Type {
+			case record.StreamPipe, record.StreamSocket, record.StreamUnix, record.StreamInet, record.StreamInet6:
 				set(attrStdinName+attr(i), kind+":["+strconv.FormatUint(stream.Inode, 10)+"]")
 			}
 		}

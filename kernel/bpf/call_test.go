@@ -156,7 +156,7 @@ func TestCalls(t *testing.T) {
 		"failed exec": of(pid, record.CallExecve, at(in(dir, "not", "there")), named("./not/there"), ret(unix.ENOENT)),
 		"chroot":      of(pid, record.CallChroot, at(in(dir, "new", "none")), ret(unix.ENOENT)),
 		"dup": of(pid, record.CallDup3, func(r *record.Record) bool {
-			return r.HasNet && r.HasStdio && r.Stdio[0].Type == record.StreamSocket && r.Net.Remote.Addr().IsLoopback()
+			return r.HasNet && r.HasStdio && r.Stdio[0].Type == record.StreamInet && r.Net.Remote.Addr().IsLoopback()
 		}),
 		"failed vm ns": of(pid, record.CallUserfaultfd),
 	} {

@@ -5,9 +5,6 @@
 
 #include "common.h"
 
-#define AF_UNIX 1
-#define AF_INET 2
-#define AF_INET6 10
 #define AF_NETLINK 16
 #define AF_PACKET 17
 #define AF_VSOCK 40

@@ -90,8 +90,11 @@ const (
 	StreamFile                 // a regular file
 	StreamDevice               // a character or block device
 	StreamPipe
-	StreamSocket // connected to another machine, or another process of this one
+	StreamSocket // of another family than those below, or of one that is not known
 	StreamOther
+	StreamUnix  // a socket to another process of this machine
+	StreamInet  // a socket of IPv4
+	StreamInet6 // a socket of IPv6
 )
 
 // Descriptor is what one of the first three file descriptors is.
