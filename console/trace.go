@@ -24,7 +24,7 @@ type Trace struct {
 // TraceLine is one thing that a request caused.
 type TraceLine struct {
 	Depth    int             `json:"depth"`
-	Kind     string          `json:"kind"` // request, response, service, process, file, network, dns, event
+	Kind     string          `json:"kind"` // request, response, service, process, file, network, socket, dns, event
 	Text     string          `json:"text"` // recorded form, of a stranger's making
 	Detail   string          `json:"detail,omitempty"`
 	At       time.Time       `json:"at,omitzero"`

@@ -67,8 +67,13 @@ func (b *builder) network(e *signal.Event, v *view, kind record.Kind) {
 		}
 	}
 	if n.Family == unixSock {
-		path := b.paths.of(r.Path)
-		setText(e, signal.FieldFilePath, path)
+		path := r.Path
+		if len(path) == 0 {
+			path = r.Name // as the caller passed it
+		}
+		if len(path) > 0 {
+			setText(e, signal.FieldFilePath, b.paths.of(path))
+		}
 		b.set(e, attrFDType, "unix")
 		b.set(e, attrFDTypeChar, "u")
 		b.set(e, attrSockFamily, "unix")

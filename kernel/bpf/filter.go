@@ -22,8 +22,8 @@ const (
 // quietPaths are files that nearly every program reads as it starts. They say nothing of the request that it was started for.
 func quietPaths() kernel.Paths {
 	return kernel.Paths{
-		Exact:  []string{"/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/dev/null", "/dev/tty", "/dev/urandom"},
-		Prefix: []string{"/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/share/locale/", "/usr/share/zoneinfo/", "/usr/lib/locale/", "/sys/"},
+		Exact:  []string{"/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/etc/locale.alias", "/dev/null", "/dev/tty", "/dev/urandom", "/proc"},
+		Prefix: []string{"/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/share/", "/sys/", "/proc/"},
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -213,17 +216,38 @@ func (t *tracer) place(n *traced) {
 
 // describe says what an event that is about something besides a process tells.
 func describe(e *signal.Event) (kind, text string) {
+	path := e.Str(signal.FieldFilePath)
+	did := strings.ToLower(e.Class.Activity(e.Activity))
+	if e.Int(signal.FieldStatusID) == 2 {
+		did = "fails to " + did // with the error behind
+		defer func() { text += " (" + e.Str(signal.FieldStatusCode) + ")" }()
+	}
 	switch e.Class {
 	case signal.ClassFileActivity:
-		return "file", e.Class.Activity(e.Activity) + " " + e.Str(signal.FieldFilePath)
+		if to := e.Str(signal.FieldFileResultPath); to != "" {
+			path += " to " + to
+		}
+		if flags := e.Strings(signal.FieldOpenFlags); did == "open" && slices.ContainsFunc(flags, func(f string) bool { return f == "O_WRONLY" || f == "O_RDWR" }) {
+			did = "open for writing"
+		}
+		return "file", did + " " + path
 	case signal.ClassNetworkActivity:
-		ip := e.IP(signal.FieldDstEndpointIP)
-		port := e.Int(signal.FieldDstEndpointPort)
-		return "network", fmt.Sprintf("%s %s port %d", e.Class.Activity(e.Activity), ip, port)
+		ip, port := e.IP(signal.FieldDstEndpointIP), e.Int(signal.FieldDstEndpointPort)
+		switch end := net.JoinHostPort(ip.String(), strconv.FormatInt(port, 10)); {
+		case !ip.IsValid():
+			return "socket", did + " " + cmp.Or(path, "a socket of this host")
+		case e.Class.Activity(e.Activity) == "Traffic":
+			return "network", fmt.Sprintf("%s: %d bytes sent, %d received", end, e.Int(signal.FieldTrafficBytesOut), e.Int(signal.FieldTrafficBytesIn))
+		default:
+			return "network", did + " " + end
+		}
 	case signal.ClassDNSActivity:
-		return "dns", e.Class.Activity(e.Activity) + " " + e.Str(signal.FieldQueryHostname)
+		return "dns", did + " " + e.Str(signal.FieldQueryHostname)
 	}
-	return "event", e.Class.Activity(e.Activity)
+	if call, ok := e.Unmapped("evt.type"); ok {
+		did = call
+	}
+	return "event", did
 }
 
 // maxTraceDepth bounds the tree that is drawn.
@@ -239,12 +263,47 @@ func (t *tracer) lines() []console.TraceLine {
 		n.placed = true
 		n.line.Depth = depth
 		out = append(out, n.line)
-		for _, c := range n.children {
+		for _, c := range folded(n.children) {
 			draw(c, depth+1)
 		}
 	}
 	for _, n := range t.roots {
 		draw(n, 1)
+	}
+	return out
+}
+
+// maxTouched is how many files, or connections, of one process are shown. What a rule fired on is shown whatever their number.
+const maxTouched = 12
+
+// folded makes one line of what a process did several times, and of all that is more than anybody reads.
+func folded(all []*traced) []*traced {
+	type thing struct{ kind, text string }
+	times, more := map[thing]int{}, map[string]int{}
+	shown := map[string]int{}
+	out := make([]*traced, 0, len(all))
+	for _, n := range all {
+		k := thing{n.line.Kind, n.line.Text}
+		if n.line.Kind == "process" || n.line.Kind == "service" || len(n.line.Rules) > 0 {
+			out = append(out, n)
+			continue
+		}
+		if times[k]++; times[k] > 1 {
+			continue
+		}
+		if shown[k.kind]++; shown[k.kind] > maxTouched {
+			more[k.kind]++
+			continue
+		}
+		out = append(out, n)
+	}
+	for _, n := range out {
+		if c := times[thing{n.line.Kind, n.line.Text}]; c > 1 && len(n.line.Rules) == 0 {
+			n.line.Detail = strings.TrimPrefix(n.line.Detail+fmt.Sprintf("; %d times", c), "; ")
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(more)) {
+		out = append(out, &traced{line: console.TraceLine{Kind: kind, Text: fmt.Sprintf("… and %d more, which testudo hunt finds", more[kind])}})
 	}
 	return out
 }

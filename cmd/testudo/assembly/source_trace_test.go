@@ -67,9 +67,9 @@ func TestTraceTree(t *testing.T) {
   service shop (socket)
     service stock (header)
     process sh -c id ()
-      network Open 198.51.100.9 port 4444 ()
+      network open 198.51.100.9:4444 ()
       process id ()
-        file Open /etc/passwd ()
+        file open /etc/passwd ()
 `
 	if diff := cmp.Diff(want, draw(hops)); diff != "" {
 		t.Error(diff)
@@ -78,9 +78,9 @@ func TestTraceTree(t *testing.T) {
 	want = `request GET shop.example/diag/ping ()
   process shop ()
     process sh -c id ()
-      network Open 198.51.100.9 port 4444 ()
+      network open 198.51.100.9:4444 ()
       process id ()
-        file Open /etc/passwd ()
+        file open /etc/passwd ()
 `
 	if diff := cmp.Diff(want, draw(nil)); diff != "" {
 		t.Error(diff)
