@@ -176,3 +176,19 @@ func (h *house) checkFile(r *kernel.FileRef, ran *ranFiles) error {
 	}
 	return fmt.Errorf("executable: no program with inode %d has run: only those are read", r.Inode.Number)
 }
+
+// checkExamine bounds a question for files. Which files may be asked for is the sensor's to say: its own configuration names them.
+func checkExamine(q *kernel.ExamineRequest) error {
+	if err := bounded(q); err != nil {
+		return fmt.Errorf("examine: %w", err)
+	}
+	if len(q.Paths) > kernel.MaxExamined {
+		return fmt.Errorf("examine: %d files at once, at most %d", len(q.Paths), kernel.MaxExamined)
+	}
+	for _, p := range append(q.Paths[:len(q.Paths):len(q.Paths)], q.After) {
+		if p != "" && (!path.IsAbs(string(p)) || path.Clean(string(p)) != string(p)) {
+			return fmt.Errorf("examine: %.60s is no clean absolute path", p)
+		}
+	}
+	return nil
+}

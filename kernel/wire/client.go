@@ -218,6 +218,15 @@ func (c *Client) Executable(ctx context.Context, r kernel.FileRef) (e kernel.Exe
 	return e, err
 }
 
+// Examine implements kernel.Examiner.
+func (c *Client) Examine(ctx context.Context, q kernel.ExamineRequest) (a kernel.Examined, err error) {
+	if err := checkExamine(&q); err != nil {
+		return a, err
+	}
+	err = c.request(ctx, kindExamine, q, &a)
+	return a, err
+}
+
 // Do implements kernel.Sensor.
 func (c *Client) Do(ctx context.Context, o kernel.Order) (d kernel.Done, err error) {
 	err = c.request(ctx, kindDo, o, &d)

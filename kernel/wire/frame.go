@@ -13,7 +13,7 @@ import (
 )
 
 // version is of the protocol. Both ends are one binary; another version means that one was replaced while the other ran.
-const version = 1
+const version = 2
 
 // magic begins a hello.
 const magic = "testudo-kernel"
@@ -30,6 +30,7 @@ const (
 	kindExecutable
 	kindDo
 	kindStatus
+	kindExamine
 	kindCancel // of the request with this number
 	kindStop   // end, and undo what was done to the kernel
 	kindAnswer // to a question of a gate
@@ -40,7 +41,7 @@ const (
 	kindEnd
 )
 
-var kindNames = [...]string{"", "hello", "watch", "guard", "container", "executable", "do", "status", "cancel", "stop", "answer", "reply", "ask", "log"}
+var kindNames = [...]string{"", "hello", "watch", "guard", "container", "executable", "do", "status", "examine", "cancel", "stop", "answer", "reply", "ask", "log"}
 
 func (k kind) String() string {
 	if int(k) < len(kindNames) && k != 0 {
@@ -54,6 +55,8 @@ func (k kind) most(fromChild bool) (int, bool) {
 	switch k {
 	case kindHello:
 		return 256, true
+	case kindExamine:
+		return 4 << 20, !fromChild
 	case kindWatch, kindGuard:
 		return 8 << 20, !fromChild
 	case kindContainer, kindExecutable, kindDo:
@@ -65,7 +68,7 @@ func (k kind) most(fromChild bool) (int, bool) {
 	case kindAnswer:
 		return 1 << 10, !fromChild
 	case kindReply:
-		return 1 << 20, fromChild
+		return 8 << 20, fromChild
 	case kindAsk:
 		return 64<<10 + 8, fromChild
 	case kindLog:

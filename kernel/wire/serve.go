@@ -45,7 +45,7 @@ type server struct {
 // returns when the sensor has returned from Run. What the sensor logs is written where the plane's log goes.
 //
 // The plane gets no more than this: any Interest, Guard and Status within bounds; Container; Executable of files that were told of as
-// having run, or that the process that is named runs; Do of the verbs that kernel declares, kill and freeze and isolate on no
+// having run, or that the process that is named runs; Examine of what the sensor's own configuration names; Do of the verbs that kernel declares, kill and freeze and isolate on no
 // kernel thread, not on the first process, on nothing that testudo runs in or descends from, and on a process only with the time that it began.
 func Serve(ctx context.Context, l Link, build func(*slog.Logger) kernel.Sensor) error {
 	defer l.Close()
@@ -248,6 +248,15 @@ func (s *server) ask(ctx context.Context, k kind, payload []byte) (any, error) {
 			return nil, err
 		}
 		return s.sensor.Do(ctx, o)
+	case kindExamine:
+		var q kernel.ExamineRequest
+		if err := errors.Join(decode(payload, &q), checkExamine(&q)); err != nil {
+			return nil, err
+		}
+		if x, ok := s.sensor.(kernel.Examiner); ok {
+			return x.Examine(ctx, q)
+		}
+		return nil, fmt.Errorf("files: %w", kernel.ErrUnable)
 	case kindStatus:
 		st, err := s.sensor.Status(ctx)
 		st.Lost = s.out.dropped(st.Lost)
