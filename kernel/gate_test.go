@@ -313,3 +313,33 @@ func TestSecretsByTheirLooks(t *testing.T) {
 		}
 	}
 }
+
+// oneRequest is a chain that knows one token.
+type oneRequest uint64
+
+func (oneRequest) Apply(*record.Record) {}
+
+func (o oneRequest) Request(token uint64) (Request, bool) {
+	return Request{UID: "the-request"}, token == uint64(o)
+}
+
+// TestKilledAtExecIsOneEventOfItsRequest: the program that kills knows of no request, and the exec is told of once more when it is done.
+func TestKilledAtExecIsOneEventOfItsRequest(t *testing.T) {
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Chain = oneRequest(7) })
+	server := execOf(90, 1, "/srv/shop", "shop")
+	fork := record.Record{Kind: record.KindFork, PID: 95, TID: 95, PPID: 90, Start: 100 * second, Time: 100 * second, Token: 7, Comm: []byte("shop")}
+	enforced := execOf(95, 90, "/bin/sh", "sh", "-c", "id")
+	enforced.Kind, enforced.Call, enforced.Ret, enforced.NumLen = record.KindEnforced, record.CallExecve, -1, 3
+	enforced.Start, enforced.Time, enforced.Comm = 100*second, 100*second+1000, []byte("shop")
+	enforced.Nums = [6]uint64{0, uint64(record.GateExecKill), 1}
+	exec := execOf(95, 90, "/bin/sh", "sh", "-c", "id")
+	exec.Start, exec.Time, exec.Token = 100*second, 100*second+3000, 7
+	h.send(server, fork, enforced, exec)
+	all := h.ended()
+	if len(all) != 2 {
+		t.Fatalf("%d events: %s", len(all), mustJSON(t, all[len(all)-1]))
+	}
+	if e := all[1]; e.Str(signal.FieldHTTPRequestUID) != "the-request" || e.Str(signal.FieldKernelOutcome) != "killed" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+}

@@ -62,6 +62,7 @@ type Plane struct {
 	parked   int
 	exes     recent[exeKey, *executable]
 	refused  recent[uint32, refusal]
+	served   recent[uint32, inherited] // by process id
 	interest *Interest
 	guard    *Guard
 
@@ -98,7 +99,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 	p := &Plane{
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
 		asks: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
-		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024),
+		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
 		own: map[uint32]uint64{}, born: d.Clock.Now(), toApply: make(chan struct{}, 1),
 	}
 	for _, pid := range d.Own {
@@ -349,8 +350,13 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	}
 	switch r.Kind {
 	case record.KindServe, record.KindSend, record.KindAnswer:
+		p.served.put(r.PID, inherited{}) // it serves by itself from now on
 		p.mu.Unlock()
 		return // join has seen to them
+	case record.KindFork:
+		if r.Flags&record.FlagThread == 0 && r.Token != 0 {
+			p.served.put(r.PID, inherited{r.Start, r.Token, r.Flags & record.FlagAmbiguous})
+		}
 	}
 	if p.d.Chain != nil {
 		p.d.Chain.Apply(r)
@@ -412,6 +418,11 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 			return false // another rule about the same
 		}
 		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call)})
+	case record.KindExec:
+		// Killed as it starts: the program that never ran is told of by the refusal.
+		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(record.CallExecve) {
+			return false
+		}
 	case record.KindCall, record.KindConnect:
 		if was, ok := p.refused.get(r.TID); ok && r.Ret == notPermitted && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
 			return false // the call that was told of as refused, as it came back
@@ -421,6 +432,13 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 		return false
 	}
 	return !p.isOwn(r, proc)
+}
+
+// inherited is the request that a process was started for.
+type inherited struct {
+	start  uint64 // of the process
+	token  uint64
+	unsure record.Flags
 }
 
 // refusal is what the kernel refused a thread last.
@@ -505,6 +523,10 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 	}
 	if r.Kind == record.KindEnforced {
 		v.gate, v.mode = record.Gate(r.Nums[1]), ModeEnforce
+		// The program that refuses does not know of requests. Who was started for one belongs to it.
+		if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start == r.Start {
+			r.Token, r.Flags = was.token, r.Flags|was.unsure
+		}
 	}
 	return p.b.build(e, &v)
 }
