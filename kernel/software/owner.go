@@ -146,9 +146,32 @@ func (r *Reader) ownersOf(root *os.Root) (*owners, error) {
 	return o, nil
 }
 
-// openIn opens a regular file within the root, without waiting for whoever else holds it.
+// maxLinks bounds the links that one name leads through.
+const maxLinks = 8
+
+// openIn opens a regular file within the root, and nothing that is none.
 func openIn(root *os.Root, name string) (*os.File, error) {
-	return root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	for range maxLinks {
+		found, err := root.OpenFile(name, unix.O_PATH, 0) // of a last part that is a link: the link
+		if err != nil {
+			return nil, err
+		}
+		info, err := found.Stat()
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return openFound(found, err)
+		}
+		_ = found.Close()
+		to, err := root.Readlink(name)
+		if err != nil {
+			return nil, err
+		}
+		if path.IsAbs(to) {
+			name = strings.TrimPrefix(path.Clean(to), "/")
+		} else {
+			name = path.Join(path.Dir(name), to)
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, unix.ELOOP)
 }
 
 // readIn reads a whole file within the root.
@@ -261,7 +284,7 @@ func buildDpkg(ctx context.Context, root *os.Root, status []byte) *index {
 
 // buildStatusD reads what images without dpkg itself have: a file for each package and its digests.
 func buildStatusD(ctx context.Context, root *os.Root) *index {
-	dir, err := root.Open(dpkgStatusD)
+	dir, err := root.OpenFile(dpkgStatusD, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0) // else it may be a pipe, or a device
 	if err != nil {
 		return nil
 	}

@@ -93,7 +93,7 @@ func (r *Reader) open(ref kernel.FileRef) (*os.File, *os.Root, error) {
 	dir := filepath.Join(r.root, "proc", strconv.FormatUint(uint64(ref.PID), 10))
 	gone := func() error { return fmt.Errorf("%s: process %d runs it no more", ref.Path, ref.PID) }
 	if ref.PID != 0 {
-		if f, err := os.OpenFile(filepath.Join(dir, "exe"), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+		if f, err := openFound(os.OpenFile(filepath.Join(dir, "exe"), unix.O_PATH, 0)); err == nil {
 			link, _ := os.Readlink(filepath.Join(dir, "exe"))
 			root, err := os.OpenRoot(filepath.Join(dir, "root"))
 			if err == nil && r.alive(ref.PID, ref.Start) && r.is(f, ref, link) {
@@ -114,7 +114,7 @@ func (r *Reader) open(ref kernel.FileRef) (*os.File, *os.Root, error) {
 		if err != nil {
 			continue
 		}
-		if f, err := root.OpenFile(strings.TrimPrefix(filepath.Clean(ref.Path), "/"), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+		if f, err := openIn(root, strings.TrimPrefix(filepath.Clean(ref.Path), "/")); err == nil {
 			if at, err := identify(f); err == nil && at.inode == ref.Inode.Number && at.size == ref.Inode.Size && at.modified == ref.Inode.Modified && at.changed == ref.Inode.Changed {
 				return f, root, nil
 			}
@@ -133,6 +133,19 @@ func (r *Reader) is(f *os.File, ref kernel.FileRef, link string) bool {
 		return false
 	}
 	return ref.Path == link || ref.Path+" (deleted)" == link || ref.Inode.Number != 0 && at.inode == ref.Inode.Number && at.size == ref.Inode.Size
+}
+
+// openFound opens for reading what was found with O_PATH, which it closes. Nothing else than a regular file is opened: a container may have a
+// device in the place of any of its files, and opening one as root may be an act, such as the start of the host's watchdog.
+func openFound(found *os.File, err error) (*os.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	if _, err := identify(found); err != nil {
+		return nil, fmt.Errorf("%s: %w", found.Name(), err)
+	}
+	return os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(found.Fd())), os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
 const magicFUSE = 0x65735546

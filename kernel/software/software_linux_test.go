@@ -270,3 +270,58 @@ func TestADatabaseThatChanges(t *testing.T) {
 		t.Errorf("%+v %v", e, err)
 	}
 }
+
+// A container may put a pipe or a device where a file was: neither is opened, as that waits for ever, or does something.
+func TestOnlyRegularFilesAreOpened(t *testing.T) {
+	require.Root(t)
+	dir := t.TempDir()
+	for _, name := range []string{"bin/gone", dpkgStatus, dpkgStatusD, "lib/apk/db/installed"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"bin/gone", dpkgStatus, dpkgStatusD, "lib/apk/db/installed"} {
+		if err := unix.Mkfifo(filepath.Join(dir, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, filepath.Join(dir, "there"), []byte("x"), 0o644)
+	if err := os.Symlink("../there", filepath.Join(dir, "bin/link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("loop", filepath.Join(dir, "bin/loop")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	for _, name := range []string{"bin/gone", dpkgStatus, dpkgStatusD, "lib/apk/db/installed"} {
+		if _, err := unix.InotifyAddWatch(watch, filepath.Join(dir, name), unix.IN_OPEN); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"bin/gone", "bin/loop"} {
+		if f, err := openIn(root, name); err == nil {
+			f.Close()
+			t.Errorf("%s is opened", name)
+		}
+	}
+	f, err := openIn(root, "bin/link")
+	if err != nil {
+		t.Fatalf("a regular file behind a link: %v", err)
+	}
+	f.Close()
+	if x, err := build(t.Context(), root); x != nil || err != nil {
+		t.Errorf("a database of pipes is %v, %v", x, err)
+	}
+	if n, err := unix.Read(watch, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("%d bytes tell of pipes that were opened, %v", n, err)
+	}
+}
