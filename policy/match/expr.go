@@ -56,6 +56,7 @@ type Func struct {
 	Text   string         // for people
 	Fields []signal.Field // that it reads
 	Attrs  bool           // whether it reads attributes outside of the field table
+	Attr   string         // the only one of these that it reads, where that is known
 	Cost   int            // of a call, in nanoseconds, roughly
 	// Call answers for an event. It does not keep e, is a function of it alone, and is safe for
 	// concurrent use.
@@ -138,6 +139,12 @@ func Attrs(x Expr) []string {
 			all = append(all, o.Attr)
 		}
 	}
+	Walk(x, func(x Expr) bool {
+		if f, ok := x.(*Func); ok && f.Attr != "" {
+			all = append(all, f.Attr)
+		}
+		return true
+	})
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -44,7 +44,7 @@ func assume(x match.Expr, k *Known) match.Expr {
 			return k.agreed(x)
 		}
 	case *match.Func:
-		if !x.Attrs && k.fields(x.Fields) {
+		if (!x.Attrs || x.Attr != "" && k.attr(x.Attr)) && k.fields(x.Fields) {
 			return k.agreed(x)
 		}
 	}
@@ -78,7 +78,11 @@ func (k *Known) operand(o *match.Operand) bool {
 	if o.Any || o.Elem || o.Field != 0 && !k.Fields[o.Field] {
 		return false
 	}
-	return o.Attr == "" || k.Attrs[o.Attr] || k.AttrKnown != nil && k.AttrKnown(o.Attr)
+	return o.Attr == "" || k.attr(o.Attr)
+}
+
+func (k *Known) attr(name string) bool {
+	return k.Attrs[name] || k.AttrKnown != nil && k.AttrKnown(name)
 }
 
 // body reports whether a loop's body asks about what is known and about the loop's value only.

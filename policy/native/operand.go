@@ -155,7 +155,7 @@ func first(t text) bool { return t.field == signal.FieldMetadataCorrelationUID }
 // attrFunc asks about the attribute of exactly that name; the form's own attributes pass over
 // indexes in names.
 func attrFunc(v text, what string, holds func(string) bool) match.Expr {
-	return &match.Func{Text: "attr " + v.attr + " " + what, Attrs: true, Cost: 30, Call: func(e *signal.Event) match.Answer {
+	return &match.Func{Text: "attr " + v.attr + " " + what, Attrs: true, Attr: v.attr, Cost: 30, Call: func(e *signal.Event) match.Answer {
 		s, _ := e.Unmapped(v.attr)
 		s, _ = match.ApplySteps(v.steps, s) // no step of this dialect fails
 		return match.Of(holds(s))

@@ -227,3 +227,22 @@ func TestAsk(t *testing.T) {
 		})
 	}
 }
+
+// TestReadsOfShippedRules holds the rules that ship to a few attributes: making all of them costs.
+func TestReadsOfShippedRules(t *testing.T) {
+	got := Reads(load(t, policy.Embedded("builtin:", rules.Judging())))
+	if got.Attrs == nil || len(got.Attrs) > 20 {
+		t.Errorf("%d attributes are read (0: all): %v", len(got.Attrs), got.Attrs)
+	}
+	if !got.Attrs["proc.stdin.type"] {
+		t.Errorf("what a rule reads is missing: %v", got.Attrs)
+	}
+}
+
+// TestNativeAttributesNarrow holds what rules of our own ask of attributes to what the sensor is asked for.
+func TestNativeAttributesNarrow(t *testing.T) {
+	got := Interest(rule(t, "process_activity", `attr("evt.type") in ["setns", "unshare"] && attr("evt.arg.flags") != ""`, "alert"))
+	if diff := cmp.Diff(map[record.Call]bool{record.CallSetns: true, record.CallUnshare: true}, got.Calls); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -14,7 +14,7 @@ import (
 func Reads(set *policy.Set) kernel.Reads {
 	reads := kernel.Reads{Attrs: map[string]bool{}}
 	for _, r := range set.Rules() {
-		if r.Disabled {
+		if r.Disabled || len(r.On) > 0 && !slices.ContainsFunc(r.On, ofHost) {
 			continue
 		}
 		for _, use := range r.Uses {
@@ -37,6 +37,15 @@ func Reads(set *policy.Set) kernel.Reads {
 	return reads
 }
 
+// ofHost reports whether events of the kernel plane are of that class.
+func ofHost(c signal.Class) bool {
+	switch c {
+	case signal.ClassProcessActivity, signal.ClassFileActivity, signal.ClassNetworkActivity, signal.ClassDNSActivity:
+		return true
+	}
+	return false
+}
+
 // ofExecutable reports whether a field is known only once the executable has been read.
 func ofExecutable(f signal.Field) bool {
 	return f == signal.FieldProcessFileHashesValue || f == signal.FieldProcessFilePackage || f == signal.FieldActorProcessFilePackage
@@ -47,7 +56,7 @@ func opaque(x match.Expr) bool {
 	found := false
 	match.Walk(x, func(x match.Expr) bool {
 		f, ok := x.(*match.Func)
-		found = found || ok && f.Attrs
+		found = found || ok && f.Attrs && f.Attr == ""
 		return !found
 	})
 	return found
