@@ -312,7 +312,7 @@ func (p *Plane) join(b []byte) {
 			return
 		}
 		switch record.KindOf(b) {
-		case record.KindServe, record.KindSend, record.KindAnswer:
+		case record.KindServe, record.KindSend:
 			if _, err := record.Decode(b, &p.rec); err == nil {
 				p.d.Chain.Apply(&p.rec)
 			}
@@ -349,7 +349,7 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 		return
 	}
 	switch r.Kind {
-	case record.KindServe, record.KindSend, record.KindAnswer:
+	case record.KindServe, record.KindSend:
 		p.served.put(r.PID, inherited{}) // it serves by itself from now on
 		p.mu.Unlock()
 		return // join has seen to them
@@ -424,7 +424,7 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 			return false
 		}
 	case record.KindCall, record.KindConnect:
-		if was, ok := p.refused.get(r.TID); ok && r.Ret == notPermitted && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
+		if was, ok := p.refused.get(r.TID); ok && (r.Ret == notPermitted || r.Ret < 0 && was.call == record.KindExec) && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
 			return false // the call that was told of as refused, as it came back
 		}
 	}

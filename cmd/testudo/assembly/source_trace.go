@@ -138,32 +138,26 @@ func (t *tracer) add(e *signal.Event) {
 	if e.Class == signal.ClassProcessActivity && e.Activity == signal.ActivityProcessTerminate {
 		return
 	}
-	line.Kind, line.Text = describe(e)
-	n := &traced{line: line}
-	owner := t.process[e.Str(signal.FieldActorProcessUID)]
-	if owner == nil {
-		pid := e.Int(signal.FieldActorProcessPID)
-		owner = t.services[uint32(pid)]
+	if line.Kind, line.Text = describe(e); line.Kind == "event" && len(line.Rules) == 0 {
+		return // a call that nobody asks about
 	}
-	if owner == nil {
-		// Nothing tells when it began: it is shown by what this event says of it.
-		pid := e.Int(signal.FieldActorProcessPID)
-		owner = t.known(e.Str(signal.FieldActorProcessUID), uint32(pid), cmp.Or(e.Str(signal.FieldActorProcessFilePath), e.Str(signal.FieldActorProcessName)))
-	}
-	owner.children = append(owner.children, n)
+	pid, ppid := e.Int(signal.FieldActorProcessPID), e.Int(signal.FieldActorProcessParentProcessPID)
+	owner := t.known(e.Str(signal.FieldActorProcessUID), uint32(pid), cmp.Or(e.Str(signal.FieldActorProcessFilePath), e.Str(signal.FieldActorProcessName)),
+		e.Str(signal.FieldActorProcessParentProcessUID), uint32(ppid))
+	owner.children = append(owner.children, &traced{line: line})
 }
 
-// known returns a process that is only named.
-func (t *tracer) known(uid string, pid uint32, name string) *traced {
+// known returns a process that is only named: nothing tells when it began, and it is shown by what another event says of it.
+func (t *tracer) known(uid string, pid uint32, name, parent string, ppid uint32) *traced {
 	if n := t.process[uid]; n != nil {
 		return n
 	}
 	if n := t.services[pid]; n != nil {
 		return n
 	}
-	n := &traced{line: console.TraceLine{Kind: "process", Text: name, PID: int(pid)}}
+	n := &traced{line: console.TraceLine{Kind: "process", Text: name, PID: int(pid)}, parent: parent, ppid: ppid}
 	t.process[uid] = n
-	t.roots = append(t.roots, n)
+	t.order = append(t.order, n)
 	return n
 }
 
@@ -195,7 +189,7 @@ func (t *tracer) launched(e *signal.Event, line console.TraceLine) {
 	}
 	n := &traced{line: line, parent: e.Str(signal.FieldProcessParentProcessUID), ppid: uint32(ppid)}
 	if t.services[n.ppid] == nil && t.process[n.parent] == nil && n.parent != "" {
-		t.known(n.parent, n.ppid, cmp.Or(e.Str(signal.FieldProcessParentProcessFilePath), e.Str(signal.FieldProcessParentProcessName)))
+		t.known(n.parent, n.ppid, cmp.Or(e.Str(signal.FieldProcessParentProcessFilePath), e.Str(signal.FieldProcessParentProcessName)), "", 0)
 	}
 	t.process[uid] = n
 	t.order = append(t.order, n)
