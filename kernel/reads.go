@@ -61,6 +61,7 @@ const (
 	attrExeUpper
 	attrExeLower
 	attrExeMemfd
+	attrExeDeleted
 	attrSIDLeader
 	attrVPGIDLeader
 	attrPGIDLeader
@@ -126,7 +127,7 @@ var attrNames = [numAttrs]string{
 	attrVPGIDExePath: "proc.vpgid.exepath", attrPGIDExe: "proc.pgid.exe", attrPGIDExePath: "proc.pgid.exepath", attrStdinType: "proc.stdin.type",
 	attrStdoutType: "proc.stdout.type", attrStderrType: "proc.stderr.type", attrStdinName: "proc.stdin.name", attrStdoutName: "proc.stdout.name",
 	attrStderrName: "proc.stderr.name", attrExeWritable: "proc.is_exe_writable", attrExeUpper: "proc.is_exe_upper_layer", attrExeLower: "proc.is_exe_lower_layer",
-	attrExeMemfd: "proc.is_exe_from_memfd", attrSIDLeader: "proc.is_sid_leader", attrVPGIDLeader: "proc.is_vpgid_leader", attrPGIDLeader: "proc.is_pgid_leader",
+	attrExeMemfd: "proc.is_exe_from_memfd", attrExeDeleted: "proc.is_exe_deleted", attrSIDLeader: "proc.is_sid_leader", attrVPGIDLeader: "proc.is_vpgid_leader", attrPGIDLeader: "proc.is_pgid_leader",
 	attrSetuid: "proc.is_setuid", attrSetgid: "proc.is_setgid", attrCapPermitted: "thread.cap_permitted", attrCapInheritable: "thread.cap_inheritable",
 	attrCapEffective: "thread.cap_effective", attrGroupID: "group.gid",
 	attrContainerImage: "container.image", attrContainerImageID: "container.image.id", attrContainerType: "container.type", attrContainerLabels: "container.labels",

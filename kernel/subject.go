@@ -227,6 +227,7 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 	if p.Exe != "" {
 		yes(attrExeWritable, p.Flags&record.FlagWritable != 0)
 		yes(attrExeMemfd, p.Flags&record.FlagMemory != 0)
+		yes(attrExeDeleted, p.Flags&record.FlagDeleted != 0)
 		yes(attrSetuid, p.Flags&record.FlagSetuid != 0)
 		yes(attrSetgid, p.Flags&record.FlagSetgid != 0)
 	}
