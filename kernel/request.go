@@ -8,7 +8,7 @@ import (
 // A Chain knows which request a thread served: kernel/chain is one. Its methods are called by one goroutine at a time for Apply; Request is
 // safe for concurrent use with it.
 type Chain interface {
-	// Apply sees every record in the order in which things happened, but those about requests (serve, send, answer) of a batch first: they become no
+	// Apply sees every record in the order in which things happened, but those about requests (serve, send) of a batch first: they become no
 	// event, and what a request caused must not come before them. It keeps nothing of the record, and returns quickly.
 	Apply(r *record.Record)
 	// Request returns the request that a token of a record stands for; ok is false where it is not known (yet).

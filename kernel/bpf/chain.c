@@ -62,6 +62,27 @@ struct {
 	__type(value, __u64);
 } chain_tokens SEC(".maps");
 
+/* What a connection that was opened on this machine is called where it was opened. Its two first sequence numbers name it, as both ends
+ * know them and no address translation changes them: whoever took it finds here by which addresses, ports and namespace it was opened. */
+struct chain_link_key {
+	__u32 opener, taker; /* sequence numbers of the first byte that who opened it writes, and who took it */
+};
+
+struct chain_link {
+	__u64 began;
+	__u32 netns;
+	__u16 local_port, remote_port;
+	__u8 family, reserved[7];
+	__u8 local[16], remote[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct chain_link_key);
+	__type(value, struct chain_link);
+} chain_links SEC(".maps");
+
 enum { LOST_PROCESS, LOST_END };
 
 struct {
@@ -137,6 +158,48 @@ static __always_inline struct serving_process *process(struct task_struct *task,
 	return bpf_map_lookup_elem(&serving_pids, &pid);
 }
 
+/* note_link says how this end, which opened a connection, calls it. */
+static __always_inline void note_link(struct sock *sk, struct chain_conn *c)
+{
+	struct chain_link_key key = {.opener = c->write_base, .taker = c->read_base};
+	struct chain_link link = {.began = c->began};
+	struct part_net n = {};
+
+	net_of(&n, sk, -1);
+	link.netns = n.netns;
+	link.family = n.family;
+	link.local_port = n.local_port;
+	link.remote_port = n.remote_port;
+	__builtin_memcpy(link.local, n.local, 16);
+	__builtin_memcpy(link.remote, n.remote, 16);
+	bpf_map_update_elem(&chain_links, &key, &link, BPF_ANY);
+}
+
+static __always_inline struct chain_link *find_link(struct chain_conn *c)
+{
+	struct chain_link_key key = {.opener = c->read_base, .taker = c->write_base};
+	return bpf_map_lookup_elem(&chain_links, &key);
+}
+
+/* append_peer: the connection as who opened it calls it. */
+static __always_inline void append_peer(struct scratch *s, struct chain_conn *c)
+{
+	struct chain_link *link = find_link(c);
+	struct part_net *n = link ? append_fixed(s, TAG_PEER, sizeof(*n)) : NULL;
+
+	if (!n)
+		return;
+	n->family = link->family;
+	n->protocol = IPPROTO_TCP;
+	n->set = NET_LOCAL | NET_REMOTE;
+	n->netns = link->netns;
+	n->began = link->began;
+	n->local_port = link->local_port;
+	n->remote_port = link->remote_port;
+	__builtin_memcpy(n->local, link->local, 16);
+	__builtin_memcpy(n->remote, link->remote, 16);
+}
+
 /* begin_conn notes a connection as it is established. */
 static __always_inline void begin_conn(struct sock *sk, bool inbound)
 {
@@ -146,6 +209,16 @@ static __always_inline void begin_conn(struct sock *sk, bool inbound)
 	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
 	c.write_base = BPF_CORE_READ(tp, write_seq);
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
+	if (!inbound && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		note_link(sk, &c);
+}
+
+/* was_opened_here: did somebody whose connections are followed open the connection that was just taken? Whatever port it has come to. */
+static __always_inline bool was_opened_here(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct chain_link_key key = {.opener = BPF_CORE_READ(tp, rcv_nxt), .taker = BPF_CORE_READ(tp, write_seq)};
+	return bpf_map_lookup_elem(&chain_links, &key) != NULL;
 }
 
 /* find_conn returns a connection, and notes one that was there before us. */
@@ -163,6 +236,8 @@ static __always_inline struct chain_conn *find_conn(struct sock *sk, bool inboun
 	c.read_base = BPF_CORE_READ(tp, copied_seq) - (__u32)c.read_to;
 	c.write_base = BPF_CORE_READ(tp, write_seq) - (__u32)c.write_to;
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
+	if (!inbound)
+		note_link(sk, &c);
 	return bpf_map_lookup_elem(&chain_conns, &key);
 }
 
@@ -264,6 +339,7 @@ static __always_inline void tell(__u16 kind, struct sock *sk, struct chain_conn 
 		n->began = c->began;
 	append_range(s, from, to);
 	if (self) {
+		append_peer(s, c);
 		__u64 goroutine[6] = {self->mode == SERVING_GO ? self->id : 0};
 		append_nums(s, 1, goroutine);
 		append_head(s, to - from);
@@ -330,7 +406,7 @@ int chain_read(__u64 *ctx)
 			t->sock = (__u64)sk;
 			t->waited = t->answered = 0;
 		}
-		p->token = 0; /* it does not do what its parent was asked for any more */
+		p->token = p->forked = 0; /* it does not do what its parent was asked for any more */
 		p->served = 1;
 	}
 	tell(KIND_SERVE, sk, c, from, to, &self, false); /* that it was read is sure; what comes of it may not be */
@@ -369,8 +445,11 @@ int chain_write(__u64 *ctx)
 		return 0;
 	}
 	__u64 token = serving_token(task);
-	if (!token && (!c || !c->token))
+	if (!token && (!c || !c->token)) {
+		if (!c && followed(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport))))
+			find_conn(sk, false); /* it was there before us: who takes it finds it from the next request on */
 		return 0;
+	}
 	if (!c)
 		c = find_conn(sk, false);
 	if (!c)
@@ -395,24 +474,38 @@ int chain_state(__u64 *ctx)
 	__u64 key = (__u64)sk;
 	struct chain_conn *c;
 	struct serving_process *p;
+	__u16 port;
 
 	switch (new) {
 	case TCP_LISTEN:
-		if (is_tcp(sk) && !excluded(bpf_get_current_pid_tgid() >> 32))
-			process(current_task(), true); /* so that it is known before the first request */
+		if (is_tcp(sk) && !excluded(bpf_get_current_pid_tgid() >> 32) &&
+		    (p = process(current_task(), true))) /* so that it is known before the first request */
+			p->port = BPF_CORE_READ(sk, __sk_common.skc_num);
 		return 0;
 	case TCP_SYN_SENT: /* in the thread that connects */
-		if (is_tcp(sk) && (p = process(current_task(), false)) && p->served) {
-			learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+		if (!is_tcp(sk))
+			return 0;
+		port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+		p = process(current_task(), false);
+		/* A proxy that has the kernel move the bytes reads nothing, but takes connections. */
+		if (p && (p->served || (p->port && followed(p->port)))) {
+			learn(port);
 			begin_conn(sk, false);
+		} else if (followed(port)) {
+			begin_conn(sk, false); /* as the edge's */
 		}
 		return 0;
 	case TCP_ESTABLISHED:
 		if (!is_tcp(sk))
 			return 0;
 		if (old == TCP_SYN_RECV) {
-			if (followed(BPF_CORE_READ(sk, __sk_common.skc_num)))
+			port = BPF_CORE_READ(sk, __sk_common.skc_num);
+			if (followed(port)) {
 				begin_conn(sk, true);
+			} else if (was_opened_here(sk)) { /* its port was translated */
+				learn(port);
+				begin_conn(sk, true);
+			}
 		} else if (old == TCP_SYN_SENT && bpf_map_lookup_elem(&chain_conns, &key)) {
 			begin_conn(sk, false); /* now that its port is known */
 		}
@@ -468,7 +561,8 @@ CALL_PROGRAM(wait)
 	return 0;
 }
 
-/* A new process goes on with what the thread that made it serves. */
+/* A new process goes on with what the thread that made it serves. Whether it is there for that alone is only known once it has run a
+ * program; until then it may be a worker that the server has made while it happened to serve this request. */
 SEC("tp_btf/sched_process_fork")
 int chain_fork(__u64 *ctx)
 {
@@ -481,6 +575,10 @@ int chain_fork(__u64 *ctx)
 	struct serving_process fresh = *p;
 	fresh.start = serving_start(child);
 	fresh.token = serving_token(current_task());
+	if (!p->token || (fresh.token & ~SERVING_UNSURE) != (p->token & ~SERVING_UNSURE))
+		fresh.forked = 1; /* by who serves the request itself */
+	else if (p->forked)
+		fresh.forked = 0; /* a copy of a copy: its token says already that it is unsure, for ever */
 	if (fresh.mode == SERVING_UNKNOWN)
 		fresh.asked = 0;
 	if (bpf_map_update_elem(&serving_pids, &pid, &fresh, BPF_ANY))
@@ -498,7 +596,8 @@ int chain_exec(__u64 *ctx)
 		return 0;
 	__u64 id = bpf_get_current_pid_tgid();
 	struct serving_key self = {.pid = id >> 32, .mode = SERVING_THREAD, .id = (__u32)id};
-	p->token = serving_token(task);
+	p->token = serving_runs(task);
+	p->forked = 0;
 	p->mode = SERVING_UNKNOWN;
 	p->asked = 0;
 	bpf_map_delete_elem(&serving_threads, &self);

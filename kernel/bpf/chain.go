@@ -46,7 +46,9 @@ type servingProcess struct {
 	GoID         uint32
 	Asked        uint32
 	Served       uint32
-	_            uint32
+	Port         uint16
+	Forked       uint8
+	_            uint8
 }
 
 // follow sets the ports whose requests are followed, and forgets what was learned of others.
@@ -142,6 +144,6 @@ func (l *Loader) lookAt(pid uint32, start uint64) error {
 	if lookupErr := processes.Lookup(pid, &now); lookupErr != nil || now.Start != p.Start {
 		return errors.Join(err, lookupErr)
 	}
-	p.Token = now.Token
+	p.Token, p.Served, p.Port, p.Forked = now.Token, now.Served, now.Port, now.Forked
 	return errors.Join(err, processes.Put(pid, &p))
 }

@@ -18,6 +18,7 @@ import (
 const (
 	chainMapChainConns     = "chain_conns"
 	chainMapChainLearned   = "chain_learned"
+	chainMapChainLinks     = "chain_links"
 	chainMapChainLost      = "chain_lost"
 	chainMapChainServed    = "chain_served"
 	chainMapChainTokens    = "chain_tokens"
@@ -101,6 +102,7 @@ type chainProgramSpecs struct {
 type chainMapSpecs struct {
 	ChainConns     *ebpf.MapSpec `ebpf:"chain_conns"`
 	ChainLearned   *ebpf.MapSpec `ebpf:"chain_learned"`
+	ChainLinks     *ebpf.MapSpec `ebpf:"chain_links"`
 	ChainLost      *ebpf.MapSpec `ebpf:"chain_lost"`
 	ChainServed    *ebpf.MapSpec `ebpf:"chain_served"`
 	ChainTokens    *ebpf.MapSpec `ebpf:"chain_tokens"`
@@ -148,6 +150,7 @@ func (o *chainObjects) Close() error {
 type chainMaps struct {
 	ChainConns     *ebpf.Map `ebpf:"chain_conns"`
 	ChainLearned   *ebpf.Map `ebpf:"chain_learned"`
+	ChainLinks     *ebpf.Map `ebpf:"chain_links"`
 	ChainLost      *ebpf.Map `ebpf:"chain_lost"`
 	ChainServed    *ebpf.Map `ebpf:"chain_served"`
 	ChainTokens    *ebpf.Map `ebpf:"chain_tokens"`
@@ -171,6 +174,7 @@ func (m *chainMaps) Close() error {
 	return _ChainClose(
 		m.ChainConns,
 		m.ChainLearned,
+		m.ChainLinks,
 		m.ChainLost,
 		m.ChainServed,
 		m.ChainTokens,

@@ -21,7 +21,9 @@ struct serving_process {
 	__u32 goid; /* where the number of a goroutine is in g */
 	__u32 asked; /* user space was asked to look */
 	__u32 served; /* it has read a request */
-	__u32 reserved;
+	__u16 port;   /* that it took connections at last */
+	__u8 forked;  /* it is a copy of who started it, and has not run a program: maybe a worker, who serves others too */
+	__u8 reserved;
 };
 
 struct {
@@ -129,13 +131,27 @@ static __always_inline __u64 serving_token(struct task_struct *task)
 				return serving_of(t);
 		}
 	}
-	return p->token;
+	return p->token && p->forked ? p->token | SERVING_UNSURE : p->token;
+}
+
+/* serving_runs returns the same of a task that runs, or would run, a program: what a server starts for a request is of this request, while
+ * a copy of the server may be there for more. */
+static __always_inline __u64 serving_runs(struct task_struct *task)
+{
+	__u64 token = serving_token(task);
+	__u32 pid = BPF_CORE_READ(task, tgid);
+	struct serving_process *p;
+
+	if (!(token & SERVING_UNSURE) || !(p = bpf_map_lookup_elem(&serving_pids, &pid)))
+		return token;
+	return p->forked && (token & ~SERVING_UNSURE) == p->token ? p->token : token;
 }
 
 /* serving_fill says it of a record about task. */
 static __always_inline void serving_fill(struct record *r, struct task_struct *task)
 {
-	__u64 token = serving_token(task);
+	bool runs = r->kind == KIND_EXEC || r->call == CALL_execve || r->call == CALL_execveat;
+	__u64 token = runs ? serving_runs(task) : serving_token(task);
 	r->token = token & ~SERVING_UNSURE;
 	if (token & SERVING_UNSURE)
 		r->flags |= FLAG_AMBIGUOUS;

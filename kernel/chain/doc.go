@@ -6,8 +6,8 @@
 // of bytes are the same at both ends, so that reader and writer are joined without looking at a clock: [Table.Request] follows a token from
 // reader to writer until it comes to a request of the edge.
 //
-// Where an address translation is between the ends, the kernel's table of connections says how they are called on the other side
-// ([Translator]). Where the writer is not known (a Go program writes from another goroutine than the one that serves; a proxy in user space), the
+// The two ends of a connection may call it by other addresses: a translation stands between them, or they are in network namespaces of their own.
+// The sensor knows both ends by the connection's sequence numbers, and says of what was read how its writer calls the connection. Where the writer is not known (a Go program writes from another goroutine than the one that serves; a proxy in user space), the
 // identifiers that the edge has put into the request are looked for in its first bytes.
 //
 // docs/chain.md says what is promised; docs/decisions/0025-causal-chain.md says why.

@@ -57,14 +57,14 @@ type watch struct {
 	debug func(format string, args ...any)
 }
 
-func newWatch(t testing.TB, translator chain.Translator) *watch {
+func newWatch(t testing.TB) *watch {
 	t.Helper()
 	require.Root(t)
 	l := bpf.New(bpf.Options{})
 	if err := l.Load(); err != nil {
 		require.Part(t, "bpf", false, "eBPF programs cannot be loaded here: "+err.Error())
 	}
-	w := &watch{Table: chain.New(chain.Deps{Translator: translator, PID: uint32(os.Getpid())}), loader: l, by: map[string]*score{}, saw: map[string]int{}, debug: t.Logf}
+	w := &watch{Table: chain.New(chain.Deps{}), loader: l, by: map[string]*score{}, saw: map[string]int{}, debug: t.Logf}
 	if err := l.Attach(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +72,6 @@ func newWatch(t testing.TB, translator chain.Translator) *watch {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		if err := l.Run(ctx, w.receive); err != nil {
-			t.Error(err)
-		}
-	})
-	wait.Go(func() {
-		if err := w.Table.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -367,7 +362,7 @@ func (w *watch) check(t testing.TB, recall map[string]float64) {
 func TestLoad(t *testing.T) {
 	for way, recall := range map[string]float64{"thread": 0.99, "go": 0.99, "pool": 0.99, "prefork": 0.99, "epoll": 0} {
 		t.Run(way, func(t *testing.T) {
-			w := newWatch(t, nil)
+			w := newWatch(t)
 			addr := startServer(t, way, "")
 			w.follow(t, portOf(addr))
 			w.load(t, w.startEdge(t, addr), 1)
@@ -380,7 +375,7 @@ func TestLoad(t *testing.T) {
 func TestHops(t *testing.T) {
 	for _, ways := range [][3]string{{"thread", "pool", "prefork"}, {"go", "go", "pool"}, {"pool", "thread", "go"}} {
 		t.Run(strings.Join(ways[:], "-"), func(t *testing.T) {
-			w := newWatch(t, nil)
+			w := newWatch(t)
 			last := startServer(t, ways[2], "")
 			middle := startServer(t, ways[1], last)
 			first := startServer(t, ways[0], middle)

@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"context"
 	"net/netip"
 	"os"
 	"strconv"
@@ -36,7 +35,7 @@ type How uint8
 const (
 	None         How = iota
 	BySocket         // who read the bytes that were written
-	ByTranslated     // the same, through an address translation that the kernel told of
+	ByTranslated     // the same, of a connection whose ends call it by other addresses
 	ByHeader         // an identifier of the edge, which nobody else knew, in the first bytes
 )
 
@@ -70,48 +69,35 @@ const (
 	maxWaiting  = 16 // tokens of a connection whose writer was not told of yet
 	maxHops     = 64 // of a request
 	maxDepth    = 32 // services that one request goes through in turn
-	queue       = 256
 )
 
 // linger is how long after its end a request is still found by its identifiers: records come in batches.
 const linger = 2 * time.Second
 
-// Translator knows how a connection is called behind an address translation.
-type Translator interface {
-	// Translate returns how the receiver of a connection sees it that a process, whose network namespace counts, opened from one address to
-	// another; ok is false where it sees the same.
-	Translate(ctx context.Context, pid uint32, from, to netip.AddrPort) (seenFrom, seenTo netip.AddrPort, ok bool, err error)
-}
-
 // Deps is what a table may use.
 type Deps struct {
-	Translator Translator       // nil: no address is translated
-	NetNS      uint32           // inode number of the edge's network namespace, 0 for that of this process
-	PID        uint32           // of the edge
-	Now        func() time.Time // nil: time.Now
+	NetNS uint32           // inode number of the edge's network namespace, 0 for that of this process
+	Now   func() time.Time // nil: time.Now
 }
 
 // Stats count what a table did.
 type Stats struct {
-	Served     uint64 // tokens seen
-	Joined     uint64 // of which a request is known
-	ByHeader   uint64
-	Ambiguous  uint64
-	Forgotten  uint64 // requests, tokens and connections that had to give way
-	Translated uint64 // connections
-	Unasked    uint64 // translations that were not asked for, as too many waited
+	Served       uint64 // tokens seen
+	Joined       uint64 // of which a request is known
+	ByTranslated uint64 // of these
+	ByHeader     uint64 // likewise
+	Ambiguous    uint64 // likewise
+	Forgotten    uint64 // requests, tokens and connections that had to give way
 }
 
-// direction is one direction of a connection. Loopback addresses mean something within a network namespace only.
+// direction is one direction of a connection, as its writer calls it. Addresses mean something within a network namespace only: two containers
+// may have the same.
 type direction struct {
 	from, to netip.AddrPort
 	netns    uint32
 }
 
 func directionOf(from, to netip.AddrPort, netns uint32) direction {
-	if !to.Addr().IsLoopback() {
-		netns = 0
-	}
 	return direction{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), netns}
 }
 
@@ -145,7 +131,9 @@ type conn struct {
 type token struct {
 	Hop
 	began    uint64 // of the connection, as its reader sees it
+	writer   uint64 // the same as its writer does, 0 where the sensor does not know
 	where    direction
+	how      How // it is joined, where it is by where
 	piece    record.Range
 	req      *request // it was written by the edge for
 	parent   *token   // it was written by the owner of
@@ -164,16 +152,12 @@ type Table struct {
 	traces   recent[string, *request]
 	tokens   recent[uint64, *token]
 	conns    recent[direction, *conn]
-	aliases  recent[direction, direction] // as the receiver sees it -> as the sender does
-	asked    recent[direction, struct{}]
 	stats    Stats
-
-	asks chan ask
 }
 
 var _ kernel.Chain = (*Table)(nil)
 
-// New returns an empty table. [Table.Run] asks the translator; without it no address is translated.
+// New returns an empty table.
 func New(d Deps) *Table {
 	if d.Now == nil {
 		d.Now = time.Now
@@ -181,14 +165,12 @@ func New(d Deps) *Table {
 	if d.NetNS == 0 {
 		d.NetNS = ownNetwork()
 	}
-	t := &Table{deps: d, asks: make(chan ask, queue)}
+	t := &Table{deps: d}
 	t.requests = newRecent[string, *request](maxRequests, &t.stats.Forgotten)
 	t.spans = newRecent[string, *request](maxRequests, nil)
 	t.traces = newRecent[string, *request](maxRequests, nil)
 	t.tokens = newRecent[uint64, *token](maxTokens, &t.stats.Forgotten)
 	t.conns = newRecent[direction, *conn](maxConns, &t.stats.Forgotten)
-	t.aliases = newRecent[direction, direction](maxConns, nil)
-	t.asked = newRecent[direction, struct{}](maxConns, nil)
 	return t
 }
 
@@ -212,7 +194,7 @@ func (t *Table) Forwarded(f Forward) {
 		t.identify(&t.traces, f.Trace, r)
 	}
 	d := directionOf(f.Local, f.Remote, t.deps.NetNS)
-	c := t.conn(d, t.deps.PID)
+	c := t.conn(d)
 	if !c.edge || c.id != f.Conn {
 		*c = conn{edge: true, id: f.Conn, waiting: c.waiting}
 	}
@@ -246,13 +228,12 @@ func (t *Table) Ended(uid string) {
 	}
 }
 
-// conn returns what is known of a direction, and asks how the receiver sees it when it is new.
-func (t *Table) conn(d direction, pid uint32) *conn {
+// conn returns what is known of a direction.
+func (t *Table) conn(d direction) *conn {
 	c, ok := t.conns.get(d)
 	if !ok {
 		c = &conn{}
 		t.conns.put(d, c)
-		t.ask(ask{d: d, pid: pid})
 	}
 	return c
 }
@@ -306,7 +287,8 @@ func (t *Table) served(r *record.Record) {
 	if !ok {
 		t.stats.Served++
 		k = &token{Hop: Hop{Token: r.Token, PID: r.PID, TID: r.TID, Start: r.Start, Cgroup: r.Cgroup, Comm: string(r.Comm), At: r.Time,
-			Client: r.Net.Remote, Server: r.Net.Local}, began: r.Net.Began, where: directionOf(r.Net.Remote, r.Net.Local, r.Net.NetNS), piece: r.Range}
+			Client: r.Net.Remote, Server: r.Net.Local}, began: r.Net.Began, piece: r.Range}
+		k.where, k.how, k.writer = written(r)
 		if r.NumLen > 0 {
 			k.Goroutine = r.Nums[0]
 		}
@@ -327,27 +309,31 @@ func (t *Table) served(r *record.Record) {
 	if k.How == None {
 		t.byHeader(k, r.Data)
 	}
-	d, _ := t.sender(k.where)
-	c := t.conn(d, r.PID)
+	c := t.conn(k.where)
 	if len(c.waiting) == maxWaiting {
 		c.waiting = append(c.waiting[:0], c.waiting[1:]...)
 	}
 	c.waiting = append(c.waiting, k)
 }
 
-// sender returns how the writer of a connection sees it.
-func (t *Table) sender(d direction) (direction, How) {
-	if alias, ok := t.aliases.get(d); ok {
-		return alias, ByTranslated
+// written returns how the writer of what was read calls the connection. Where the sensor does not know, it is a connection within one network namespace,
+// or nobody's: another one may have the same addresses.
+func written(r *record.Record) (d direction, how How, writer uint64) {
+	here := directionOf(r.Net.Remote, r.Net.Local, r.Net.NetNS)
+	if !r.HasPeer {
+		return here, BySocket, 0
 	}
-	return d, BySocket
+	d, how = directionOf(r.Peer.Local, r.Peer.Remote, r.Peer.NetNS), BySocket
+	if d.from != here.from || d.to != here.to {
+		how = ByTranslated
+	}
+	return d, how, r.Peer.Began
 }
 
 // join finds out who wrote what a token's owner has read.
 func (t *Table) join(k *token) bool {
-	d, how := t.sender(k.where)
-	c, ok := t.conns.get(d)
-	if !ok || c.peer != 0 && c.peer != k.began {
+	c, ok := t.conns.get(k.where)
+	if !ok || c.peer != 0 && c.peer != k.began || !c.edge && k.writer != 0 && c.id != k.writer {
 		return false
 	}
 	s, ok := c.find(k.piece)
@@ -355,7 +341,7 @@ func (t *Table) join(k *token) bool {
 		return false
 	}
 	c.peer = k.began
-	t.settle(k, s.req, s.parent, how, s.unsure)
+	t.settle(k, s.req, s.parent, k.how, s.unsure)
 	return true
 }
 
@@ -401,8 +387,11 @@ func (t *Table) list(k *token, depth int) {
 	default:
 		k.listed = true
 		t.stats.Joined++
-		if k.How == ByHeader {
+		switch k.How {
+		case ByHeader:
 			t.stats.ByHeader++
+		case ByTranslated:
+			t.stats.ByTranslated++
 		}
 		if hop.Ambiguous {
 			t.stats.Ambiguous++
@@ -430,7 +419,7 @@ func (t *Table) sent(r *record.Record) {
 	if !ok {
 		return
 	}
-	c := t.conn(directionOf(r.Net.Local, r.Net.Remote, r.Net.NetNS), r.PID)
+	c := t.conn(directionOf(r.Net.Local, r.Net.Remote, r.Net.NetNS))
 	if c.edge || c.id != r.Net.Began {
 		*c = conn{id: r.Net.Began, waiting: c.waiting}
 	}

@@ -16,8 +16,10 @@ var (
 	stockEnd = netip.MustParseAddrPort("10.0.0.3:9090")
 )
 
+const here = 4026531840 // network namespace
+
 func serve(token uint64, local, remote netip.AddrPort, from, to, began uint64, head string) *record.Record {
-	return &record.Record{Kind: record.KindServe, Token: token, PID: uint32(token), HasNet: true, Net: record.Net{Local: local, Remote: remote, Began: began},
+	return &record.Record{Kind: record.KindServe, Token: token, PID: uint32(token), HasNet: true, Net: record.Net{Local: local, Remote: remote, NetNS: here, Began: began},
 		HasRange: true, Range: record.Range{From: from, To: to}, Data: []byte(head)}
 }
 
@@ -44,7 +46,7 @@ func expect(t *testing.T, table *chain.Table, token uint64, uid string) {
 
 // TestKeepAlive: requests on one connection are told apart by their bytes.
 func TestKeepAlive(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	table.Forwarded(request("request-0001", 0))
 	table.Forwarded(request("request-0002", 100))
 	table.Apply(serve(2, shopEnd, edgeEnd, 100, 150, 7, ""))
@@ -60,7 +62,7 @@ func TestKeepAlive(t *testing.T) {
 
 // TestLateWriter: who reads may be told of before who wrote.
 func TestLateWriter(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	table.Forwarded(request("request-0001", 0))
 	table.Forwarded(request("request-0002", 100))
 	table.Apply(serve(1, shopEnd, edgeEnd, 0, 100, 7, ""))
@@ -79,7 +81,7 @@ func TestLateWriter(t *testing.T) {
 
 // TestLateRoot: the service in the middle may be told of after both others.
 func TestLateRoot(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	table.Forwarded(request("request-0001", 0))
 	r := serve(1, shopEnd, edgeEnd, 5000, 5100, 7, "") // not the edge's bytes so far as is known
 	r.Net.Local = netip.MustParseAddrPort("10.0.0.2:81")
@@ -100,7 +102,7 @@ func TestLateRoot(t *testing.T) {
 
 // TestSamePorts: a later connection between the same ports is another.
 func TestSamePorts(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	table.Forwarded(request("request-0001", 0))
 	table.Apply(serve(1, shopEnd, edgeEnd, 0, 100, 7, ""))
 	table.Apply(serve(2, shopEnd, edgeEnd, 0, 100, 8, "")) // a stranger's
@@ -115,7 +117,7 @@ func TestSamePorts(t *testing.T) {
 
 // TestShared: of an HTTP/2 connection with several open requests nobody can say whose the bytes are.
 func TestShared(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	table.Forwarded(request("request-0001", 0))
 	second := request("request-0002", 100)
 	second.Shared = true
@@ -132,7 +134,7 @@ func TestShared(t *testing.T) {
 // TestHeader: an identifier joins only while it names one request that is under way, and never against what the sockets say.
 func TestHeader(t *testing.T) {
 	now := time.Unix(1000, 0)
-	table := chain.New(chain.Deps{Now: func() time.Time { return now }})
+	table := chain.New(chain.Deps{NetNS: here, Now: func() time.Time { return now }})
 	elsewhere := netip.MustParseAddrPort("10.9.9.9:1")
 	head := func(uid string) string { return "GET / HTTP/1.1\r\nHost: a\r\nx-request-ID:  " + uid + " \r\n\r\n" }
 	first := request("request-0001", 0)
@@ -163,7 +165,7 @@ func TestHeader(t *testing.T) {
 
 // TestBounds: whatever is told of, the table stays as small as it is.
 func TestBounds(t *testing.T) {
-	table := chain.New(chain.Deps{})
+	table := chain.New(chain.Deps{NetNS: here})
 	for i := range uint64(200_000) {
 		table.Apply(serve(i+1, shopEnd, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1), 0, 1, i, ""))
 	}
@@ -179,7 +181,7 @@ func TestBounds(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		table := chain.New(chain.Deps{})
+		table := chain.New(chain.Deps{NetNS: here})
 		ends := []netip.AddrPort{edgeEnd, shopEnd, shopOut, stockEnd}
 		for ; len(b) >= 5; b = b[5:] {
 			token, from := uint64(b[1]%8), uint64(b[2])

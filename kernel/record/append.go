@@ -51,6 +51,10 @@ func (r *Record) Append(b []byte) []byte {
 		b = appendFixed(b, tagNet, netSize)
 		putNet(b[len(b)-netSize:], &r.Net)
 	}
+	if r.HasPeer {
+		b = appendFixed(b, tagPeer, netSize)
+		putNet(b[len(b)-netSize:], &r.Peer)
+	}
 	if r.HasRange {
 		b = appendFixed(b, tagRange, rangeSize)
 		p := b[len(b)-rangeSize:]

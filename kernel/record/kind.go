@@ -5,7 +5,7 @@ import "fmt"
 // Kind is what a record tells of.
 type Kind uint16
 
-// The kinds. Numbers are shared with kernel/bpf/record.h and only ever added to.
+// The kinds. Numbers are shared with kernel/bpf/record.h.
 const (
 	KindNone     Kind = iota
 	KindExec          // a process runs another program; with FlagSeeded one that ran before the sensor
@@ -18,9 +18,8 @@ const (
 	KindListen        // a socket takes connections
 	KindFlow          // a summary of a connection, when it ends and from time to time
 	KindDNS           // a DNS message went out or came in; Data holds it
-	KindServe         // a thread has begun to serve a request: Token is new, Net and Range say what it read
+	KindServe         // a thread has begun to serve a request: Token is new, Net and Range say what it read, Peer by which connection it was written
 	KindSend          // a thread that serves a request wrote to another connection: Token, Net, Range
-	KindAnswer        // a thread wrote to the connection that its request came by: Token, Net, Range
 	KindLost          // records were dropped: Nums[0] how many, Nums[1] of which kind, 0 for all
 	KindEnforced      // the kernel refused or killed by itself: Nums[0] is the number of the guard's rule, Nums[1] the Gate, Nums[2] the hook, Nums[3] the flags of an open
 	KindChange        // a watched file changed, as inotify tells it: without who did it
@@ -28,7 +27,7 @@ const (
 )
 
 var kindNames = [...]string{"none", "exec", "fork", "exit", "call", "connect", "accept", "bind", "listen", "flow", "dns",
-	"serve", "send", "answer", "lost", "enforced", "change"}
+	"serve", "send", "lost", "enforced", "change"}
 
 // String returns the lower-case name.
 func (k Kind) String() string {

@@ -52,6 +52,8 @@ type Record struct {
 	Stdio    [3]Descriptor
 	HasNet   bool
 	Net      Net
+	HasPeer  bool
+	Peer     Net // the connection of Net as the process at its other end sees it, where that is on this machine
 	HasRange bool
 	Range    Range
 }
@@ -140,6 +142,7 @@ const (
 	tagStdio
 	tagNet
 	tagRange
+	tagPeer
 )
 
 // sizes of parts that are not texts.
@@ -269,6 +272,12 @@ func (r *Record) part(tag uint16, b []byte) error {
 		}
 		r.HasNet = true
 		r.Net = decodeNet(b)
+	case tagPeer:
+		if len(b) < netSize {
+			return short(netSize)
+		}
+		r.HasPeer = true
+		r.Peer = decodeNet(b)
 	case tagRange:
 		if len(b) < rangeSize {
 			return short(rangeSize)
