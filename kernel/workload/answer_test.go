@@ -238,3 +238,59 @@ func FuzzAnswers(f *testing.F) {
 		digestOf(b)
 	})
 }
+
+// Within a user's slice a folder can be made of any name, and the user's own runtime says what the user likes: neither becomes the container
+// of the system that has the id.
+func TestAUserCannotTakeAContainersPlace(t *testing.T) {
+	user := "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + idA + ".scope"
+	root := inside(t, user)
+	says := func(image string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"Id":"`+idA+`","Name":"/x","Config":{"Image":"`+image+`"}}`)
+		}
+	}
+	serve(t, root, "run/docker.sock", says("registry/system:1"))
+	serve(t, root, "run/user/1000/docker.sock", says("registry/forged:1"))
+	serve(t, root, "run/containerd/containerd.sock", grpc(map[string][]byte{
+		"/containerd.services.namespaces.v1.Namespaces/List":      field(1, text(1, "k8s.io")),
+		"/containerd.services.containers.v1.Containers/Getk8s.io": field(1, text(1, idA), text(3, "registry/system:1")),
+	}))
+	r := New(Default(), root)
+	if c := resolve(t, r); c.Image != "registry/forged" {
+		t.Errorf("of the user: %+v", c)
+	}
+	in := func(path string) {
+		if err := os.WriteFile(filepath.Join(root, "proc/7/cgroup"), []byte("3:cpu:"+path+"\n0::/\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in("/system.slice/docker-" + idA + ".scope")
+	if c := resolve(t, r); c.Image != "registry/system" {
+		t.Errorf("of the system, after a user said something about its id: %+v", c)
+	}
+	in("/user.slice/user-1000.slice/user@1000.service/cri-containerd-" + idA + ".scope")
+	if c := resolve(t, r); c.Known {
+		t.Errorf("containerd was asked about a user's folder: %+v", c)
+	}
+}
+
+func TestTheNameOfAFolderIsNoState(t *testing.T) {
+	root := inside(t, "/user.slice/user-1000.slice/user@1000.service/shop")
+	state := filepath.Join(root, "run/runc/shop")
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(state, "state.json"), []byte(`{"id":"shop","cgroup_paths":{"cpu":"/sys/fs/cgroup/cpu/shop"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := New(Default(), root)
+	if c, ok, err := r.Container(t.Context(), 1, 7); ok || err != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "proc/7/cgroup"), []byte("3:cpu:/shop\n0::/\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := resolve(t, r); c.ID != "shop" || c.Runtime != "runc" {
+		t.Errorf("%+v", c)
+	}
+}

@@ -15,6 +15,9 @@ import (
 // fileIDKernfs is FILEID_KERNFS: a handle that is the id of a cgroup's folder.
 const fileIDKernfs = 0xfe
 
+// nonblocking keeps an open of what was made a pipe meanwhile from waiting for its other end.
+const nonblocking = unix.O_NONBLOCK
+
 // pathOf returns the path of a cgroup below the root of cgroup v2: that of the process if it is still there, else by its id.
 func (r *Resolver) pathOf(cgroup uint64, lines []process.CgroupLine) (string, bool) {
 	if r.cgroups == "" {

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +75,7 @@ type Resolver struct {
 
 	mu         sync.Mutex
 	byCgroup   map[uint64]place
-	containers map[string]known
+	containers map[candidate]known // by all that decides who is asked: a user's runtime says nothing about what is not the user's
 }
 
 // place is what a cgroup is.
@@ -94,7 +95,7 @@ const maxAsking = 4
 
 // New makes a resolver of the host whose file system is at root, "/" as a rule.
 func New(cfg Config, root string) *Resolver {
-	return &Resolver{cfg: cfg, root: root, cgroups: process.CgroupMount(root), slots: make(chan struct{}, maxAsking), byCgroup: map[uint64]place{}, containers: map[string]known{}}
+	return &Resolver{cfg: cfg, root: root, cgroups: process.CgroupMount(root), slots: make(chan struct{}, maxAsking), byCgroup: map[uint64]place{}, containers: map[candidate]known{}}
 }
 
 // Container says what a cgroup is the container of; ok is false where it is none. The process is one that is in it, 0 for none: where cgroups
@@ -111,7 +112,7 @@ func (r *Resolver) Container(ctx context.Context, cgroup uint64, pid uint32) (ke
 			return c, c.ID != "", nil
 		case <-time.After(pause):
 		}
-		r.forget(cgroup, c.ID)
+		r.forget(cgroup, at.all)
 		at, c, err = r.find(ctx, cgroup, pid)
 	}
 	return c, c.ID != "", err
@@ -150,12 +151,14 @@ func (r *Resolver) beingMade(at place) bool {
 
 var unit = regexp.MustCompile(`\.(service|slice|scope|socket|mount|swap)$`)
 
-// forget has a cgroup and a container looked up again.
-func (r *Resolver) forget(cgroup uint64, id string) {
+// forget has a cgroup and its containers looked up again.
+func (r *Resolver) forget(cgroup uint64, all []candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.byCgroup, cgroup)
-	delete(r.containers, id)
+	for _, c := range all {
+		delete(r.containers, c)
+	}
 }
 
 // rootCgroup is the id of the root of cgroup v2, in which all processes are where v1 is used.
@@ -212,7 +215,7 @@ func mixed(lines []process.CgroupLine) bool {
 func (r *Resolver) read(path string) place {
 	at := place{path: path, all: candidates(path)}
 	if len(at.all) == 0 {
-		if id := last(path); id != "" && r.stateOf(id) != "" {
+		if id := last(path); id != "" && holds(r.stateOf(id), path) {
 			at.all = []candidate{{id: id, runtime: "runc"}}
 		}
 	}
@@ -234,7 +237,7 @@ func (r *Resolver) remember(cgroup uint64, at place) {
 // details asks the runtimes, once.
 func (r *Resolver) details(ctx context.Context, at candidate) kernel.Container {
 	r.mu.Lock()
-	k, ok := r.containers[at.id]
+	k, ok := r.containers[at]
 	r.mu.Unlock()
 	if ok && (k.until.IsZero() || time.Now().Before(k.until)) {
 		return k.c
@@ -250,12 +253,12 @@ func (r *Resolver) details(ctx context.Context, at candidate) kernel.Container {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.containers) >= r.cfg.Remember {
-		for id := range r.containers {
-			delete(r.containers, id)
+		for other := range r.containers {
+			delete(r.containers, other)
 			break
 		}
 	}
-	r.containers[at.id] = k
+	r.containers[at] = k
 	return c
 }
 
@@ -286,6 +289,9 @@ func (r *Resolver) ask(ctx context.Context, at candidate) kernel.Container {
 				return c
 			}
 		}
+	}
+	if at.user != "" {
+		return empty // within what is the user's, a folder of any name can be made: the system's runtimes are not asked whose it is
 	}
 	if at.runtime != "podman" && at.runtime != "cri-o" {
 		for _, socket := range r.sockets(r.cfg.Containerd, "") {
@@ -430,6 +436,30 @@ func (r *Resolver) stateOf(id string) string {
 	return ""
 }
 
+// holds reports whether the state of a container says that it is in this cgroup: that a folder has its name says nothing, where users may
+// make some of their own.
+func holds(state, cgroup string) bool {
+	if state == "" {
+		return false
+	}
+	b, err := readSome(state)
+	if err != nil {
+		return false
+	}
+	var a struct {
+		Paths map[string]string `json:"cgroup_paths"`
+	}
+	if json.Unmarshal(b, &a) != nil {
+		return false
+	}
+	for _, p := range a.Paths { // by hierarchy
+		if strings.HasSuffix(p, cgroup) {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *Resolver) readRunc(c *kernel.Container) error {
 	path := r.stateOf(c.ID)
 	if path == "" {
@@ -455,7 +485,10 @@ func (r *Resolver) readRunc(c *kernel.Container) error {
 }
 
 func readSome(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s: not a regular file", path)) // a bundle may be in a user's folder
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblocking, 0)
 	if err != nil {
 		return nil, err
 	}
