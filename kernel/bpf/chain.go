@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cilium/ebpf/ringbuf"
-
 	"github.com/testudo-sec/testudo/internal/goruntime"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -97,28 +95,49 @@ func (l *Loader) lookAtPrograms(ctx context.Context) error {
 	if m == nil {
 		return nil
 	}
-	r, err := ringbuf.NewReader(m)
+	r, err := openRing(m)
 	if err != nil {
 		return fmt.Errorf("processes that serve: %w", err)
 	}
-	defer r.Close()
-	defer context.AfterFunc(ctx, func() { r.Close() })() // a read that waits returns
-	var rec ringbuf.Record
-	for {
-		if err := r.ReadInto(&rec); err != nil {
+	defer r.close()
+	w, err := newWaiter(m.FD())
+	if err != nil {
+		return fmt.Errorf("processes that serve: %w", err)
+	}
+	defer w.close()
+	defer w.until(ctx)()
+	type asked struct {
+		start uint64
+		pid   uint32
+	}
+	var some []asked // looked at only once they are out of the ring: a look may wait for a disk
+	for ctx.Err() == nil {
+		some = some[:0]
+		r.read(func(sample []byte) bool {
+			if len(some) >= 256 {
+				return false
+			}
+			if len(sample) >= 16 {
+				some = append(some, asked{binary.NativeEndian.Uint64(sample), binary.NativeEndian.Uint32(sample[8:])})
+			}
+			return true
+		})
+		for _, p := range some {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("processes that serve: %w", err)
+			if err := l.lookAt(p.pid, p.start); err != nil {
+				l.log.Debug("a process that serves", "pid", p.pid, "error", err)
+			}
 		}
-		if len(rec.RawSample) < 16 {
+		if len(some) > 0 {
 			continue
 		}
-		start, pid := binary.NativeEndian.Uint64(rec.RawSample), binary.NativeEndian.Uint32(rec.RawSample[8:])
-		if err := l.lookAt(pid, start); err != nil {
-			l.log.Debug("a process that serves", "pid", pid, "error", err)
+		if err := w.any(idleDelay); err != nil {
+			return fmt.Errorf("processes that serve: %w", err)
 		}
 	}
+	return nil
 }
 
 // lookAt finds out how requests are told apart in a process. start is that of the process, 0 for whichever has the pid.

@@ -43,7 +43,7 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 		return err
 	}
 	defer w.close()
-	defer context.AfterFunc(ctx, w.stop)()
+	defer w.until(ctx)()
 
 	rd := reader{l: l, ring: r, wait: w, receive: receive, batch: make([]byte, 0, batchSize+record.MaxSize), lost: map[record.Kind]uint64{}}
 	lost, err := l.Lost()
@@ -53,7 +53,13 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 	rd.lost = lost
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan error, 2)
-	go func() { looked <- l.lookAtPrograms(looking) }()
+	go func() {
+		err := l.lookAtPrograms(looking)
+		if err != nil {
+			l.log.Error("what new servers do is not joined to requests", "error", err)
+		}
+		looked <- err
+	}()
 	go func() { l.walkFlows(looking); looked <- nil }()
 	err = rd.run(ctx)
 	stop()

@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -46,6 +47,20 @@ func (w *waiter) close() {
 	for _, fd := range []int{w.level, w.edge, w.event} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
+		}
+	}
+}
+
+// until has waits end with ctx. What it returns is called before close: after it nothing is written to descriptors that may be others' by then.
+func (w *waiter) until(ctx context.Context) (release func()) {
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		w.stop()
+	})
+	return func() {
+		if !cancel() {
+			<-stopped
 		}
 	}
 }
