@@ -33,22 +33,32 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		return mem.program(r, unix.AT_FDCWD, n.args[0], n.args[1], 0)
 	case record.CallExecveat:
 		return mem.program(r, int(int32(n.args[0])), n.args[1], n.args[2], int(n.args[4]))
-	case record.CallOpen, record.CallCreat, record.CallUnlink, record.CallChmod:
-		return mem.file(r, unix.AT_FDCWD, n.args[0])
-	case record.CallOpenat, record.CallUnlinkat, record.CallFchmodat:
-		return mem.file(r, int(int32(n.args[0])), n.args[1])
+	case record.CallOpen:
+		return mem.file(r, unix.AT_FDCWD, n.args[0], followed(n.args[1]))
+	case record.CallCreat, record.CallChmod:
+		return mem.file(r, unix.AT_FDCWD, n.args[0], true)
+	case record.CallUnlink:
+		return mem.file(r, unix.AT_FDCWD, n.args[0], false)
+	case record.CallOpenat:
+		return mem.file(r, int(int32(n.args[0])), n.args[1], followed(n.args[2]))
+	case record.CallFchmodat: // without flags: those are fchmodat2's
+		return mem.file(r, int(int32(n.args[0])), n.args[1], true)
+	case record.CallUnlinkat:
+		return mem.file(r, int(int32(n.args[0])), n.args[1], false)
 	case record.CallOpenat2:
 		how, err := mem.bytes(n.args[2], 16)
-		if err != nil {
+		if err != nil || len(how) < 16 {
 			return nil, unix.EPERM
 		}
 		r.Nums[2], r.Nums[3] = binary.NativeEndian.Uint64(how), binary.NativeEndian.Uint64(how[8:])
 		r.NumLen = 4
-		return mem.file(r, int(int32(n.args[0])), n.args[1])
+		return mem.file(r, int(int32(n.args[0])), n.args[1], followed(r.Nums[2]))
 	case record.CallRename, record.CallLink:
-		return mem.two(r, unix.AT_FDCWD, n.args[0], unix.AT_FDCWD, n.args[1])
-	case record.CallRenameat, record.CallRenameat2, record.CallLinkat:
-		return mem.two(r, int(int32(n.args[0])), n.args[1], int(int32(n.args[2])), n.args[3])
+		return mem.two(r, unix.AT_FDCWD, n.args[0], unix.AT_FDCWD, n.args[1], false)
+	case record.CallRenameat, record.CallRenameat2:
+		return mem.two(r, int(int32(n.args[0])), n.args[1], int(int32(n.args[2])), n.args[3], false)
+	case record.CallLinkat:
+		return mem.two(r, int(int32(n.args[0])), n.args[1], int(int32(n.args[2])), n.args[3], n.args[4]&unix.AT_SYMLINK_FOLLOW != 0)
 	case record.CallSymlink, record.CallSymlinkat:
 		target, err := mem.text(n.args[0])
 		if err != nil {
@@ -56,9 +66,9 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		}
 		r.Name = []byte(target)
 		if call == record.CallSymlink {
-			return mem.file(r, unix.AT_FDCWD, n.args[1])
+			return mem.file(r, unix.AT_FDCWD, n.args[1], false)
 		}
-		return mem.file(r, int(int32(n.args[1])), n.args[2])
+		return mem.file(r, int(int32(n.args[1])), n.args[2], false)
 	case record.CallMemfdCreate:
 		name, err := mem.text(n.args[0])
 		if err != nil {
@@ -66,7 +76,7 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		}
 		r.Name = []byte(name)
 	case record.CallMount:
-		return mem.file(r, unix.AT_FDCWD, n.args[1])
+		return mem.file(r, unix.AT_FDCWD, n.args[1], true)
 	case record.CallConnect, record.CallBind:
 		r.Kind = record.KindConnect
 		if call == record.CallBind {
@@ -83,6 +93,11 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		r.Kind = record.KindListen
 	}
 	return r, 0
+}
+
+// followed reports whether open with these flags goes where the last link leads.
+func followed(flags uint64) bool {
+	return flags&unix.O_NOFOLLOW == 0 && flags&(unix.O_CREAT|unix.O_EXCL) != unix.O_CREAT|unix.O_EXCL
 }
 
 // callOf returns the call of a number of this machine.
@@ -177,92 +192,26 @@ func (m memory) text(at uint64) (string, error) {
 	return "", unix.ENAMETOOLONG
 }
 
-// resolve returns the path that a name stands for, as the kernel would resolve it now: links are followed, within the root of
-// the process. Of a file that is not there, its folder is resolved.
-// It returns false where that cannot be told.
-func (m memory) resolve(dir int, name string) (path string, there, ok bool) {
-	if name == "" {
-		if dir == unix.AT_FDCWD {
-			return "", false, false
-		}
-		path, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", m.tid, dir))
-		return path, true, err == nil
-	}
-	base := "/"
-	if !strings.HasPrefix(name, "/") {
-		link := fmt.Sprintf("/proc/%d/cwd", m.tid)
-		if dir != unix.AT_FDCWD {
-			link = fmt.Sprintf("/proc/%d/fd/%d", m.tid, dir)
-		}
-		var err error
-		if base, err = os.Readlink(link); err != nil {
-			return "", false, false
-		}
-	}
-	full := name
-	if base != "/" {
-		full = base + "/" + name
-	}
-	// The process itself is another one here.
-	for _, own := range []string{"/proc/self", "/proc/thread-self"} {
-		if rest, ok := strings.CutPrefix(full, own); ok && (rest == "" || rest[0] == '/') {
-			full = fmt.Sprintf("/proc/%d%s", m.tid, rest)
-		}
-	}
-	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", m.tid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", false, false
-	}
-	defer unix.Close(root)
-	if path, ok := within(root, full); ok {
-		return path, true, true
-	}
-	if folder, ok := within(root, filepath.Dir(full)); ok {
-		return filepath.Join(folder, filepath.Base(full)), false, true
-	}
-	return filepath.Clean(full), false, true
-}
-
-// within resolves a path below a root and returns it as seen from there.
-func within(root int, path string) (string, bool) {
-	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-	if err != nil {
-		// Without openat2, or through a link of /proc, which RESOLVE_IN_ROOT does not follow.
-		if fd, err = unix.Openat(root, strings.TrimPrefix(path, "/"), unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
-			return "", false
-		}
-	}
-	defer unix.Close(fd)
-	full, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	if err != nil {
-		return "", false
-	}
-	above, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", root))
-	if err == nil && above != "/" {
-		full = strings.TrimPrefix(full, above)
-	}
-	return full, true
-}
-
-func (m memory) file(r *record.Record, dir int, name uint64) (*record.Record, unix.Errno) {
+// file says what file a name stands for. The last link is followed where follow is set, as the call does.
+func (m memory) file(r *record.Record, dir int, name uint64, follow bool) (*record.Record, unix.Errno) {
 	text, err := m.text(name)
 	if err != nil {
 		return nil, 0 // the kernel will not be able to read it either
 	}
-	path, _, ok := m.resolve(dir, text)
-	if !ok {
-		return nil, unix.EPERM
+	path, _, errno := m.resolve(dir, text, follow)
+	if errno != 0 {
+		return nil, errno
 	}
 	r.Path = []byte(path)
 	return r, 0
 }
 
-func (m memory) two(r *record.Record, dir int, name uint64, dir2 int, name2 uint64) (*record.Record, unix.Errno) {
-	if _, errno := m.file(r, dir, name); errno != 0 {
+func (m memory) two(r *record.Record, dir int, name uint64, dir2 int, name2 uint64, follow bool) (*record.Record, unix.Errno) {
+	if of, errno := m.file(r, dir, name, follow); of == nil {
 		return nil, errno
 	}
 	second := &record.Record{}
-	if _, errno := m.file(second, dir2, name2); errno != 0 {
+	if of, errno := m.file(second, dir2, name2, false); of == nil {
 		return nil, errno
 	}
 	r.Path2 = second.Path
@@ -279,10 +228,10 @@ func (m memory) program(r *record.Record, dir int, name, argv uint64, flags int)
 	if text == "" && flags&unix.AT_EMPTY_PATH == 0 {
 		return nil, 0 // it will fail
 	}
-	path, there, ok := m.resolve(dir, text)
+	path, there, errno := m.resolve(dir, text, flags&unix.AT_SYMLINK_NOFOLLOW == 0)
 	switch {
-	case !ok:
-		return nil, unix.EPERM
+	case errno != 0:
+		return nil, errno
 	case !there:
 		return nil, 0 // it will fail, as a shell's tries along its path do
 	}
