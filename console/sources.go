@@ -25,6 +25,7 @@ type Sources struct {
 	Replay     ReplaySource
 	Explain    ExplainSource
 	Trace      TraceSource
+	Files      FileSource
 	Findings   FindingSource
 	Actions    ActionSource
 	Orders     OrderTaker

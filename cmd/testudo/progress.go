@@ -41,6 +41,16 @@ func (p *progress) show(done float64) {
 	fmt.Fprintf(p.out, "\r[%s%s] %3.0f%% %-18s", strings.Repeat("=", full), strings.Repeat(" ", size-full), done*100, left)
 }
 
+// count says how much was done, where nobody knows how much there is.
+func (p *progress) count(n int, what string) {
+	now := time.Now()
+	if p.out == nil || now.Sub(p.began) < time.Second || now.Sub(p.last) < 100*time.Millisecond {
+		return
+	}
+	p.last, p.shown = now, true
+	fmt.Fprintf(p.out, "\r%d %s", n, what)
+}
+
 // clear takes the bar away.
 func (p *progress) clear() {
 	if p.shown {

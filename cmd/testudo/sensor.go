@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"log/slog"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
@@ -45,6 +47,7 @@ func (a *app) sensorCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&keep, "keep", false, "start the sensor, and start it again when it has ended")
 	cmd.Flags().Int64Var((*int64)(&cfg.Ring), "ring", 0, "bytes of the buffer between kernel and sensor")
 	cmd.Flags().StringVar(&cfg.Pins, "pins", "", "where what is enforced stays when the sensor ends")
+	cmd.Flags().Var(filesFlag{&cfg.Files}, "files", "files that may be asked about, as JSON")
 	cmd.Flags().StringArrayVar(&cfg.Sockets, "socket", nil, "path of a container runtime's socket; may be given several times")
 	return cmd
 }
@@ -52,8 +55,31 @@ func (a *app) sensorCommand() *cobra.Command {
 // sensorArgs are the flags that say cfg.
 func sensorArgs(cfg assembly.SensorConfig) []string {
 	args := []string{"--pins", cfg.Pins, "--ring", strconv.FormatInt(int64(cfg.Ring), 10)}
+	if cfg.Files.Enabled {
+		args = append(args, "--files", filesFlag{&cfg.Files}.String())
+	}
 	for _, s := range cfg.Sockets {
 		args = append(args, "--socket", s)
 	}
 	return args
 }
+
+// filesFlag is a flag that says which files the sensor answers for.
+type filesFlag struct{ cfg *fim.Config }
+
+func (f filesFlag) String() string {
+	text, err := json.Marshal(f.cfg)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func (f filesFlag) Set(text string) error {
+	if err := json.Unmarshal([]byte(text), f.cfg); err != nil {
+		return err
+	}
+	return f.cfg.Validate()
+}
+
+func (f filesFlag) Type() string { return "json" }

@@ -77,6 +77,22 @@ func (c *Client) Explain(ctx context.Context, event signal.ID, rule string) ([]c
 	return page.Items, err
 }
 
+// Files says which watched files are not what they were; with now after a look at all of them.
+func (c *Client) Files(ctx context.Context, now bool) (console.FileReport, error) {
+	return ask[console.FileReport](ctx, c, http.MethodGet, v1+"/fim", url.Values{"now": {strconv.FormatBool(now)}}, nil)
+}
+
+// TakeFiles takes what is there now as the signed baseline of files.
+func (c *Client) TakeFiles(ctx context.Context) (console.FileReport, error) {
+	return ask[console.FileReport](ctx, c, http.MethodPost, v1+"/fim/baseline", nil, struct{}{})
+}
+
+// AcceptFiles takes differences into the signed baseline.
+func (c *Client) AcceptFiles(ctx context.Context, o console.FileOrder) ([]console.FileChange, error) {
+	a, err := ask[console.AcceptedFiles](ctx, c, http.MethodPost, v1+"/fim/accept", nil, o)
+	return a.Accepted, err
+}
+
 // Trace says what a request caused.
 func (c *Client) Trace(ctx context.Context, request string) (console.Trace, error) {
 	return ask[console.Trace](ctx, c, http.MethodGet, v1+"/trace/"+url.PathEscape(request), nil, nil)

@@ -38,7 +38,7 @@ func Default() Config {
 		Enabled:  true,
 		Paths:    []string{"/etc", "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/boot"},
 		Exclude:  []string{"/etc/mtab", "/etc/resolv.conf", "/etc/adjtime", "/etc/ld.so.cache", "*.swp", "*.swpx", "*~", "*.dpkg-new", "*.dpkg-tmp", "4913"},
-		MaxFiles: 50_000, MaxSize: 256 * bytesize.MiB, Rescan: 30 * time.Minute, Settle: time.Second, Pending: 4096,
+		MaxFiles: 50_000, MaxSize: 256 * bytesize.MiB, Rescan: 30 * time.Minute, Settle: time.Second, Pending: 16384,
 	}
 }
 

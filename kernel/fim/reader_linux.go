@@ -156,6 +156,9 @@ func (w *walk) below(dir *os.Root, rel, name string) error {
 
 // entries returns the sorted names in a folder, as many as are watched at most. Other file systems than one of the disk's are not entered.
 func entries(dir *os.Root, rel string, most int) (names []string, full bool, err error) {
+	if rel == "" {
+		rel = "."
+	}
 	f, err := dir.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, false, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/wire"
 )
@@ -26,6 +27,7 @@ type kernelPlane struct {
 	keeper *privilege.Keeper
 	sensor *wire.Client
 	plane  *kernel.Plane
+	files  *fim.Monitor  // nil where no files are watched
 	rules  chan struct{} // other rules are in force, or other containers run
 
 	host     *hostRules // of the one goroutine that follows the rules
@@ -58,7 +60,11 @@ func (m *Machine) openKernel() error {
 	if err != nil {
 		return fmt.Errorf("kernel: the id of this boot: %w", err)
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: m.node, Chain: m.chain, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	sink, err := p.watchFiles(host)
+	if err != nil {
+		return err
+	}
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: m.chain, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
@@ -84,6 +90,9 @@ func (p *kernelPlane) run(ctx context.Context) error {
 	defer p.keeper.Close()
 	var wait sync.WaitGroup
 	wait.Go(func() { p.follow(ctx) })
+	if p.files != nil {
+		wait.Go(func() { _ = p.files.Run(ctx) }) // what goes wrong is in its status
+	}
 	defer wait.Wait()
 	return p.plane.Run(ctx)
 }

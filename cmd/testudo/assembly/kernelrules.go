@@ -78,6 +78,9 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 	if p.host == nil || p.host.digest != set.Digest() {
 		host := newHostRules(set, p.m.settings.Edge.Routes)
 		p.plane.SetReads(host.reads)
+		if p.files != nil {
+			host.want = hostrules.Union(host.want, p.m.settings.FIM.Interest())
+		}
 		if err := p.plane.SetInterest(ctx, host.want); err != nil {
 			errs = append(errs, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 )
 
 // What a sensor is put together from. Any of it may be missing: then the sensor says so as a feature.
@@ -55,11 +56,12 @@ type SensorConfig struct {
 	Ring    bytesize.Size // of the buffer between kernel and sensor; 0 for the usual
 	Sockets []string      // of container runtimes
 	Pins    string        // where eBPF objects stay that outlive the sensor; "" where none are to
+	Files   fim.Config    // the files that may be asked about
 }
 
 // SensorConfigOf returns what of the settings a sensor is told.
 func SensorConfigOf(s *Settings) SensorConfig {
-	cfg := SensorConfig{Ring: s.Kernel.Ring, Sockets: s.Kernel.Sockets}
+	cfg := SensorConfig{Ring: s.Kernel.Ring, Sockets: s.Kernel.Sockets, Files: s.FIM}
 	if s.Kernel.Fail == kernel.FailClosed {
 		cfg.Pins = pinsFolder
 	}
@@ -76,6 +78,7 @@ type sensorParts struct {
 	hands     hands
 	workloads workloads
 	programs  programs
+	files     kernel.Examiner
 	// seed tells of what runs already.
 	seed func(ctx context.Context, emit func(batch []byte)) error
 	// settled is called once all is loaded and told of; it gives back what only that took.
@@ -231,6 +234,14 @@ func (s *sensor) Executable(ctx context.Context, r kernel.FileRef) (kernel.Execu
 		return kernel.Executable{}, fmt.Errorf("executables: %w", kernel.ErrUnable)
 	}
 	return s.programs.Executable(ctx, r)
+}
+
+// Examine implements kernel.Examiner.
+func (s *sensor) Examine(ctx context.Context, q kernel.ExamineRequest) (kernel.Examined, error) {
+	if s.files == nil {
+		return kernel.Examined{}, fmt.Errorf("files: %w", kernel.ErrUnable)
+	}
+	return s.files.Examine(ctx, q)
 }
 
 // Do implements kernel.Sensor.

@@ -19,6 +19,7 @@ import (
 	"github.com/testudo-sec/testudo/kernel/enforce"
 	"github.com/testudo-sec/testudo/kernel/enforce/gate"
 	"github.com/testudo-sec/testudo/kernel/enforce/hand"
+	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/kernel/software"
@@ -29,9 +30,11 @@ import (
 func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 	spare := forebears()
 	runtimes := runtimesOf(cfg.Sockets)
+	reader := software.New(software.Default(), "/")
 	return newSensor(sensorParts{
 		workloads: workload.New(runtimes, "/"),
-		programs:  software.New(software.Default(), "/"),
+		programs:  reader,
+		files:     examinerOf(cfg.Files, reader),
 		sockets:   slices.Concat(runtimes.Docker, runtimes.Containerd, runtimes.CRI),
 		eyes:      &tracing{cfg: cfg, log: log},
 		gates:     &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
@@ -40,6 +43,14 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 		settled:   privilege.Trim,
 		log:       log,
 	})
+}
+
+// examinerOf says what files are; nil where none are watched.
+func examinerOf(cfg fim.Config, reader *software.Reader) kernel.Examiner {
+	if !cfg.Enabled || cfg.Validate() != nil {
+		return nil
+	}
+	return fim.NewReader(cfg, "/", reader)
 }
 
 // runtimesOf sorts sockets by whose language is spoken there; none stands for the places of today's distributions.
@@ -94,6 +105,10 @@ func (t *tracing) Open(context.Context) error {
 	t.Loader = bpf.New(bpf.Options{Ring: t.cfg.Ring, Exclude: []uint32{uint32(os.Getpid())}, Log: t.log})
 	if err := t.Load(); err != nil {
 		return err
+	}
+	// Where no gate knew enough to refuse a program, it runs until the judge has read of it: that must not wait for a batch.
+	if err := t.Urgent(record.KindExec); err != nil {
+		return errors.Join(err, t.Loader.Close())
 	}
 	if err := t.Attach(); err != nil {
 		return errors.Join(err, t.Loader.Close())
@@ -223,4 +238,9 @@ func release() string {
 		return ""
 	}
 	return unix.ByteSliceToString(uts.Release[:])
+}
+
+// FileExaminer looks at files with the rights of this process; nil where none are watched.
+func FileExaminer(cfg fim.Config) kernel.Examiner {
+	return examinerOf(cfg, software.New(software.Default(), "/"))
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 )
 
 // Sensor has no parts on this system.
@@ -14,3 +15,6 @@ func Sensor(_ SensorConfig, log *slog.Logger) kernel.Sensor {
 }
 
 func release() string { return "" }
+
+// FileExaminer needs Linux.
+func FileExaminer(fim.Config) kernel.Examiner { return nil }

@@ -12,6 +12,7 @@ import (
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/respond"
@@ -48,6 +49,8 @@ type Settings struct {
 	Logs Logs `yaml:"logs"`
 	// Kernel says whether the processes, files and sockets of this host are watched, and what becomes of what rules refuse.
 	Kernel kernel.Config `yaml:"kernel"`
+	// FIM says which files of this host must not change unseen.
+	FIM fim.Config `yaml:"fim"`
 	// Store says how events, findings and actions are kept.
 	Store Store `yaml:"store"`
 	// Console is the web console and its API.
@@ -134,6 +137,7 @@ func DefaultSettings() Settings {
 		Scan:   Scan{Config: scan.DefaultConfig()},
 		Logs:   defaultLogs(),
 		Kernel: kernel.DefaultConfig(),
+		FIM:    fim.Default(),
 		Store: Store{Config: store.DefaultConfig(), Bus: bus.DefaultConfig(), Lake: lake.DefaultConfig(),
 			State: state.DefaultConfig()},
 		Console: console.Default(),
