@@ -103,10 +103,10 @@ func New(cfg Config, root string) *Resolver {
 // that nothing could be found out, as neither cgroup nor process is there any more.
 //
 // A runtime writes down what a container is only after its first process is in the cgroup: of a cgroup that was made just now
-// an answer is waited for, up to a third of a second.
+// an answer is waited for, up to 1.3 s. Where there is none by then, an error says so: it is to be asked about again.
 func (r *Resolver) Container(ctx context.Context, cgroup uint64, pid uint32) (kernel.Container, bool, error) {
 	at, c, err := r.find(ctx, cgroup, pid)
-	for pause := 10 * time.Millisecond; pause <= 160*time.Millisecond && err == nil && !c.Known && r.beingMade(at); pause *= 2 {
+	for pause := 10 * time.Millisecond; pause <= 640*time.Millisecond && err == nil && !c.Known && r.beingMade(at); pause *= 2 {
 		select {
 		case <-ctx.Done():
 			return c, c.ID != "", nil
@@ -194,11 +194,11 @@ func (r *Resolver) place(cgroup uint64, pid uint32) (place, error) {
 		if l.Hierarchy == 0 {
 			continue
 		}
-		if at = r.read(l.Path); len(at.all) > 0 {
-			return at, nil
+		if in := r.read(l.Path); len(in.all) > 0 {
+			return in, nil
 		}
 	}
-	return place{}, nil
+	return at, nil
 }
 
 // mixed reports whether there are hierarchies of v1 with controllers.

@@ -93,7 +93,7 @@ func (s *shell) do(t *testing.T, script string) string {
 
 // names are the programs that things are done by: each is the program deed, under that name.
 var names = strings.Fields(`deed nginx postgres sshd ssh nc debugfs curl wget apk scp useradd date ncat python3 java xmrig mysqld redis-server
-	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat`)
+	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat linpeas insmod tor`)
 
 // build makes the places.
 func (h *host) build(t *testing.T, busybox string) {
@@ -135,7 +135,7 @@ func (h *host) build(t *testing.T, busybox string) {
 
 	// The host's own files are not touched: what is changed lies on mounts of the shell's own.
 	h.here = open(t, "host", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC}, environment, "/bin/sh")
-	h.here.do(t, fmt.Sprintf(`mount --make-rprivate / && for d in /root /home /opt /var/log /etc/cron.d /etc/ssh; do [ -d $d ] && mount -t tmpfs none $d; done
+	h.here.do(t, fmt.Sprintf(`mount --make-rprivate / && for d in /root /home /opt /var/log /etc/cron.d; do [ -d $d ] && mount -t tmpfs none $d; done
 mkdir -p /opt/deed /root/.ssh /home/ann/.ssh; cp -l %[1]s/* /opt/deed 2>/dev/null || mount --bind %[1]s /opt/deed
 echo x >/root/.ssh/id_rsa; echo x >/home/ann/.ssh/id_rsa; ip link set lo up; cd /root`, bin))
 	h.plain = h.container(t, "plain", func(map[string]any) {}, "")

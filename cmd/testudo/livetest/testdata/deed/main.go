@@ -55,6 +55,9 @@ var deeds = map[string]func([]string) error{
 	"unlinked": unlinked,
 	"sendto":   sendto,
 	"listen":   listen,
+	"behind":   behind,
+	"append":   appendTo,
+	"sweep":    sweep,
 }
 
 // run starts another program as a child and waits for it.
@@ -357,6 +360,50 @@ func setns(args []string) error {
 	_, _, e := syscall.RawSyscall(sysSetns, f.Fd(), 0, 0)
 	if e != 0 {
 		return e
+	}
+	return nil
+}
+
+// behind runs a program while a port is listened on, whose number stands for PORT in the arguments.
+func behind(args []string) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("exit\n"))
+			time.Sleep(300 * time.Millisecond)
+			_ = c.Close()
+		}
+	}()
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "PORT", port)
+	}
+	return command(args, nil)
+}
+
+// appendTo opens a file for writing behind its end, and writes nothing.
+func appendTo(args []string) error {
+	fd, err := syscall.Open(args[0], syscall.O_WRONLY|syscall.O_APPEND|syscall.O_CREAT, 0o600)
+	if err != nil {
+		return err
+	}
+	return syscall.Close(fd)
+}
+
+// sweep tries a port of 25 addresses.
+func sweep(args []string) error {
+	for i := 1; i <= 25; i++ {
+		if c, err := net.DialTimeout("tcp", net.JoinHostPort(args[0]+strconv.Itoa(i), args[1]), 20*time.Millisecond); err == nil {
+			_ = c.Close()
+		}
 	}
 	return nil
 }
