@@ -16,7 +16,7 @@ const (
 	maxItems  = 200_000 // elements of all lists of a request together
 	maxText   = record.MaxPath
 	maxRules  = 8192
-	maxScopes = 256
+	maxScopes = 1024
 	maxKeep   = 64
 	maxID     = 256
 )

@@ -30,9 +30,9 @@ type kernelPlane struct {
 	files  *fim.Monitor  // nil where no files are watched
 	rules  chan struct{} // other rules are in force, or other containers run
 
-	host     *hostRules // of the one goroutine that follows the rules
-	guarded  bool       // something was to be enforced
-	guardErr atomic.Pointer[error]
+	host       *hostRules                 // of the one goroutine that follows the rules
+	containers map[uint64]kernel.Workload // likewise, by cgroup: those that it has told the sensor of
+	guardErr   atomic.Pointer[error]
 }
 
 // openKernel joins the sensor that the keeper starts.

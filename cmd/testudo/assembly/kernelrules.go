@@ -1,6 +1,7 @@
 package assembly
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,22 @@ func newHostRules(set *policy.Set, routes []edge.Route) *hostRules {
 	return r
 }
 
-// maxAskedContainers bounds the containers on whose file systems opens and execs are asked about.
-const maxAskedContainers = 256
+// Bounds of what a sensor is asked to ask about. Containers that are left out have their file systems covered all the same where those are
+// mounted below the host's root, as most runtimes do.
+const (
+	maxAskedPlaces = 256     // file systems: the host's, and those of containers
+	maxAskedTexts  = 100_000 // paths of all of them together
+)
+
+// askedPlaces returns on how many file systems may be asked about these, which are said anew for each.
+func askedPlaces(one []kernel.AskScope) int {
+	texts := 1
+	for i := range one {
+		f := &one[i].Files
+		texts += len(f.Exact) + len(f.Prefix) + len(f.Name) + len(f.Part) + len(f.End)
+	}
+	return min(maxAskedPlaces, max(maxAskedTexts/texts, 1))
+}
 
 // guard returns what the kernel is to refuse while these containers run.
 func (r *hostRules) guard(cfg *kernel.Config, running []kernel.Workload, roots func(cgroup uint64) string) kernel.Guard {
@@ -40,12 +55,16 @@ func (r *hostRules) guard(cfg *kernel.Config, running []kernel.Workload, roots f
 		}
 	}
 	places := []string{"/"}
+	g.Ask = r.plan.Ask(places, cfg.Enforces)
+	most := askedPlaces(g.Ask)
 	for _, w := range running {
-		if root := roots(w.Cgroup); root != "" && len(places) < maxAskedContainers {
+		if root := roots(w.Cgroup); root != "" && len(places) < most {
 			places = append(places, root)
 		}
 	}
-	g.Ask = r.plan.Ask(places, cfg.Enforces)
+	if len(places) > 1 && len(g.Ask) > 0 {
+		g.Ask = r.plan.Ask(places, cfg.Enforces)
+	}
 	return g
 }
 
@@ -91,20 +110,36 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 	for _, proc := range p.plane.Table().Live() {
 		pids[proc.Cgroup] = proc.PID
 	}
-	g := p.host.guard(cfg, p.plane.Workloads(), func(cgroup uint64) string {
+	g := p.host.guard(cfg, p.workloads(pids), func(cgroup uint64) string {
 		if pid := pids[cgroup]; pid != 0 {
 			return fmt.Sprintf("/proc/%d/root", pid)
 		}
 		return ""
 	})
-	if len(g.Rules)+len(g.Ask) == 0 && !p.guarded {
-		return errors.Join(errs...)
-	}
-	p.guarded = true
+	// Also where nothing is to be refused: what a testudo that has ended left in force (fail-closed) ends with that.
 	err := p.plane.SetGuard(ctx, g)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("%d rules are enforced later than they could be, or not at all: %w", len(g.Rules), err))
 	}
 	p.guardErr.Store(&err)
 	return errors.Join(errs...)
+}
+
+// workloads returns the containers that run. The plane forgets those that it has not seen something of for long, where many others came and went: whoever
+// can make cgroups must not free a container of its rules by making many.
+func (p *kernelPlane) workloads(pids map[uint64]uint32) []kernel.Workload {
+	all := p.plane.Workloads()
+	now := make(map[uint64]kernel.Workload, len(all))
+	for _, w := range all {
+		now[w.Cgroup] = w
+	}
+	for cgroup, w := range p.containers {
+		if _, seen := now[cgroup]; !seen && pids[cgroup] != 0 {
+			now[cgroup] = w
+			all = append(all, w)
+		}
+	}
+	p.containers = now
+	slices.SortFunc(all, func(a, b kernel.Workload) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	return all
 }

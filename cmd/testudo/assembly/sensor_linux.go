@@ -179,9 +179,9 @@ func (r *refusing) Guard(ctx context.Context, g kernel.Guard) error {
 		rule := &g.Rules[l.Index]
 		switch rule.Hook {
 		case kernel.HookExec:
-			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: rule.Exe})
+			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: orAll(rule.Exe)})
 		case kernel.HookOpen:
-			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: rule.File})
+			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: orAll(rule.File)})
 		}
 		r.log.Info("a rule is not refused by the kernel itself", "rule", l.Rule, "why", l.Why)
 	}
@@ -193,6 +193,14 @@ func (r *refusing) Guard(ctx context.Context, g kernel.Guard) error {
 		return err
 	}
 	return r.GuardExcept(ctx, g, left)
+}
+
+// orAll returns the paths that a gate is to ask about for those of a rule, where none named means any.
+func orAll(p kernel.Paths) kernel.Paths {
+	if p.Empty() {
+		return kernel.Paths{All: true}
+	}
+	return p
 }
 
 // Status implements gates.

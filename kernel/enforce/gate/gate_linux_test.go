@@ -526,6 +526,51 @@ func TestMountsAreFollowed(t *testing.T) {
 	}
 }
 
+// TestRootsOfProcesses: the file system that a container's process has its root on is asked about; a process that has ended meanwhile is no error, and a root
+// in a user namespace, where anybody may serve files himself, is left alone.
+func TestRootsOfProcesses(t *testing.T) {
+	busybox, err := exec.LookPath("busybox")
+	require.Part(t, "busybox", err == nil, "busybox-static, a program that runs on an empty file system")
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(flags uintptr) (root, place string, stop func()) {
+		root = tmpfs(t)
+		if err := os.WriteFile(root+"/busybox", program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(root, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		create(t, root+"/file")
+		cmd := exec.Command("/busybox", "sleep", "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: flags}
+		if flags&syscall.CLONE_NEWUSER != 0 {
+			own := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
+			cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = own, own
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stop = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		t.Cleanup(stop)
+		return root, fmt.Sprintf("/proc/%d/root", cmd.Process.Pid), stop
+	}
+	_, gone, stop := start(0)
+	stop()
+	mine, ofContainer, _ := start(0)
+	users, ofUser, _ := start(syscall.CLONE_NEWUSER)
+	j := &judge{says: func(*record.Record) bool { return true }}
+	all := kernel.Paths{Name: []string{"file"}}
+	_, end := begin(t, DefaultConfig(), j, false, kernel.AskScope{Hook: kernel.HookOpen, Mount: gone, Files: all}, kernel.AskScope{Hook: kernel.HookOpen, Mount: ofContainer, Files: all},
+		kernel.AskScope{Hook: kernel.HookOpen, Mount: ofUser, Files: all})
+	defer end()
+	if got := run(t, "as-opener", mine+"/file", users+"/file"); got != refused+"\n"+opened {
+		t.Error(got)
+	}
+}
+
 func TestJudgesAreNotAskedAbout(t *testing.T) {
 	dir := tmpfs(t)
 	create(t, dir+"/a")

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,13 +81,16 @@ func mark(scopes []kernel.AskScope) (m *marks, err error) {
 			err = fmt.Errorf("gate: hook %d waits for nobody: want exec or open", s.Hook)
 		}
 		if err == nil {
-			err = markOne(fd, s.Mount, mask)
+			if rootOfProcess.MatchString(s.Mount) {
+				err = markRoot(fd, s.Mount, mask)
+			} else if err = markOne(fd, s.Mount, mask); err == nil {
+				m.places = append(m.places, place{s.Mount, mask})
+			}
 		}
 		if err != nil {
 			_ = m.fan.Close()
 			return nil, err
 		}
-		m.places = append(m.places, place{s.Mount, mask})
 	}
 	m.cover()
 	return m, nil
@@ -149,6 +154,34 @@ func (m *marks) follow(quit <-chan struct{}) {
 	}
 }
 
+// rootOfProcess is a place as containers have it: where a process of it has its root.
+var rootOfProcess = regexp.MustCompile(`^/proc/[0-9]+/root$`)
+
+// markRoot marks the file system that a process has its root on. Whose process has ended meanwhile is no error: containers come and go, and
+// all others are asked about. Nor is a root that a user made himself, in a user namespace: who serves such a file system, as he can by FUSE,
+// would hold up whoever reads of what is opened there, and so everybody.
+func markRoot(fd int, path string, mask uint64) error {
+	process, err := unix.Open(strings.TrimSuffix(path, "/root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil //nolint:nilerr // it has ended
+	}
+	defer unix.Close(process)
+	root, err := unix.Openat(process, "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil //nolint:nilerr // likewise
+	}
+	defer unix.Close(root)
+	// Asked after its root was opened: nobody comes back from a user namespace.
+	var its, ours unix.Stat_t
+	if unix.Fstatat(process, "ns/user", &its, 0) != nil || unix.Stat("/proc/self/ns/user", &ours) != nil || its.Ino != ours.Ino {
+		return nil
+	}
+	if err := markOne(fd, "/proc/self/fd/"+strconv.Itoa(root), mask); errors.Is(err, kernel.ErrUnable) {
+		return err
+	}
+	return nil
+}
+
 func markOne(fd int, path string, mask uint64) error {
 	if !strings.HasPrefix(path, "/") {
 		return fmt.Errorf("gate: %q is no absolute path on a file system", path)
@@ -156,6 +189,9 @@ func markOne(fd int, path string, mask uint64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
 		return fmt.Errorf("gate: %s: %w", path, err)
+	}
+	if fs.Type == unix.FUSE_SUPER_MAGIC {
+		return fmt.Errorf("gate: %s is served by a process (FUSE), which would wait for itself", path)
 	}
 	if notFiles(int64(fs.Type)) {
 		return fmt.Errorf("gate: %s holds no files, but what the kernel says of itself", path)
