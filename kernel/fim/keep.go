@@ -115,6 +115,51 @@ func Collect(ctx context.Context, x kernel.Examiner, cfg *Config, host string, n
 	}
 }
 
+// again collects, and where there are more files than are watched looks at those of the baseline all the same: nobody can push a file out of
+// sight by making others. cut is the last file before the limit, "" where there was no need for one.
+func again(ctx context.Context, x kernel.Examiner, cfg *Config, base *Baseline, host string, now time.Time) (b *Baseline, cut string, err error) {
+	b, err = Collect(ctx, x, cfg, host, now, nil)
+	if err != nil || !b.Full || len(b.Files) == 0 {
+		return b, "", err
+	}
+	cut = string(b.Files[len(b.Files)-1].Path)
+	if base == nil {
+		return b, cut, nil
+	}
+	var q kernel.ExamineRequest
+	ask := func() error {
+		if len(q.Paths) == 0 {
+			return nil
+		}
+		a, err := x.Examine(ctx, q)
+		if err != nil {
+			return err
+		}
+		if len(a.Files) != len(q.Paths) {
+			return fmt.Errorf("%d files were asked for, %d came", len(q.Paths), len(a.Files))
+		}
+		for i, f := range a.Files {
+			if f.Path = q.Paths[i]; f.Exists {
+				b.Files = append(b.Files, f)
+			}
+		}
+		q.Paths = nil
+		return nil
+	}
+	for i := range base.Files {
+		p := base.Files[i].Path
+		if comparePaths(string(p), cut) <= 0 || !cfg.Covers(string(p)) {
+			continue
+		}
+		if q.Paths = append(q.Paths, p); len(q.Paths) == kernel.MaxExamined {
+			if err := ask(); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+	return b, cut, ask()
+}
+
 // TakeFirst takes and signs a baseline where no monitor runs.
 func TakeFirst(ctx context.Context, x kernel.Examiner, cfg *Config, file, host string, book Book, actor string, now time.Time, progress func(files int)) (*Baseline, string, error) {
 	b, err := Collect(ctx, x, cfg, host, now, progress)
@@ -196,7 +241,7 @@ func AcceptNow(ctx context.Context, x kernel.Examiner, cfg *Config, file string,
 	if err != nil {
 		return nil, err
 	}
-	is, err := Collect(ctx, x, cfg, base.Host, now, nil)
+	is, _, err := again(ctx, x, cfg, base, base.Host, now)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +328,7 @@ func Compare(ctx context.Context, x kernel.Examiner, cfg *Config, file string, b
 	if err != nil {
 		return Status{}, err
 	}
-	is, err := Collect(ctx, x, cfg, base.Host, now, nil)
+	is, _, err := again(ctx, x, cfg, base, base.Host, now)
 	if err != nil {
 		return Status{}, err
 	}

@@ -475,7 +475,10 @@ func (m *Monitor) Scan(ctx context.Context) error {
 	m.work.Lock()
 	defer m.work.Unlock()
 	began := m.now()
-	now, err := Collect(ctx, m.d.Examiner, &m.cfg, m.d.Host, began, nil)
+	m.mu.Lock()
+	base := m.base
+	m.mu.Unlock()
+	now, cut, err := again(ctx, m.d.Examiner, &m.cfg, base, m.d.Host, began)
 	if err != nil {
 		return err
 	}
@@ -484,7 +487,11 @@ func (m *Monitor) Scan(ctx context.Context) error {
 		m.mu.Unlock()
 		return errors.New("there is no baseline yet: it is being taken")
 	}
-	differ := Diff(m.sorted(), now.Files)
+	was := m.sorted()
+	if cut != "" {
+		was = slices.DeleteFunc(was, func(f kernel.File) bool { return beyond(cut, base, &f) })
+	}
+	differ := Diff(was, now.Files)
 	type told struct {
 		change Change
 		causes []cause
@@ -509,6 +516,18 @@ func (m *Monitor) Scan(ctx context.Context) error {
 		m.log.Error("more files are changed than are told of one by one: testudo fim diff lists them", "more", more)
 	}
 	return nil
+}
+
+// beyond reports whether a walk that was cut short did not look at a file.
+func beyond(cut string, base *Baseline, f *kernel.File) bool {
+	if comparePaths(string(f.Path), cut) <= 0 {
+		return false
+	}
+	if base == nil {
+		return true
+	}
+	_, of := base.Find(string(f.Path))
+	return !of
 }
 
 // sorted returns what is known in the order of a walk. The lock is held.

@@ -159,30 +159,43 @@ func entries(dir *os.Root, rel string, most int) (names []string, full bool, err
 	if rel == "" {
 		rel = "."
 	}
+	was, err := dir.Lstat(rel)
+	if err != nil || !was.IsDir() {
+		return nil, false, err
+	}
 	f, err := dir.OpenFile(rel, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, false, err
 	}
 	defer f.Close()
+	if is, err := f.Stat(); err != nil || !os.SameFile(was, is) {
+		return nil, false, err // a link has taken its place
+	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || slices.Contains([]uint32{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.FUSE_SUPER_MAGIC}, uint32(fs.Type)) {
 		return nil, false, err
 	}
-	for len(names) <= most {
+	// Of too many the first ones by name are kept, so that it is always the same.
+	keep := func() {
+		slices.Sort(names)
+		if len(names) > most {
+			names, full = names[:most], true
+		}
+	}
+	for {
 		some, err := f.Readdirnames(4096)
 		names = append(names, some...)
 		if err == io.EOF {
-			break
+			keep()
+			return names, full, nil
 		}
 		if err != nil {
 			return nil, false, err
 		}
+		if len(names) > 2*most+4096 {
+			keep()
+		}
 	}
-	slices.Sort(names)
-	if len(names) > most {
-		names, full = names[:most], true
-	}
-	return names, full, nil
 }
 
 // within opens the folder that a watched path is, or is in, and returns the path from there.
