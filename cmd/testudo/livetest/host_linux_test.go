@@ -170,6 +170,7 @@ type host struct {
 	plain *shell // in a container as runc makes them
 	great *shell // in a container that may do everything, on an overlay, in a pod
 	fence int
+	cache string
 	state string
 }
 

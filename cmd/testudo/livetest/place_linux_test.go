@@ -93,7 +93,7 @@ func (s *shell) do(t *testing.T, script string) string {
 
 // names are the programs that things are done by: each is the program deed, under that name.
 var names = strings.Fields(`deed nginx postgres sshd ssh nc debugfs curl wget apk scp useradd date ncat python3 java xmrig mysqld redis-server
-	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat linpeas insmod tor`)
+	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat linpeas insmod tor npm sudoedit pkexec`)
 
 // build makes the places.
 func (h *host) build(t *testing.T, busybox string) {
@@ -107,7 +107,7 @@ func (h *host) build(t *testing.T, busybox string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	root := filepath.Join(h.dir, "rootfs")
-	for _, d := range []string{"bin", "opt/deed", "etc/pam.d", "etc/cron.d", "root/.ssh", "root/.aws", "home/ann/.ssh", "var/log", "var/www/html/uploads", "tmp", "proc", "sys", "dev", "data", "lib", "mnt"} {
+	for _, d := range []string{"bin", "opt/deed", "etc/pam.d", "etc/cron.d", "root/.ssh", "root/.aws", "home/ann/.ssh", "var/log", "var/www/html/uploads", "tmp", "proc", "sys", "dev", "data", "lib", "mnt", "host"} {
 		must(t, os.MkdirAll(filepath.Join(root, d), 0o755))
 	}
 	program, err := os.ReadFile(busybox)
@@ -135,9 +135,12 @@ func (h *host) build(t *testing.T, busybox string) {
 
 	// The host's own files are not touched: what is changed lies on mounts of the shell's own.
 	h.here = open(t, "host", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC}, environment, "/bin/sh")
-	h.here.do(t, fmt.Sprintf(`mount --make-rprivate / && for d in /root /home /opt /var/log /etc/cron.d; do [ -d $d ] && mount -t tmpfs none $d; done
+	h.cache = mkdir(t, filepath.Join(h.dir, "gocache")) // the compiler's, which lies in a home that is hidden below
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	must(t, err)
+	h.here.do(t, fmt.Sprintf(`mount --make-rprivate / && mount --bind %[2]s %[3]s; for d in /root /home /opt /var/log /etc/cron.d; do [ -d $d ] && mount -t tmpfs none $d; done
 mkdir -p /opt/deed /root/.ssh /home/ann/.ssh; cp -l %[1]s/* /opt/deed 2>/dev/null || mount --bind %[1]s /opt/deed
-echo x >/root/.ssh/id_rsa; echo x >/home/ann/.ssh/id_rsa; ip link set lo up; cd /root`, bin))
+echo x >/root/.ssh/id_rsa; echo x >/home/ann/.ssh/id_rsa; ip link set lo up; cd /root`, bin, strings.TrimSpace(string(cache)), h.cache))
 	h.plain = h.container(t, "plain", func(map[string]any) {}, "")
 	h.great = h.container(t, "great", privileged, fmt.Sprintf("mount -t tmpfs none %[1]s && mkdir %[1]s/up %[1]s/work && mount -t overlay -o lowerdir=%[2]s,upperdir=%[1]s/up,workdir=%[1]s/work none %[2]s && ",
 		mkdir(t, filepath.Join(h.dir, "layers")), root))
@@ -171,7 +174,9 @@ func privileged(spec map[string]any) {
 	for _, set := range []string{"bounding", "effective", "permitted"} {
 		caps[set] = all
 	}
+	spec["mounts"] = append(spec["mounts"].([]any), map[string]any{"destination": "/host", "type": "bind", "source": "/etc", "options": []string{"bind", "ro"}})
 	linux := spec["linux"].(map[string]any)
+	linux["resources"] = map[string]any{"devices": []any{map[string]any{"allow": true, "access": "rwm"}}}
 	delete(linux, "maskedPaths")
 	delete(linux, "readonlyPaths")
 	spec["annotations"] = map[string]string{"io.kubernetes.pod.namespace": "live", "io.kubernetes.pod.name": "great-0"}

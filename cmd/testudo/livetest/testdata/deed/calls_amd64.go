@@ -6,4 +6,5 @@ const (
 	sysBPF            = 321
 	sysSetns          = 308
 	sysProcessVMWrite = 311
+	sysUserfaultfd    = 323
 )

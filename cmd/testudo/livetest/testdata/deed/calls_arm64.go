@@ -6,4 +6,5 @@ const (
 	sysBPF            = 280
 	sysSetns          = 268
 	sysProcessVMWrite = 271
+	sysUserfaultfd    = 282
 )

@@ -58,6 +58,7 @@ var deeds = map[string]func([]string) error{
 	"behind":   behind,
 	"append":   appendTo,
 	"sweep":    sweep,
+	"faults":   faults,
 }
 
 // run starts another program as a child and waits for it.
@@ -406,4 +407,13 @@ func sweep(args []string) error {
 		}
 	}
 	return nil
+}
+
+// faults asks to be told of faults of pages.
+func faults([]string) error {
+	fd, _, e := syscall.RawSyscall(sysUserfaultfd, 0, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return syscall.Close(int(fd))
 }
