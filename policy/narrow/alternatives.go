@@ -22,11 +22,33 @@ func alternatives(x match.Expr, turned bool, limit int) ([]match.And, bool) {
 		return combine(x, !turned, turned, limit)
 	case match.Or:
 		return combine(x, turned, turned, limit)
+	case *match.Atom:
+		if never(x) {
+			return alternatives(match.Const(false), turned, limit)
+		}
 	}
 	if turned {
 		return []match.And{{match.Not{Part: x}}}, true
 	}
 	return []match.And{{x}}, true
+}
+
+// never reports whether an atom compares with nothing, as with an empty list, and so holds for no event.
+func never(a *match.Atom) bool {
+	if a.Other != nil {
+		return false
+	}
+	switch a.Op {
+	case match.OpEqual, match.OpPrefix, match.OpSuffix, match.OpContains, match.OpGlob, match.OpPathPrefix:
+		return len(a.Texts) == 0
+	case match.OpInt:
+		return len(a.Ints) == 0
+	case match.OpNumber:
+		return len(a.Numbers) == 0
+	case match.OpCIDR:
+		return len(a.Prefixes) == 0
+	}
+	return false
 }
 
 // combine returns the alternatives of parts that must all hold, or of which one must.

@@ -284,12 +284,12 @@ func (c *Clause) paths(to *kernel.Paths, a *match.Atom) bool {
 	switch steps := a.On.Steps; {
 	case len(steps) == 1 && steps[0] == match.StepBasename && a.Op == match.OpEqual:
 		to.Name = a.Texts
-		return !slices.ContainsFunc(a.Texts, func(t string) bool { return t == "" || strings.Contains(t, "/") })
+		return len(a.Texts) > 0 && !slices.ContainsFunc(a.Texts, func(t string) bool { return t == "" || strings.Contains(t, "/") })
 	case len(steps) > 0:
 		return false
 	case isName(a.On.Field):
 		to.Name = a.Texts
-		return a.Op == match.OpEqual && !slices.ContainsFunc(a.Texts, func(t string) bool { return t == "" || strings.Contains(t, "/") })
+		return a.Op == match.OpEqual && len(a.Texts) > 0 && !slices.ContainsFunc(a.Texts, func(t string) bool { return t == "" || strings.Contains(t, "/") })
 	}
 	switch a.Op {
 	case match.OpEqual:
@@ -310,7 +310,8 @@ func (c *Clause) paths(to *kernel.Paths, a *match.Atom) bool {
 	default:
 		return false
 	}
-	return !slices.ContainsFunc(append(slices.Clone(to.Exact), to.Prefix...), func(t string) bool { return !strings.HasPrefix(t, "/") || len(t) < 2 })
+	all := append(slices.Clone(to.Exact), to.Prefix...)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(t string) bool { return !strings.HasPrefix(t, "/") || len(t) < 2 })
 }
 
 // isName reports whether a field holds the last part of a path.
@@ -343,7 +344,7 @@ func (c *Clause) users(a *match.Atom) bool {
 	default:
 		return false
 	}
-	return true
+	return len(c.Rule.UIDs) > 0 // none would be all
 }
 
 func (c *Clause) remote(a *match.Atom) bool {
@@ -351,7 +352,7 @@ func (c *Clause) remote(a *match.Atom) bool {
 		return false
 	}
 	c.Rule.Remote = a.Prefixes
-	return true
+	return len(c.Rule.Remote) > 0
 }
 
 func (c *Clause) ports(a *match.Atom) bool {
@@ -366,7 +367,7 @@ func (c *Clause) ports(a *match.Atom) bool {
 			c.Rule.Ports = append(c.Rule.Ports, uint16(n))
 		}
 	}
-	return true
+	return len(c.Rule.Ports) > 0
 }
 
 // Guard returns what the sensor is to enforce while these containers run. Rules for which enforce reports false are only told
@@ -378,8 +379,18 @@ func (p *Plan) Guard(running []kernel.Workload, enforce func(rule string) bool) 
 		r := c.Rule
 		r.Enforce = enforce(r.Rule)
 		if len(c.Scope) > 0 {
+			// A scope may hold of what is in no container, too: image.name != "shop" does.
+			onHost := match.Eval(c.Scope, new(signal.Event)) == match.Yes
 			if r.Host {
-				continue // in no container, and of a container: never
+				if onHost {
+					all = append(all, r)
+				}
+				continue
+			}
+			if onHost {
+				host := r
+				host.Host = true
+				all = append(all, host)
 			}
 			for _, w := range running {
 				if match.Eval(c.Scope, containerEvent(&w.Container)) == match.Yes {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/falco"
@@ -105,7 +106,8 @@ func TestInterestOfShippedRules(t *testing.T) {
 // TestInterestCoversTests holds the derivation to the tests in the rule files: what a rule fires on, the sensor is asked for.
 func TestInterestCoversTests(t *testing.T) {
 	set := load(t, policy.Embedded("builtin:", rules.Judging()))
-	want := Interest(set)
+	files := fim.Default()
+	want := Union(Interest(set), files.Interest()) // rules over changed files see what their monitor asks for
 	seen := 0
 	for _, r := range set.Rules() {
 		for _, test := range r.Tests {
@@ -114,6 +116,9 @@ func TestInterestCoversTests(t *testing.T) {
 				path := e.Str(signal.FieldFilePath)
 				if !step.Fires || e.Class != signal.ClassFileActivity || !strings.HasPrefix(path, "/") || e.Str(signal.FieldMetadataLogProduct) == "windows" {
 					continue
+				}
+				if slices.ContainsFunc(e.UnmappedAttrs(), func(a signal.Attr) bool { return strings.HasPrefix(a.Name, "fim.") }) {
+					continue // made by the monitor of files, which has an interest of its own
 				}
 				seen++
 				in := want.Reads.Has(path) || want.Writes.Has(path) || want.Changes.Has(path) || want.Changes.Has(e.Str(signal.FieldFileResultPath)) || want.Writes.Has(e.Str(signal.FieldFileResultPath))

@@ -82,6 +82,7 @@ func newTemplate(kind record.Kind, call record.Call, name string, write bool) (t
 				e := &signal.Event{Class: class, Activity: a, Plane: signal.PlaneKernel}
 				if name != "" {
 					e.SetUnmapped("evt.type", name)
+					e.SetUnmapped("syscall.type", name)
 				}
 				if product != "" {
 					e.SetString(signal.FieldMetadataLogProduct, product)
