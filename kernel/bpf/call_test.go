@@ -34,7 +34,7 @@ func TestFiles(t *testing.T) {
 }
 
 func testFiles(t *testing.T, raw bool) {
-	_, s := startRaw(t, Options{}, everything(), raw)
+	_, s := startOwn(t, Options{}, everything(), raw)
 	pid, dir := helper(t, "files")
 	nums := func(i int, v uint64) func(*record.Record) bool {
 		return func(r *record.Record) bool { return r.NumLen > i && uint32(r.Nums[i]) == uint32(v) }

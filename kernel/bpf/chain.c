@@ -200,8 +200,8 @@ static __always_inline void append_peer(struct scratch *s, struct chain_conn *c)
 	__builtin_memcpy(n->remote, link->remote, 16);
 }
 
-/* begin_conn notes a connection as it is established. */
-static __always_inline void begin_conn(struct sock *sk, bool inbound)
+/* begin_conn notes a connection as it is established, or as it is to be. */
+static __always_inline void begin_conn(struct sock *sk, bool inbound, bool established)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -209,7 +209,7 @@ static __always_inline void begin_conn(struct sock *sk, bool inbound)
 	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
 	c.write_base = BPF_CORE_READ(tp, write_seq);
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
-	if (!inbound && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (!inbound && established)
 		note_link(sk, &c);
 }
 
@@ -490,9 +490,9 @@ int chain_state(__u64 *ctx)
 		/* A proxy that has the kernel move the bytes reads nothing, but takes connections. */
 		if (p && (p->served || (p->port && followed(p->port)))) {
 			learn(port);
-			begin_conn(sk, false);
+			begin_conn(sk, false, false);
 		} else if (followed(port)) {
-			begin_conn(sk, false); /* as the edge's */
+			begin_conn(sk, false, false); /* as the edge's */
 		}
 		return 0;
 	case TCP_ESTABLISHED:
@@ -501,13 +501,13 @@ int chain_state(__u64 *ctx)
 		if (old == TCP_SYN_RECV) {
 			port = BPF_CORE_READ(sk, __sk_common.skc_num);
 			if (followed(port)) {
-				begin_conn(sk, true);
+				begin_conn(sk, true, true);
 			} else if (was_opened_here(sk)) { /* its port was translated */
 				learn(port);
-				begin_conn(sk, true);
+				begin_conn(sk, true, true);
 			}
 		} else if (old == TCP_SYN_SENT && bpf_map_lookup_elem(&chain_conns, &key)) {
-			begin_conn(sk, false); /* now that its port is known */
+			begin_conn(sk, false, true); /* now that its port is known */
 		}
 		return 0;
 	case TCP_FIN_WAIT1:
@@ -596,7 +596,7 @@ int chain_exec(__u64 *ctx)
 		return 0;
 	__u64 id = bpf_get_current_pid_tgid();
 	struct serving_key self = {.pid = id >> 32, .mode = SERVING_THREAD, .id = (__u32)id};
-	p->token = serving_runs(task);
+	p->token = serving_runs(task, serving_token(task));
 	p->forked = 0;
 	p->mode = SERVING_UNKNOWN;
 	p->asked = 0;

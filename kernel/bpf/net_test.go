@@ -518,7 +518,7 @@ func scatter() (actorSaid, error) {
 
 // What does not fit into the tables is counted, and a flow that lasts is told of though its socket goes on.
 func TestForgottenFlows(t *testing.T) {
-	l, s := start(t, Options{FlowInterval: 50 * time.Millisecond}, kernel.Interest{Flows: true})
+	l, s := startOwn(t, Options{FlowInterval: 50 * time.Millisecond}, kernel.Interest{Flows: true}, false)
 	a := startActor(t)
 	a.do("scatter")
 	s.wait(t, "a datagram's flow", a.mine(record.KindFlow, func(r *record.Record) bool {

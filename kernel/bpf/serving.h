@@ -134,11 +134,10 @@ static __always_inline __u64 serving_token(struct task_struct *task)
 	return p->token && p->forked ? p->token | SERVING_UNSURE : p->token;
 }
 
-/* serving_runs returns the same of a task that runs, or would run, a program: what a server starts for a request is of this request, while
- * a copy of the server may be there for more. */
-static __always_inline __u64 serving_runs(struct task_struct *task)
+/* serving_runs returns what serving_token did, of a task that runs, or would run, a program: what a server starts for a request is of this
+ * request, while a copy of the server may be there for more. */
+static __always_inline __u64 serving_runs(struct task_struct *task, __u64 token)
 {
-	__u64 token = serving_token(task);
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct serving_process *p;
 
@@ -150,8 +149,9 @@ static __always_inline __u64 serving_runs(struct task_struct *task)
 /* serving_fill says it of a record about task. */
 static __always_inline void serving_fill(struct record *r, struct task_struct *task)
 {
-	bool runs = r->kind == KIND_EXEC || r->call == CALL_execve || r->call == CALL_execveat;
-	__u64 token = runs ? serving_runs(task) : serving_token(task);
+	__u64 token = serving_token(task);
+	if (r->kind == KIND_EXEC || r->call == CALL_execve || r->call == CALL_execveat)
+		token = serving_runs(task, token);
 	r->token = token & ~SERVING_UNSURE;
 	if (token & SERVING_UNSURE)
 		r->flags |= FLAG_AMBIGUOUS;

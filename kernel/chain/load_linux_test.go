@@ -198,7 +198,14 @@ func (w *watch) startEdge(t testing.TB, upstream string) string {
 }
 
 // startServer starts a server of that kind which passes requests on to following, and returns its address.
-func startServer(t testing.TB, way, following string, through ...string) string {
+func startServer(t testing.TB, way, following string) string {
+	t.Helper()
+	port, _ := launch(t, way, following, nil)
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// launch starts a server of that kind by a command that runs another in its place, and returns its port and process.
+func launch(t testing.TB, way, following string, env []string, through ...string) (port uint16, pid int) {
 	t.Helper()
 	var cmd *exec.Cmd
 	if way == "go" {
@@ -206,8 +213,9 @@ func startServer(t testing.TB, way, following string, through ...string) string 
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd = exec.Command(self)
-		cmd.Env = append(os.Environ(), "TESTUDO_CHAIN_SERVER="+following)
+		args := append(append([]string{}, through...), self)
+		cmd = exec.Command(args[0], args[1:]...)
+		env = append(env, "TESTUDO_CHAIN_SERVER="+following)
 	} else {
 		python := require.Program(t, "python3", "python3")
 		if real, err := exec.Command(python, "-c", "import sys; print(sys.executable)").Output(); err == nil {
@@ -222,11 +230,8 @@ func startServer(t testing.TB, way, following string, through ...string) string 
 			args = append(args, following)
 		}
 		cmd = exec.Command(args[0], args[1:]...)
-		cmd.Env = os.Environ()
-		if len(through) > 0 {
-			cmd.Env = append(cmd.Env, "LISTEN=0.0.0.0")
-		}
 	}
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	group(cmd)
 	out, err := cmd.StdoutPipe()
@@ -240,11 +245,10 @@ func startServer(t testing.TB, way, following string, through ...string) string 
 		endGroup(cmd)
 		cmd.Wait()
 	})
-	var port uint16
 	if _, err := fmt.Fscan(out, &port); err != nil {
 		t.Fatalf("%s: %v", way, err)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", port)
+	return port, cmd.Process.Pid
 }
 
 // load sends rate requests a second for a while, one in twenty of which runs commands, over keep-alive connections, and waits until all

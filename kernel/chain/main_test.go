@@ -32,7 +32,11 @@ func serveGo(following string) error {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := os.Getenv("LISTEN")
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	l, err := net.Listen("tcp4", host+":0")
 	if err != nil {
 		return err
 	}
