@@ -117,9 +117,6 @@ func TestInterestCoversTests(t *testing.T) {
 				if !step.Fires || e.Class != signal.ClassFileActivity || !strings.HasPrefix(path, "/") || e.Str(signal.FieldMetadataLogProduct) == "windows" {
 					continue
 				}
-				if slices.ContainsFunc(e.UnmappedAttrs(), func(a signal.Attr) bool { return strings.HasPrefix(a.Name, "fim.") }) {
-					continue // made by the monitor of files, which has an interest of its own
-				}
 				seen++
 				in := want.Reads.Has(path) || want.Writes.Has(path) || want.Changes.Has(path) || want.Changes.Has(e.Str(signal.FieldFileResultPath)) || want.Writes.Has(e.Str(signal.FieldFileResultPath))
 				if !in {
