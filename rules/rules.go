@@ -11,7 +11,7 @@ import (
 	"io/fs"
 )
 
-//go:embed all:edge all:process all:credential all:persistence all:cloud all:exfil
+//go:embed all:edge all:process all:credential all:persistence all:integrity all:cloud all:exfil
 var judging embed.FS
 
 //go:embed all:code
@@ -20,7 +20,7 @@ var code embed.FS
 // Folders lists the folders of [Judging] in the order in which people should meet them. A rule's id begins
 // with its folder's name.
 func Folders() []string {
-	return []string{"edge", "process", "credential", "persistence", "cloud", "exfil"}
+	return []string{"edge", "process", "credential", "persistence", "integrity", "cloud", "exfil"}
 }
 
 // Judging returns the rules by which events are judged, all of them in the native dialect of package
