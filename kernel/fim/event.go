@@ -78,11 +78,12 @@ func copyActor(to, from *signal.Event) {
 	}
 }
 
-// fill makes the event of a changed file.
+// fill makes the event of a changed file. Its activity is Other: it tells of what came out, not of a call, so that no rule over calls judges the same
+// deed twice.
 func (m *Monitor) fill(e *signal.Event, c *Change, causes []cause) {
 	now := m.now()
 	e.ID, e.Time = signal.NewID(now), now.UnixNano()
-	e.Class, e.Activity, e.Plane, e.Severity = signal.ClassFileActivity, activityOf(c), signal.PlaneKernel, signal.SeverityInfo
+	e.Class, e.Activity, e.Plane, e.Severity = signal.ClassFileActivity, signal.ActivityOther, signal.PlaneKernel, signal.SeverityInfo
 	e.SetString(signal.FieldDeviceHostname, m.d.Host)
 	m.setPath(e, c.Path)
 	f := &c.After
@@ -172,19 +173,6 @@ func (m *Monitor) redact(s string) string {
 
 func (m *Monitor) redacted(p kernel.FilePath) string { return m.redact(p.String()) }
 
-// activityOf is the OCSF activity of a change.
-func activityOf(c *Change) uint8 {
-	switch c.What[0] {
-	case Created:
-		return activityCreate
-	case Removed:
-		return activityDelete
-	case Mode, Owner:
-		return activitySecurity
-	}
-	return activityUpdate
-}
-
 // fileType returns OCSF's type_id of a mode, 0 where it is not known.
 func fileType(mode uint32) int64 {
 	switch mode & typeMask {
@@ -211,7 +199,7 @@ func (m *Monitor) tellBaseline(ctx context.Context, why error) {
 	var e signal.Event
 	now := m.now()
 	e.ID, e.Time = signal.NewID(now), now.UnixNano()
-	e.Class, e.Activity, e.Plane, e.Severity = signal.ClassFileActivity, activityUpdate, signal.PlaneKernel, signal.SeverityHigh
+	e.Class, e.Activity, e.Plane, e.Severity = signal.ClassFileActivity, signal.ActivityOther, signal.PlaneKernel, signal.SeverityHigh
 	e.SetString(signal.FieldDeviceHostname, m.d.Host)
 	m.setPath(&e, kernel.FilePath(m.d.File))
 	e.AddUnmapped(AttrChange, Tampered)

@@ -137,15 +137,10 @@ func changes(activity uint8) bool {
 }
 
 const (
-	activityCreate   uint8 = 1
-	activityRead     uint8 = 2
-	activityUpdate   uint8 = 3
-	activityDelete   uint8 = 4
-	activityAttr     uint8 = 6
-	activitySecurity uint8 = 7
-	activityMount    uint8 = 12
-	activityUnmount  uint8 = 13
-	activityOpen     uint8 = 14
+	activityRead    uint8 = 2
+	activityMount   uint8 = 12
+	activityUnmount uint8 = 13
+	activityOpen    uint8 = 14
 )
 
 // note remembers the files of an event that may have changed. A path in a container is another file than the one of that name on the host.
