@@ -57,7 +57,7 @@ func PrintUses(w io.Writer, rules []*Rule) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "of %d rules, %d read only what events carry today, %d wait for the kernel plane, %d read what no event carries\n",
+	_, err := fmt.Fprintf(w, "of %d rules, %d read only what logs carry too, %d need the kernel plane, %d read what no event carries\n",
 		total, waiting["yes"], waiting["kernel"], waiting["no"])
 	return err
 }
