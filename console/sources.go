@@ -26,6 +26,7 @@ type Sources struct {
 	Explain    ExplainSource
 	Trace      TraceSource
 	Files      FileSource
+	Host       HostSource
 	Findings   FindingSource
 	Actions    ActionSource
 	Orders     OrderTaker

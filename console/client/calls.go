@@ -217,3 +217,20 @@ func setLimit(v url.Values, n int) {
 		v.Set("limit", strconv.Itoa(min(n, console.MaxLimit)))
 	}
 }
+
+// Processes says what runs on the host, by container.
+func (c *Client) Processes(ctx context.Context, q console.ProcessQuery) (console.ProcessList, error) {
+	v := url.Values{}
+	for key, value := range map[string]string{"container": q.Container, "text": q.Text} {
+		if value != "" {
+			v.Set(key, value)
+		}
+	}
+	if q.All {
+		v.Set("all", "true")
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return ask[console.ProcessList](ctx, c, http.MethodGet, v1+"/processes", v, nil)
+}

@@ -23,20 +23,21 @@ type World struct {
 	Start time.Time
 	Now   func() time.Time
 
-	Lock     sync.Mutex
-	Log      []*signal.Event // oldest first
-	Findings []signal.Finding
-	Actions  []signal.Action // oldest first
-	Rules    []console.Rule
-	RuleSet  console.RuleSet
-	System   console.System
-	Health   console.Health
-	People   []console.Person
-	Tokens   []console.Token
-	Ledger   []console.LedgerEntry // oldest first
-	Report   *console.WhatIfReport // where set, what every what-if answers
-	Asked    console.WhatIfQuery   // the last what-if
-	Fail     error                 // where set, every source but sign-in returns it
+	Lock          sync.Mutex
+	Log           []*signal.Event // oldest first
+	Findings      []signal.Finding
+	MoreProcesses []console.ProcessGroup // beside those that the world begins with
+	Actions       []signal.Action        // oldest first
+	Rules         []console.Rule
+	RuleSet       console.RuleSet
+	System        console.System
+	Health        console.Health
+	People        []console.Person
+	Tokens        []console.Token
+	Ledger        []console.LedgerEntry // oldest first
+	Report        *console.WhatIfReport // where set, what every what-if answers
+	Asked         console.WhatIfQuery   // the last what-if
+	Fail          error                 // where set, every source but sign-in returns it
 
 	sessions  map[string]*openSession // by secret
 	passwords map[string]string
@@ -87,7 +88,7 @@ func At(start time.Time) *World {
 // Sources returns the world as the console reads it.
 func (w *World) Sources() console.Sources {
 	return console.Sources{
-		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w},
+		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w},
 		Findings: node{w}, Actions: node{w}, Orders: node{w}, Rules: node{w}, RuleDesk: node{w}, System: node{w},
 		People: roster{w}, PeopleDesk: roster{w}, Tokens: tokens{w}, Ledger: chain{w}, Recorder: chain{w}, Health: node{w}, Changes: node{w},
 	}

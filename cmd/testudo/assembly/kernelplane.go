@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/testudo-sec/testudo/cmd/testudo/hostrules"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/fim"
@@ -33,6 +34,9 @@ type kernelPlane struct {
 	host       *hostRules                 // of the one goroutine that follows the rules
 	containers map[uint64]kernel.Workload // likewise, by cgroup: those that it has told the sensor of
 	guardErr   atomic.Pointer[error]
+	plan       atomic.Pointer[hostrules.Plan] // of the rules in force, for people
+	pid        atomic.Int64                   // of the sensor, 0 while none runs
+	pace       pace
 }
 
 // openKernel joins the sensor that the keeper starts.
@@ -141,6 +145,7 @@ func (l links) Next(ctx context.Context) (wire.Link, error) {
 
 // news logs what the keeper says.
 func (p *kernelPlane) news(n privilege.News) {
+	p.pid.Store(int64(n.PID))
 	if n.Ended != "" {
 		p.m.log.Error("the sensor has ended", "how", n.Ended, "again_in", n.Again)
 		return

@@ -104,6 +104,7 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 		p.host = host
+		p.plan.Store(host.plan)
 	}
 	cfg := &p.m.settings.Kernel
 	pids := map[uint64]uint32{} // a process of each workload
