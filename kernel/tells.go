@@ -1,0 +1,114 @@
+package kernel
+
+import (
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/kernel/process"
+	"github.com/testudo-sec/testudo/kernel/record"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// tells reports whether a record becomes an event.
+func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
+	switch r.Kind {
+	case record.KindFork:
+		return false
+	case record.KindEnforced:
+		if r.NumLen < 2 || record.Gate(r.Nums[1]) == record.GateNone {
+			return false // it was let pass, and is seen where it happened
+		}
+		if was, ok := p.refused.get(r.TID); ok && was.at == r.Time && was.call == attemptKind(r.Call) {
+			return false // another rule about the same
+		}
+		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call)})
+	case record.KindExec:
+		// Killed as it starts: the program that never ran is told of by the refusal.
+		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(record.CallExecve) {
+			return false
+		}
+	case record.KindCall, record.KindConnect:
+		if was, ok := p.refused.get(r.TID); ok && (r.Ret == notPermitted || r.Ret < 0 && was.call == record.KindExec) && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
+			return false // the call that was told of as refused, as it came back
+		}
+	}
+	if r.Flags&(record.FlagSeeded|record.FlagThread) != 0 && (r.Kind == record.KindExec || r.Kind == record.KindExit) {
+		return false
+	}
+	return !p.isOwn(r, proc)
+}
+
+// inherited is the request that a process was started for.
+type inherited struct {
+	start  uint64 // of the process
+	token  uint64
+	unsure record.Flags
+}
+
+// refusal is what the kernel refused a thread last.
+type refusal struct {
+	at   uint64
+	call record.Kind
+}
+
+const (
+	notPermitted = -1 // EPERM
+	sameRefusal  = 20 * time.Millisecond
+)
+
+// isOwn reports whether a record is of testudo's own processes and of a file below its own folder. Neither a name nor a path
+// alone makes it so: the process must be one that was named by its id when the plane was made.
+func (p *Plane) isOwn(r *record.Record, proc *process.Process) bool {
+	if p.d.Data == "" || proc == nil || r.Kind != record.KindCall || len(r.Path) <= len(p.d.Data) {
+		return false
+	}
+	began, ok := p.own[r.PID]
+	if !ok || string(r.Path[:len(p.d.Data)]) != p.d.Data || r.Path[len(p.d.Data)] != '/' {
+		return false
+	}
+	if len(r.Path2) > 0 && !strings.HasPrefix(string(r.Path2), p.d.Data+"/") {
+		return false
+	}
+	if r.Start > p.born {
+		return false // a process that took over the id of one that was there when the plane was made
+	}
+	if began == 0 {
+		p.own[r.PID] = r.Start
+	} else if began != r.Start {
+		return false // the process id is another's now
+	}
+	class, _, _ := ClassOf(r.Kind, r.Call)
+	if class != signal.ClassFileActivity {
+		return false
+	}
+	p.metrics.own.Add(1)
+	return true
+}
+
+// attempt returns the process that would have been if the program had run.
+func attempt(proc *process.Process, r *record.Record) *process.Process {
+	q := *proc
+	if len(r.Path) > 0 {
+		q.Exe = record.Text(r.Path)
+	} else {
+		q.Exe = record.Text(r.Name)
+	}
+	name := q.Exe
+	q.Given = ""
+	if len(r.Name) > 0 && string(r.Name) != string(r.Path) {
+		name, q.Given = record.Text(r.Name), record.Text(r.Name)
+	}
+	name = baseName(name)
+	q.Name = strings.ToValidUTF8(name[:min(len(name), 15)], "")
+	q.CmdLine = strings.TrimSuffix(record.Text(r.Args), "\x00")
+	q.CmdLine = strings.ReplaceAll(q.CmdLine, "\x00", " ")
+	q.Inode, q.HasInode = r.Inode, r.HasInode
+	q.Flags = r.Flags
+	if r.HasCreds {
+		q.Creds, q.HasCreds = r.Creds, true
+	}
+	if r.HasStdio {
+		q.Stdio, q.HasStdio = r.Stdio, true
+	}
+	return &q
+}
