@@ -58,11 +58,11 @@ func (l *Loader) load(o object) error {
 	}
 	own := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
+		l.size(name, m) // of one that is there, too: what stands in its place must be declared alike
 		if have := l.maps[name]; have != nil && shared(name) {
 			own[name] = have
 			continue
 		}
-		l.size(name, m)
 		made, err := ebpf.NewMap(m)
 		if err != nil {
 			return fmt.Errorf("the map %s: %w", name, err)

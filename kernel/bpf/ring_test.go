@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -223,5 +224,22 @@ func TestReasons(t *testing.T) {
 	}
 	if got := mend(ebpf.ErrNotSupported); got != "a newer kernel" {
 		t.Error(got)
+	}
+}
+
+// A buffer of another size than the usual changes nothing else: every program that loads loads with it.
+func TestEverySizeOfRing(t *testing.T) {
+	require.Root(t)
+	require.Part(t, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
+	names := func(size bytesize.Size) string {
+		l := New(Options{Ring: size})
+		if err := l.Load(); err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return strings.Join(l.order, " ")
+	}
+	if usual, small := names(0), names(64<<10); usual != small {
+		t.Errorf("programs of a small ring: %s\nof the usual one: %s", small, usual)
 	}
 }
