@@ -127,11 +127,15 @@ func (m *Monitor) Event(ctx context.Context, e *signal.Event) (signal.Verdict, e
 	return v, err
 }
 
-// changes reports whether file events of an activity change something.
-func changes(activity uint8) bool {
-	switch activity {
-	case activityRead, activityMount, activityUnmount, activityOpen:
+// changes reports whether a file event may have changed its file.
+func changes(e *signal.Event) bool {
+	switch e.Activity {
+	case activityRead, activityMount, activityUnmount:
 		return false
+	case activityOpen:
+		return slices.ContainsFunc(e.Strings(signal.FieldOpenFlags), func(f string) bool {
+			return f == "O_WRONLY" || f == "O_RDWR" || f == "O_CREAT" || f == "O_TRUNC"
+		})
 	}
 	return true
 }
@@ -145,7 +149,7 @@ const (
 
 // note remembers the files of an event that may have changed. A path in a container is another file than the one of that name on the host.
 func (m *Monitor) note(e *signal.Event) {
-	if e.Class != signal.ClassFileActivity || e.Plane != signal.PlaneKernel || !changes(e.Activity) || e.Has(signal.FieldContainerUID) {
+	if e.Class != signal.ClassFileActivity || e.Plane != signal.PlaneKernel || !changes(e) || e.Has(signal.FieldContainerUID) {
 		return
 	}
 	var at *cause

@@ -216,7 +216,10 @@ func TestMonitorTellsWhoChangedWhat(t *testing.T) {
 
 		w.does(t, did("rm", 8, "/etc/shadow"))
 		w.disk.remove("/etc/shadow")
-		w.does(t, did("touch", 9, "/etc/new"))
+		opens := did("touch", 9, "/etc/new")
+		opens.Activity = activityOpen
+		opens.SetStrings(signal.FieldOpenFlags, []string{"O_WRONLY", "O_CREAT", "O_NONBLOCK"})
+		w.does(t, opens)
 		w.disk.set(file("/etc/new", "", 0o644))
 		w.does(t, did("cat", 10, "/root/elsewhere"))
 		w.want(t, 2*time.Second, "/etc/new created by touch", "/etc/shadow removed by rm")
@@ -260,6 +263,7 @@ func TestMonitorFindsWhatNobodyWasSeenToDo(t *testing.T) {
 		in, read, other := did("sh", 3, "/etc/passwd"), did("cat", 4, "/etc/passwd"), did("x", 5, "/etc/passwd")
 		in.SetString(signal.FieldContainerUID, "c1")
 		read.Activity = activityOpen
+	read.SetStrings(signal.FieldOpenFlags, []string{"O_RDONLY", "O_CLOEXEC"})
 		other.Plane = signal.PlaneScan
 		asked := w.disk.asked
 		for _, e := range []*signal.Event{in, read, other} {
