@@ -100,12 +100,16 @@ func (b *builder) containerAttributes(c *contained) []signal.Attr {
 	if !c.Started.IsZero() {
 		known(attrContainerStart, strconv.FormatInt(c.Started.UnixNano(), 10))
 	}
+	if w.is[attrContainerHostRoot] && slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Source == "/" && m.writable() }) {
+		set(attrNames[attrContainerHostRoot], "true")
+	}
 	if w.is[attrContainerMounts] {
 		for i, m := range c.Mounts {
-			writable := !slices.Contains(strings.Split(m.Mode, ","), "ro")
 			set(attrNames[attrContainerMounts]+"["+strconv.Itoa(i)+"]",
-				clean(m.Source, maxContainerText)+":"+clean(m.Dest, maxContainerText)+":"+clean(m.Mode, 64)+":"+strconv.FormatBool(writable)+":")
+				clean(m.Source, maxContainerText)+":"+clean(m.Dest, maxContainerText)+":"+clean(m.Mode, 64)+":"+strconv.FormatBool(m.writable())+":")
 		}
 	}
 	return c.attrs
 }
+
+func (m Mount) writable() bool { return !slices.Contains(strings.Split(m.Mode, ","), "ro") }

@@ -80,7 +80,8 @@ const (
 	attrContainerPrivileged
 	attrContainerStart
 	attrContainerMounts
-	lastContainerAttr = attrContainerMounts
+	attrContainerHostRoot
+	lastContainerAttr = attrContainerHostRoot
 
 	attrSyscallType attr = iota - 2
 	attrCategory
@@ -131,7 +132,7 @@ var attrNames = [numAttrs]string{
 	attrSetuid: "proc.is_setuid", attrSetgid: "proc.is_setgid", attrCapPermitted: "thread.cap_permitted", attrCapInheritable: "thread.cap_inheritable",
 	attrCapEffective: "thread.cap_effective", attrGroupID: "group.gid",
 	attrContainerImage: "container.image", attrContainerImageID: "container.image.id", attrContainerType: "container.type", attrContainerLabels: "container.labels",
-	attrContainerPrivileged: "container.privileged", attrContainerStart: "container.start_ts", attrContainerMounts: "container.mounts",
+	attrContainerPrivileged: "container.privileged", attrContainerStart: "container.start_ts", attrContainerMounts: "container.mounts", attrContainerHostRoot: "container.host_root_writable",
 	attrSyscallType: "syscall.type", attrCategory: "evt.category", attrArgs: "evt.args", attrInfo: "evt.info", attrRawRes: "evt.rawres", attrAbsPath: "evt.abspath",
 	attrOpenExec: "evt.is_open_exec", attrOpenCreate: "evt.is_open_create", attrBuffer: "evt.buffer", attrBufLen: "evt.buflen", attrDuration: "proc.duration",
 	attrPPIDDuration: "proc.ppid.duration", attrContainerDuration: "container.duration", attrTID: "thread.tid", attrVTID: "thread.vtid", attrMainThread: "thread.ismain",

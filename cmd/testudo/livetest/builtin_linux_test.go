@@ -44,6 +44,13 @@ var builtin = map[string][]deed{
 		{rule: "process-container-setns", where: inGreat, do: "/bin/nsenter -u/proc/1/ns/uts /bin/true", not: "/bin/true"},
 		{rule: "process-nsenter-host", where: inGreat, do: "/bin/nsenter -t 1 -u /bin/sh </dev/null", not: "/bin/nsenter -h"},
 		{rule: "process-attack-tool", do: "/opt/deed/linpeas"},
+		{rule: "process-container-host-mount", do: "/opt/deed/docker run -it -v /:/host alpine", not: "/opt/deed/docker run -it -v /:/host:ro alpine"},
+		{rule: "process-container-host-root", act: func(t *testing.T, h *host) {
+			rooted := h.container(t, "rooted", func(spec map[string]any) {
+				spec["mounts"] = append(spec["mounts"].([]any), map[string]any{"destination": "/host", "type": "bind", "source": "/", "options": []string{"bind"}})
+			}, "")
+			h.seen(t, rooted)
+		}},
 	},
 	"credentials": {
 		{rule: "credential-shadow-read", do: "cat /etc/shadow >/dev/null", not: "cat /etc/hostname"},

@@ -93,7 +93,7 @@ func (s *shell) do(t *testing.T, script string) string {
 
 // names are the programs that things are done by: each is the program deed, under that name.
 var names = strings.Fields(`deed nginx postgres sshd ssh nc debugfs curl wget apk scp useradd date ncat python3 java xmrig mysqld redis-server
-	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat linpeas insmod tor npm sudoedit pkexec`)
+	nmap tcpdump apt-get rsync crontab apache2 php-fpm node chisel kubectl gdb tar socat linpeas insmod tor npm sudoedit pkexec docker`)
 
 // build makes the places.
 func (h *host) build(t *testing.T, busybox string) {
