@@ -111,7 +111,7 @@ type GuardRule struct {
 	UIDs []uint32
 	// Exe is the executable of the process that acts: of exec the one that starts.
 	Exe Paths
-	// Parent is the executable of exec's caller.
+	// Parent is what the parent of exec's caller runs.
 	Parent Paths
 	// File is the file of open.
 	File Paths

@@ -110,7 +110,8 @@ static __always_inline bool rules_of_exec(__u32 index, struct slot *s, struct ta
 		if (!keep(s, t, BY_EXE))
 			return false;
 	}
-	if (with_caller && !narrow_to_file(index, s, t, BY_PARENT, BPF_CORE_READ(task, mm, exe_file)))
+	/* of the process above, as rules have it: what a program becomes by exec alone was not started by the program before */
+	if (with_caller && !narrow_to_file(index, s, t, BY_PARENT, BPF_CORE_READ(task, real_parent, mm, exe_file)))
 		return false;
 	return narrow_to_layer(s, t, f);
 }

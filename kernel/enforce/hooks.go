@@ -36,7 +36,7 @@ func forms() []form {
 		{kernel.HookExec, record.GateExecKill, "exec kill before the switch", []string{"exec_prepare"}, true,
 			"a program that is refused is killed before its first instruction"},
 		{kernel.HookExec, record.GateExecKill, "exec kill", []string{"exec_process"}, false,
-			"a program that is refused is killed before its first instruction; rules that name the caller are for fanotify"},
+			"a program that is refused is killed before its first instruction; rules that name the parent are for fanotify"},
 		{kernel.HookOpen, record.GateLSM, "open by BPF LSM", []string{"open_lsm"}, false,
 			"a file that is refused fails to open, with EPERM"},
 		{kernel.HookConnect, record.GateLSM, "connect by BPF LSM", []string{"connect_lsm", "send_lsm"}, false,
@@ -144,7 +144,7 @@ func cost(f form) string {
 	case "exec by BPF LSM":
 		return "a refused program is killed as it starts: to its caller the start seems to have succeeded"
 	case "exec kill before the switch":
-		return "rules that name who calls a program need fanotify"
+		return "rules that name the parent of a program need fanotify"
 	case "exec kill":
 		return "programs are refused by fanotify, or killed after they began"
 	case "open by BPF LSM":

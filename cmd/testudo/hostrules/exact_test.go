@@ -79,7 +79,9 @@ func (w *world) refuses(r *kernel.GuardRule) bool {
 func TestClausesAreTheRule(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(all ...string) string { return all[random.IntN(len(all))] }
-	texts := func() []string { return slices.Repeat([]string{pick("/bin/a", "/bin/b", "/tmp/a", "/bin")}, random.IntN(3)) }
+	texts := func() []string {
+		return slices.Repeat([]string{pick("/bin/a", "/bin/b", "/tmp/a", "/bin")}, random.IntN(3))
+	}
 	text := func(f signal.Field, op match.Op, all ...string) match.Expr {
 		return match.Text(match.Operand{Field: f}, op, false, all...)
 	}
