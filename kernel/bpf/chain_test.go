@@ -71,3 +71,30 @@ func TestRequestsReachCommands(t *testing.T) {
 		}
 	}
 }
+
+// TestUnfollowedIsLost: processes that there was no room for are counted as what they would have told.
+func TestUnfollowedIsLost(t *testing.T) {
+	require.Root(t)
+	l, _ := start(t, Options{}, kernel.Interest{})
+	m := l.Map("chain_lost")
+	if m == nil {
+		t.Fatal("the counter is not there")
+	}
+	var each []uint64
+	if err := m.Lookup(uint32(0), &each); err != nil {
+		t.Fatal(err)
+	}
+	for i := range each {
+		each[i] += 3
+	}
+	if err := m.Put(uint32(0), each); err != nil {
+		t.Fatal(err)
+	}
+	lost, err := l.Lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lost[record.KindServe]; got < uint64(3*len(each)) {
+		t.Errorf("%d are lost, want %d", got, 3*len(each))
+	}
+}

@@ -50,6 +50,18 @@ func (l *Loader) Lost() (map[record.Kind]uint64, error) {
 			lost[record.Kind(k)] = c.Lost
 		}
 	}
+	if m := l.maps["chain_lost"]; m != nil {
+		// Processes that the tables of followed requests had no room for: what they serve is not told of.
+		var each []uint64
+		if err := m.Lookup(uint32(0), &each); err != nil {
+			return nil, fmt.Errorf("the counters of requests: %w", err)
+		}
+		for _, n := range each {
+			if n > 0 {
+				lost[record.KindServe] += n
+			}
+		}
+	}
 	if n := l.forgotten.Load(); n > 0 {
 		lost[record.KindFlow] += n
 	}

@@ -364,13 +364,18 @@ func (w *watch) check(t testing.TB, recall map[string]float64) {
 
 // TestLoad measures the join for the usual ways to serve, each behind a keep-alive edge.
 func TestLoad(t *testing.T) {
-	for way, recall := range map[string]float64{"thread": 0.99, "go": 0.99, "pool": 0.99, "prefork": 0.99, "epoll": 0} {
+	for way, recall := range map[string]float64{"thread": 0.99, "go": 0.99, "pool": 0.99, "prefork": 0.99, "lazy": 0.99, "epoll": 0} {
 		t.Run(way, func(t *testing.T) {
 			w := newWatch(t)
 			addr := startServer(t, way, "")
 			w.follow(t, portOf(addr))
 			w.load(t, w.startEdge(t, addr), 1)
 			w.check(t, map[string]float64{way: recall})
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if way == "lazy" && w.by[way].Unsure == 0 {
+				t.Error("nothing was done by workers that were made for a request")
+			}
 		})
 	}
 }

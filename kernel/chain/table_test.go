@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/testudo-sec/testudo/kernel/chain"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -115,6 +118,87 @@ func TestSamePorts(t *testing.T) {
 	expect(t, table, 3, "request-0002")
 }
 
+// opened is a serve record of a connection that was opened in a network namespace, from one address to another.
+func opened(token uint64, netns uint32, from, to netip.AddrPort, began uint64) *record.Record {
+	r := serve(token, netip.MustParseAddrPort("172.17.0.2:80"), netip.MustParseAddrPort("172.17.0.1:33333"), 0, 100, 100+token, "")
+	r.Net.NetNS = here + 7 // of the container
+	r.HasPeer, r.Peer = true, record.Net{Local: from, Remote: to, NetNS: netns, Began: began}
+	return r
+}
+
+// TestPeer: who reads a connection may call it by other addresses than who opened it, and in another namespace.
+func TestPeer(t *testing.T) {
+	table := chain.New(chain.Deps{NetNS: here})
+	table.Forwarded(request("request-0001", 0))
+	table.Apply(opened(1, here, edgeEnd, shopEnd, 5))
+	expect(t, table, 1, "request-0001")
+	if hops := table.Hops("request-0001"); len(hops) != 1 || hops[0].How != chain.ByTranslated || hops[0].Server.String() != "172.17.0.2:80" {
+		t.Errorf("%+v", hops)
+	}
+	table.Apply(send(1, shopOut, stockEnd, 0, 50, 8))
+	table.Apply(opened(2, here, shopOut, stockEnd, 9)) // another connection between the same ports
+	expect(t, table, 2, "")
+	table.Apply(opened(3, here+1, shopOut, stockEnd, 8)) // in another network
+	expect(t, table, 3, "")
+	table.Apply(opened(4, here, shopOut, stockEnd, 8))
+	expect(t, table, 4, "request-0001")
+	if s := table.Stats(); s.Joined != 2 || s.ByTranslated != 2 || s.Served != 4 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSameAddressesApart: the same addresses and ports in another network namespace are another connection, also where the sensor does not know who
+// opened it, and whichever is told of first.
+func TestSameAddressesApart(t *testing.T) {
+	elsewhere := func(token uint64) *record.Record {
+		r := serve(token, shopEnd, edgeEnd, 0, 100, 70+token, "")
+		r.Net.NetNS = here + 1
+		return r
+	}
+	table := chain.New(chain.Deps{NetNS: here})
+	table.Apply(elsewhere(1))
+	table.Forwarded(request("request-0001", 0))
+	table.Apply(elsewhere(2))
+	table.Apply(serve(3, shopEnd, edgeEnd, 0, 100, 7, ""))
+	table.Apply(elsewhere(4))
+	expect(t, table, 1, "")
+	expect(t, table, 2, "")
+	expect(t, table, 3, "request-0001")
+	expect(t, table, 4, "")
+}
+
+// TestMetrics: what was counted is what a registry is told.
+func TestMetrics(t *testing.T) {
+	table := chain.New(chain.Deps{NetNS: here})
+	table.Forwarded(request("request-0001", 0))
+	table.Apply(opened(1, here, edgeEnd, shopEnd, 5))
+	table.Apply(opened(2, here+1, edgeEnd, shopEnd, 5))
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(table.Metrics()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue()
+		}
+	}
+	const prefix = "testudo_kernel_chain_"
+	want := map[string]float64{prefix + "served_total": 2, prefix + "joined_total socket": 0, prefix + "joined_total translated socket": 1,
+		prefix + "joined_total header": 0, prefix + "ambiguous_total": 0, prefix + "forgotten_total": 0}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestShared: of an HTTP/2 connection with several open requests nobody can say whose the bytes are.
 func TestShared(t *testing.T) {
 	table := chain.New(chain.Deps{NetNS: here})
@@ -186,7 +270,9 @@ func FuzzApply(f *testing.F) {
 		for ; len(b) >= 5; b = b[5:] {
 			token, from := uint64(b[1]%8), uint64(b[2])
 			local, remote := ends[b[3]%4], ends[b[3]/4%4]
-			switch b[0] % 3 {
+			switch b[0] % 4 {
+			case 3:
+				table.Apply(opened(token, here+uint32(b[4]&1), local, remote, uint64(b[4]&2)))
 			case 0:
 				x := request([]string{"request-0001", "request-0002"}[b[4]&1], from)
 				x.Local, x.Remote, x.Shared = local, remote, b[4]&2 != 0

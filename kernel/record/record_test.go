@@ -21,6 +21,7 @@ func full() Record {
 		HasNet: true, Net: Net{Local: netip.MustParseAddrPort("127.0.0.1:80"), Remote: netip.MustParseAddrPort("10.0.0.1:4000"), Protocol: 6, Family: familyInet,
 			NetNS: 3, FD: -1, Cookie: 8, BytesIn: 9, BytesOut: 10, PacketsIn: 11, PacketsOut: 12, Began: 13},
 		HasRange: true, Range: Range{100, 200},
+		HasPeer: true, Peer: Net{Local: netip.MustParseAddrPort("10.0.0.9:1000"), Remote: netip.MustParseAddrPort("192.0.2.1:80"), Protocol: 6, Family: 2, NetNS: 9, Began: 12},
 	}
 }
 

@@ -75,7 +75,7 @@ func (m *Machine) openKernel() error {
 	}
 	m.kernel = p
 	p.rulesChanged()
-	return m.registry.Register(sensorMetrics{p.sensor})
+	return errors.Join(m.registry.Register(sensorMetrics{p.sensor}), m.registry.Register(m.chain.Metrics()))
 }
 
 // rulesChanged has the sensor see, and the kernel refuse, what the rules in force from now on need. It returns at once.

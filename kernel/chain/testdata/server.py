@@ -1,6 +1,6 @@
 """Servers that serve requests in the usual ways, for the test of the causal chain.
 
-usage: server.py thread|pool|prefork|epoll [next address:port]
+usage: server.py thread|pool|prefork|lazy|epoll [next address:port]
 
 Each passes the request on, and for /run starts a command whose last arguments are the request's true identifier and the way of serving.
 Commands that no request caused are started all the time.
@@ -46,6 +46,8 @@ def serve(conn, once=False):
                 return
             data += more
         head, _, data = data.partition(b"\r\n\r\n")
+        if mode == "lazy":
+            fork_workers()
         work(*parse(head))
         conn.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") if once else ANSWER)
         if once:
@@ -59,13 +61,28 @@ def noise():
         time.sleep(0.05)
 
 
+workers = []
+
+
+def fork_workers():
+    # In the midst of a request, as servers do that make processes when they are needed. One takes connections, too; the other does jobs only.
+    while len(workers) < 2:
+        workers.append(True)
+        if os.fork() == 0:
+            workers.extend([True, True])
+            threading.Thread(target=noise, daemon=len(workers) == 3).start()
+            while len(workers) == 3:
+                serve(listener.accept()[0])
+            threading.Event().wait()
+
+
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind((os.environ.get("LISTEN", "127.0.0.1"), int(os.environ.get("PORT", "0"))))
 listener.listen(256)
 print(listener.getsockname()[1], flush=True)
 
-if mode == "thread":
+if mode in ("thread", "lazy"):
     threading.Thread(target=noise, daemon=True).start()
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
