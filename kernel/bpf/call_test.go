@@ -34,7 +34,13 @@ func TestFiles(t *testing.T) {
 }
 
 func testFiles(t *testing.T, raw bool) {
-	_, s := startOwn(t, Options{}, everything(), raw)
+	begin := start
+	if raw {
+		begin = func(t testing.TB, o Options, want kernel.Interest) (*Loader, *seen) {
+			return startOwn(t, o, want, true)
+		}
+	}
+	_, s := begin(t, Options{}, everything())
 	pid, dir := helper(t, "files")
 	nums := func(i int, v uint64) func(*record.Record) bool {
 		return func(r *record.Record) bool { return r.NumLen > i && uint32(r.Nums[i]) == uint32(v) }

@@ -36,7 +36,7 @@ const actorVariable = "TESTUDO_TEST_ACTOR"
 func startActor(t testing.TB) *actor {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestActor$")
-	cmd.Env = append(os.Environ(), actorVariable+"=1")
+	cmd.Env = append(os.Environ(), actorVariable+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -130,7 +130,7 @@ func FuzzAppendRecord(f *testing.F) {
 func TestReload(t *testing.T) {
 	require.Root(t)
 	require.Part(t, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
-	times := 5
+	times := 2
 	if os.Getenv("TESTUDO_LONG") != "" {
 		times = 1000
 	}
