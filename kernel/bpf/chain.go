@@ -79,7 +79,7 @@ func (l *Loader) follow(ports []uint16) error {
 		}
 	}
 	if len(ports) > 0 {
-		return l.lookAtListeners()
+		return l.lookAtListeners(ports)
 	}
 	for i := range uint32(len(words)) {
 		if err := l.maps["chain_learned"].Put(i, uint64(0)); err != nil {

@@ -208,14 +208,14 @@ func startServer(t testing.TB, way, following string) string {
 func launch(t testing.TB, way, following string, env []string, through ...string) (port uint16, pid int) {
 	t.Helper()
 	var cmd *exec.Cmd
-	if way == "go" {
+	if way == "go" || way == "proxy" {
 		self, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
 		}
 		args := append(append([]string{}, through...), self)
 		cmd = exec.Command(args[0], args[1:]...)
-		env = append(env, "TESTUDO_CHAIN_SERVER="+following)
+		env = append(env, map[bool]string{true: "TESTUDO_CHAIN_SERVER=", false: "TESTUDO_CHAIN_PROXY="}[way == "go"]+following)
 	} else {
 		python := require.Program(t, "python3", "python3")
 		if real, err := exec.Command(python, "-c", "import sys; print(sys.executable)").Output(); err == nil {
@@ -255,11 +255,19 @@ func launch(t testing.TB, way, following string, env []string, through ...string
 // commands were seen: each request runs so many.
 func (w *watch) load(t testing.TB, url string, commands int) {
 	t.Helper()
-	const rate, senders, every = 200, 8, 20
 	lasts := 1500 * time.Millisecond
 	if os.Getenv("TESTUDO_LONG") != "" {
 		lasts = time.Minute
 	}
+	w.send(t, url, commands, int(lasts.Seconds()*rate), 20)
+}
+
+const rate = 200 // requests a second
+
+// send sends requests as load does, of which one in every runs commands.
+func (w *watch) send(t testing.TB, url string, commands, total, every int) {
+	t.Helper()
+	const senders = 8
 	transport := &http.Transport{MaxIdleConnsPerHost: senders}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -304,7 +312,7 @@ func (w *watch) load(t testing.TB, url string, commands int) {
 	}
 	tick := time.NewTicker(time.Second / rate)
 	defer tick.Stop()
-	for n := range int(lasts.Seconds() * rate) {
+	for n := range total {
 		<-tick.C
 		numbers <- n
 	}

@@ -125,6 +125,26 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
+// TestProxied measures it where a program in between passes on connections, which reads nothing of them: the service behind it is found by the
+// identifier in the request's head, whatever its port.
+func TestProxied(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(map[bool]string{false: "before", true: "after"}[late], func(t *testing.T) {
+			w := newWatch(t)
+			if late { // it begins to listen when all is being watched
+				w.follow(t, 1)
+			}
+			addr := startServer(t, "proxy", startServer(t, "thread", ""))
+			w.follow(t, portOf(addr))
+			w.send(t, w.startEdge(t, addr), 1, 30, 3) // the kernel holds back what it moves, in the hope of more
+			w.check(t, map[string]float64{"thread": 0.99})
+			if s := w.Stats(); s.ByHeader != s.Joined {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
 // TestSensorComesLate: a connection that was there before the sensor is joined, too, once another one has shown which port its own stands for.
 func TestSensorComesLate(t *testing.T) {
 	if !apart(t) {
