@@ -5,6 +5,7 @@ import (
 
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
+	"github.com/testudo-sec/testudo/bench/kernel"
 	"github.com/testudo-sec/testudo/bench/policy"
 	"github.com/testudo-sec/testudo/bench/proc"
 	"github.com/testudo-sec/testudo/bench/replay"
@@ -20,6 +21,7 @@ func bars() []bar.Bar {
 		scan.Bars(),
 		waf.Bars(),
 		edge.Bars(),
+		kernel.Bars(),
 		policy.Bars(),
 		replay.Bars(),
 	)
@@ -30,5 +32,6 @@ func roles() []proc.Role {
 	return slices.Concat(
 		spine.Roles(),
 		edge.Roles(),
+		kernel.Roles(),
 	)
 }
