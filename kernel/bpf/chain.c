@@ -158,8 +158,8 @@ static __always_inline struct serving_process *process(struct task_struct *task,
 	return bpf_map_lookup_elem(&serving_pids, &pid);
 }
 
-/* note_link says how this end, which opened a connection, calls it. */
-static __always_inline void note_link(struct sock *sk, struct chain_conn *c)
+/* note_opener says how this end, which opened a connection, calls it. */
+static __always_inline void note_opener(struct sock *sk, struct chain_conn *c)
 {
 	struct chain_link_key key = {.opener = c->write_base, .taker = c->read_base};
 	struct chain_link link = {.began = c->began};
@@ -210,7 +210,7 @@ static __always_inline void begin_conn(struct sock *sk, bool inbound, bool estab
 	c.write_base = BPF_CORE_READ(tp, write_seq);
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
 	if (!inbound && established)
-		note_link(sk, &c);
+		note_opener(sk, &c);
 }
 
 /* was_opened_here: did somebody whose connections are followed open the connection that was just taken? Whatever port it has come to. */
@@ -237,7 +237,7 @@ static __always_inline struct chain_conn *find_conn(struct sock *sk, bool inboun
 	c.write_base = BPF_CORE_READ(tp, write_seq) - (__u32)c.write_to;
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
 	if (!inbound)
-		note_link(sk, &c);
+		note_opener(sk, &c);
 	return bpf_map_lookup_elem(&chain_conns, &key);
 }
 
