@@ -26,6 +26,9 @@ type Config struct {
 	// Fail is what becomes of what is enforced when testudo ends or dies: "open" (all is let through) or "closed" (what the kernel holds by
 	// itself stays in force, until testudo runs again or is told to release it).
 	Fail string `yaml:"fail"`
+	// Eyes is what sees: "auto" (eBPF, or what there is without it), "ebpf" (not to be able to is an error) or "procwatch" (without eBPF: processes by the
+	// process connector and /proc, files by inotify).
+	Eyes string `yaml:"eyes"`
 	// Ring is the size of the ring buffer that the kernel writes records to: a power of two of pages.
 	Ring bytesize.Size `yaml:"ring"`
 	// Queue is how much of records may wait to be judged. Where it is full the ring fills, and what does not fit into that
@@ -49,10 +52,17 @@ type Config struct {
 	MaxLost int `yaml:"max_lost"`
 }
 
+// What sees, see Config.Eyes.
+const (
+	EyesAuto      = "auto"
+	EyesEBPF      = "ebpf"
+	EyesProcwatch = "procwatch"
+)
+
 // DefaultConfig returns the configuration of a plane that watches where it can.
 func DefaultConfig() Config {
 	return Config{
-		Enabled: "auto", Mode: "monitor", Fail: FailOpen, Ring: 8 * bytesize.MiB, Queue: 16 * bytesize.MiB, Processes: process.Default(), Containers: 8192,
+		Enabled: "auto", Mode: "monitor", Fail: FailOpen, Eyes: EyesAuto, Ring: 8 * bytesize.MiB, Queue: 16 * bytesize.MiB, Processes: process.Default(), Containers: 8192,
 		ParkTime: 300 * time.Millisecond, ParkEvents: 4096,
 		Sockets: []string{"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock", "/run/podman/podman.sock"},
 		MaxLost: 1000,
@@ -68,6 +78,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("mode: %q: want monitor or enforce", c.Mode)
 	case c.Fail != FailOpen && c.Fail != FailClosed:
 		return fmt.Errorf("fail: %q: want open or closed", c.Fail)
+	case c.Eyes != EyesAuto && c.Eyes != EyesEBPF && c.Eyes != EyesProcwatch:
+		return fmt.Errorf("eyes: %q: want auto, ebpf or procwatch", c.Eyes)
 	case c.Ring < 64*bytesize.KiB || c.Ring > bytesize.GiB || c.Ring&(c.Ring-1) != 0:
 		return errors.New("ring: want a power of two from 64KiB to 1GiB")
 	case c.Queue < bytesize.MiB || c.Queue > 4*bytesize.GiB:

@@ -14,6 +14,7 @@ func TestConfig(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"enabled":     func(c *Config) { c.Enabled = "yes" },
 		"mode":        func(c *Config) { c.Mode = "block" },
+		"eyes":        func(c *Config) { c.Eyes = "kprobes" },
 		"ring":        func(c *Config) { c.Ring = 3 << 20 },
 		"queue":       func(c *Config) { c.Queue = 5 },
 		"containers":  func(c *Config) { c.Containers = 0 },

@@ -47,6 +47,7 @@ func (a *app) sensorCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&keep, "keep", false, "start the sensor, and start it again when it has ended")
 	cmd.Flags().Int64Var((*int64)(&cfg.Ring), "ring", 0, "bytes of the buffer between kernel and sensor")
 	cmd.Flags().StringVar(&cfg.Pins, "pins", "", "where what is enforced stays when the sensor ends")
+	cmd.Flags().StringVar(&cfg.Eyes, "eyes", "", "what sees: auto, ebpf or procwatch")
 	cmd.Flags().Var(filesFlag{&cfg.Files}, "files", "files that may be asked about, as JSON")
 	cmd.Flags().StringArrayVar(&cfg.Sockets, "socket", nil, "path of a container runtime's socket; may be given several times")
 	return cmd
@@ -55,6 +56,9 @@ func (a *app) sensorCommand() *cobra.Command {
 // sensorArgs are the flags that say cfg.
 func sensorArgs(cfg assembly.SensorConfig) []string {
 	args := []string{"--pins", cfg.Pins, "--ring", strconv.FormatInt(int64(cfg.Ring), 10)}
+	if cfg.Eyes != "" {
+		args = append(args, "--eyes", cfg.Eyes)
+	}
 	if cfg.Files.Enabled {
 		args = append(args, "--files", filesFlag{&cfg.Files}.String())
 	}

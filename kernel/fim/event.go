@@ -44,7 +44,7 @@ const (
 )
 
 // unseenNote is for people.
-const unseenNote = "nobody was seen to change it: it happened while testudo did not run, from within a container, or on a path that was not watched"
+const unseenNote = "nobody was seen to change it: it happened while testudo did not run, from within a container, on a path that was not watched, or this kernel does not tell who"
 
 // fields of who acted, as events of the plane have them.
 func actorFields() []signal.Field {

@@ -152,6 +152,7 @@ func (m *Monitor) note(e *signal.Event) {
 	if e.Class != signal.ClassFileActivity || e.Plane != signal.PlaneKernel || !changes(e) || e.Has(signal.FieldContainerUID) {
 		return
 	}
+	unknown := !e.Has(signal.FieldActorProcessPID) // as inotify tells it
 	var at *cause
 	for _, f := range [...]signal.Field{signal.FieldFilePath, signal.FieldFileResultPath} {
 		name := e.Str(f)
@@ -162,7 +163,7 @@ func (m *Monitor) note(e *signal.Event) {
 		if at == nil {
 			at = m.causeOf(e)
 		}
-		m.expect(name, *at)
+		m.expect(name, *at, unknown)
 		m.mu.Unlock()
 	}
 	if at != nil {
@@ -193,7 +194,7 @@ func (m *Monitor) causeOf(e *signal.Event) *cause {
 }
 
 // expect has a file looked at. The lock is held.
-func (m *Monitor) expect(name string, c cause) {
+func (m *Monitor) expect(name string, c cause, unknown bool) {
 	p := m.pending[name]
 	if p == nil {
 		if len(m.pending) >= m.cfg.Pending {
@@ -206,6 +207,7 @@ func (m *Monitor) expect(name string, c cause) {
 	}
 	same := slices.IndexFunc(p.causes, func(o cause) bool { return o.actor == c.actor })
 	switch {
+	case unknown: // it is looked at soon, and by whom stays open
 	case p.looks > 0:
 		// The file was looked at since the others acted: what changes from now on is first of all this one's.
 		if same >= 0 {

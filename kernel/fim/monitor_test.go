@@ -263,7 +263,7 @@ func TestMonitorFindsWhatNobodyWasSeenToDo(t *testing.T) {
 		in, read, other := did("sh", 3, "/etc/passwd"), did("cat", 4, "/etc/passwd"), did("x", 5, "/etc/passwd")
 		in.SetString(signal.FieldContainerUID, "c1")
 		read.Activity = activityOpen
-	read.SetStrings(signal.FieldOpenFlags, []string{"O_RDONLY", "O_CLOEXEC"})
+		read.SetStrings(signal.FieldOpenFlags, []string{"O_RDONLY", "O_CLOEXEC"})
 		other.Plane = signal.PlaneScan
 		asked := w.disk.asked
 		for _, e := range []*signal.Event{in, read, other} {
@@ -273,6 +273,13 @@ func TestMonitorFindsWhatNobodyWasSeenToDo(t *testing.T) {
 		if w.disk.asked != asked {
 			t.Error("a file was looked at for nothing")
 		}
+
+		// inotify does not tell who.
+		change := &signal.Event{ID: signal.NewID(time.Now()), Class: signal.ClassFileActivity, Activity: 3, Plane: signal.PlaneKernel}
+		change.SetString(signal.FieldFilePath, "/etc/shadow")
+		w.does(t, change)
+		w.disk.set(file("/etc/shadow", "nobody", 0o600))
+		w.want(t, 2*time.Second, "/etc/shadow content")
 
 		// A folder that is moved in brings files that no event names.
 		w.does(t, did("mv", 6, "/etc/cron.d"))

@@ -56,12 +56,13 @@ type SensorConfig struct {
 	Ring    bytesize.Size // of the buffer between kernel and sensor; 0 for the usual
 	Sockets []string      // of container runtimes
 	Pins    string        // where eBPF objects stay that outlive the sensor; "" where none are to
+	Eyes    string        // as kernel.eyes; "" for auto
 	Files   fim.Config    // the files that may be asked about
 }
 
 // SensorConfigOf returns what of the settings a sensor is told.
 func SensorConfigOf(s *Settings) SensorConfig {
-	cfg := SensorConfig{Ring: s.Kernel.Ring, Sockets: s.Kernel.Sockets, Files: s.FIM}
+	cfg := SensorConfig{Ring: s.Kernel.Ring, Sockets: s.Kernel.Sockets, Eyes: s.Kernel.Eyes, Files: s.FIM}
 	if s.Kernel.Fail == kernel.FailClosed {
 		cfg.Pins = pinsFolder
 	}

@@ -36,7 +36,7 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 		programs:  reader,
 		files:     examinerOf(cfg.Files, reader),
 		sockets:   slices.Concat(runtimes.Docker, runtimes.Containerd, runtimes.CRI),
-		eyes:      &tracing{cfg: cfg, log: log},
+		eyes:      &seeing{cfg: cfg, log: log},
 		gates:     &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
 		hands:     hand.New(),
 		seed:      seed,
