@@ -55,6 +55,11 @@ func (w *World) fillRules() {
 			Of: []console.WaitedRule{{ID: "failed-logons", Title: "Ten failed sign-ins", Hits: 31}, {ID: "logon", Title: "A sign-in succeeds", Hits: 1240}}},
 		Source: "title: Many failed sign-ins, then one that succeeds\ncorrelation:\n  type: temporal_ordered\n  rules: [failed-logons, logon]\n  group-by: [TargetUserName, IpAddress]\n  timespan: 10m\nlevel: high\n",
 	})
+	for _, host := range []struct{ id, title string }{{"host-dropped-program", "A program that was written into a running container"}, {"host-mining-pool", "Connection to a mining pool"},
+		{"host-shell-of-a-service", "A service that answers requests starts a shell"}} {
+		rule(host.id, host.title, signal.SeverityHigh, signal.Alert, `process.name in ["sh", "bash"]`, 0)
+		w.Rules[len(w.Rules)-1].Classes = []string{"process_activity"}
+	}
 	w.RuleSet = console.RuleSet{Digest: "5e0c1d4b2f", Count: len(w.Rules), Folder: "/var/lib/testudo/rules",
 		LoadedAt: w.Start.Add(-2 * time.Hour), TriedAt: w.Start.Add(-5 * time.Minute),
 		Errors: []console.RuleError{{File: "/var/lib/testudo/rules/new.yaml", Line: 6, Column: 9, Rule: "mine.new", Message: `unknown field "http_request.pth"`, Hint: `nearest is "http_request.url.path"`}}}

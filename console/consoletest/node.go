@@ -320,6 +320,15 @@ func (n node) Action(_ context.Context, id string) (signal.Action, error) {
 }
 
 func (n node) Preview(_ context.Context, o console.Order) (console.Preview, error) {
+	if o.Kind == "kill" || o.Kind == "freeze" || o.Kind == "isolate" {
+		pre := console.Preview{Target: o.Target, Radius: signal.Radius{Summary: "4 processes of container shop (registry.example/shop:1.14, pod shop-7d9c5b6f4-x2lqp), with 3 connections", Warnings: []string{"what runs in it does not answer meanwhile"}}}
+		if o.Kind == "kill" {
+			pre.Radius = signal.Radius{Summary: "sh (process 4107) and 2 that it started"}
+		} else {
+			pre.Until = n.w.Now().Add(o.For)
+		}
+		return pre, nil
+	}
 	p, err := netip.ParsePrefix(o.Target)
 	if a, aerr := netip.ParseAddr(o.Target); aerr == nil {
 		p, err = netip.PrefixFrom(a, a.BitLen()), nil
@@ -357,6 +366,9 @@ func (n node) Order(ctx context.Context, o console.Order, by console.Identity) (
 	now := n.w.Now()
 	a := signal.Action{ID: n.w.next("act"), Kind: o.Kind, Target: pre.Target, Actor: by.Actor(), Reason: o.Reason, Radius: pre.Radius,
 		Event: o.Event, State: signal.ActionActive, Start: now, Until: now.Add(cmp.Or(o.For, 10*time.Minute))}
+	if o.Kind == "kill" {
+		a.State, a.Until, a.End = signal.ActionDone, now, now
+	}
 	if pre.Refusal != "" {
 		a.State, a.End, a.Reason = signal.ActionRefused, now, a.Reason+"; "+pre.Refusal
 	}

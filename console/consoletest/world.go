@@ -26,6 +26,7 @@ type World struct {
 	Lock          sync.Mutex
 	Log           []*signal.Event // oldest first
 	Findings      []signal.Finding
+	MoreTrace     []console.TraceLine    // of the traced request, likewise
 	MoreProcesses []console.ProcessGroup // beside those that the world begins with
 	Actions       []signal.Action        // oldest first
 	Rules         []console.Rule

@@ -16,7 +16,23 @@ var spans = [...]struct {
 	Text  string
 }{{"10m", "10 minutes"}, {"1h", "1 hour"}, {"24h", "24 hours"}, {"168h", "7 days"}}
 
-// blockForm orders a block, with what it would hit stated before.
+// orderWords are what people call an order of a kind.
+type orderWords struct {
+	Title  string // "Block" X?
+	Nobody string // "an address": where no target is named yet
+	Target string // label of the field
+	Button string
+	Timed  bool
+}
+
+var orderKinds = map[string]orderWords{
+	"block":   {"Block", "an address", "Address or network", "Block", true},
+	"kill":    {"Kill", "a process", "Process or container", "Kill", false},
+	"freeze":  {"Freeze", "a container", "Container or process", "Freeze", true},
+	"isolate": {"Isolate", "a container", "Container or process", "Cut it off the network", true},
+}
+
+// blockForm orders a block or another action, with what it would hit stated before.
 type blockForm struct {
 	console.Order
 	Spans   any
@@ -27,6 +43,9 @@ type blockForm struct {
 	May     bool
 }
 
+// Words are what the order is called.
+func (f *blockForm) Words() orderWords { return orderKinds[f.Kind] }
+
 // Can reports whether the order would be taken, at least where it is insisted on.
 func (f *blockForm) Can() bool {
 	return f.Preview != nil && (f.Preview.Refusal == "" || f.Preview.Forceable)
@@ -36,7 +55,7 @@ func (f *blockForm) Can() bool {
 func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string) *blockForm {
 	f := &blockForm{Order: o, Spans: spans, Back: back, May: v.Caller.May(console.RoleOperator)}
 	if src := p.srv.Sources().Actions; src != nil {
-		if page, err := src.Actions(r.Context(), console.ActionQuery{State: signal.ActionActive, Target: o.Target, Limit: 1}); err == nil && len(page.Items) > 0 {
+		if page, err := src.Actions(r.Context(), console.ActionQuery{State: signal.ActionActive, Kind: o.Kind, Target: o.Target, Limit: 1}); err == nil && len(page.Items) > 0 {
 			f.Active = &page.Items[0]
 		}
 	}
@@ -48,6 +67,9 @@ func (p *Pages) blockForm(r *http.Request, v *view, o console.Order, back string
 	switch {
 	case err == nil:
 		f.Preview = &preview
+		if o.Kind != "block" {
+			f.Target = preview.Target // what was looked at, and nothing that has its number since
+		}
 	case errors.As(err, &input):
 		f.Problem = input.Reason
 	case errors.Is(err, console.ErrUnavailable):
@@ -121,7 +143,8 @@ func (p *Pages) action(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) previewOrder(w http.ResponseWriter, r *http.Request) error {
 	o, err := orderOf(r.URL.Query().Get)
-	v := p.view(w, r, "Block an address", "actions")
+	words := orderKinds[o.Kind]
+	v := p.view(w, r, words.Title+" "+words.Nobody, "actions")
 	f := &blockForm{Order: o, Spans: spans, Back: "/actions", May: true}
 	var input *console.InputError
 	switch {
@@ -150,8 +173,11 @@ func (p *Pages) order(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	text := a.Target + " is blocked until " + a.Until.UTC().Format("15:04:05 UTC") + "."
+	until := " until " + a.Until.UTC().Format("15:04:05 UTC") + "."
+	text := map[string]string{"block": a.Target + " is blocked" + until, "freeze": a.Target + " stands still" + until, "isolate": a.Target + " is cut off the network" + until}[a.Kind]
 	switch a.State {
+	case signal.ActionDone:
+		text = "Done: " + a.Kind + " " + a.Target + "."
 	case signal.ActionRefused:
 		text = "Not done: " + a.Reason
 	case signal.ActionFailed:
@@ -161,8 +187,21 @@ func (p *Pages) order(w http.ResponseWriter, r *http.Request) error {
 }
 
 func orderOf(get func(string) string) (console.Order, error) {
-	o := console.Order{Kind: "block", Target: strings.TrimSpace(get("target")), Reason: strings.TrimSpace(get("reason")), For: 10 * time.Minute, Force: get("force") == "yes"}
-	if s := get("for"); s != "" {
+	kind := get("kind")
+	if kind == "" {
+		kind = "block"
+	}
+	words, ok := orderKinds[kind]
+	if !ok {
+		return console.Order{Kind: "block"}, &console.InputError{Field: "kind", Reason: "choose block, kill, freeze or isolate"}
+	}
+	o := console.Order{Kind: kind, Target: strings.TrimSpace(get("target")), Reason: strings.TrimSpace(get("reason")), For: 10 * time.Minute, Force: get("force") == "yes"}
+	if kind != "block" {
+		o.For = time.Hour
+	}
+	if !words.Timed {
+		o.For = 0
+	} else if s := get("for"); s != "" {
 		d, err := time.ParseDuration(s)
 		if err != nil || d <= 0 {
 			return o, &console.InputError{Field: "for", Reason: "choose how long"}
@@ -177,7 +216,7 @@ func orderOf(get func(string) string) (console.Order, error) {
 		o.Event = id
 	}
 	if o.Target == "" {
-		return o, &console.InputError{Field: "target", Reason: "give an address or a network, as in 203.0.113.7 or 203.0.113.0/24"}
+		return o, &console.InputError{Field: "target", Reason: map[bool]string{true: "give an address or a network, as in 203.0.113.7 or 203.0.113.0/24", false: "give the number or key of a process, or the id of a container"}[kind == "block"]}
 	}
 	return o, nil
 }

@@ -64,6 +64,8 @@ func TestPictures(t *testing.T) {
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
 		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"rule-falco", "/rules/falco.terminal-shell-in-container", true},
 		{"rule-waits", "/rules/0e95725d-7320-415d-80f7-004da920fc11", true}, {"logs", "/traffic?plane=logs", false}, {"process", by[signal.ClassProcessActivity], true}, {"call", by[signal.ClassAPIActivity], true}, {"check", "/rules/-/check", false},
+		{"processes", "/processes?show=all", true}, {"process-page", "/processes/" + consoletest.Shell, true}, {"chain", "/chain/" + consoletest.Traced, true},
+		{"incident", "/findings/shell", true}, {"host", "/system/host", true}, {"files", "/system/files", true}, {"freeze", "/actions/new?kind=freeze&target=4f1c8a2be07d", false},
 		{"system", "/system", true}, {"ledger", "/system/ledger", false}, {"people", "/system/people", true},
 		{"none", "/traffic?q=nothing-like-this", false}, {"build", "/about/build", false},
 	}
@@ -134,7 +136,17 @@ func busy(w *consoletest.World) {
 			w.Log = append(w.Log, req, consoletest.Response(req, 403))
 		}
 	}
+	kernelFinding(w)
 	slices.SortStableFunc(w.Log, func(a, b *signal.Event) int { return cmp.Compare(a.Time, b.Time) })
+}
+
+// kernelFinding adds what the kernel plane told of a shell, and the finding of it.
+func kernelFinding(w *consoletest.World) {
+	events := consoletest.KernelEvents(w.Start.Add(-4 * time.Minute))
+	w.Log = append(w.Log, events...)
+	w.Findings = append(w.Findings, signal.Finding{ID: "shell", Kind: signal.FindingDetection, Rule: "host-shell-of-a-service", Title: "The shop started a shell", Severity: signal.SeverityCritical,
+		State: signal.FindingOpen, Plane: signal.PlaneKernel, Asset: "container:shop", Count: 1, First: w.Start.Add(-4 * time.Minute), Last: w.Start.Add(-4 * time.Minute), Events: []signal.ID{events[0].ID},
+		Fix: "Call programs by their path with a list of arguments, never through a shell."})
 }
 
 // TestHostileInBrowser: nothing that an attacker may send runs, breaks the policy or widens
@@ -157,6 +169,7 @@ func TestHostileInBrowser(t *testing.T) {
 	for _, width := range []int{360, 1440} {
 		p.Size(width, 800)
 		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + e.ID.String() + "/explain", "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
+			"/processes?show=all", "/processes/evil", "/chain/" + consoletest.Traced, "/system/host", "/system/files",
 			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger"} {
 			p.Go(at)
 			if wide := p.Wide(); wide != "0" {
@@ -254,7 +267,7 @@ func TestKeyboard(t *testing.T) {
 	p.Shot("keys")
 	p.Keys(browsertest.Escape)
 	p.Wait("!document.querySelector('#keys').open")
-	for key, path := range map[string]string{"f": "/findings", "a": "/actions", "r": "/rules", "s": "/system", "o": "/"} {
+	for key, path := range map[string]string{"p": "/processes", "f": "/findings", "a": "/actions", "r": "/rules", "s": "/system", "o": "/"} {
 		p.Keys("g", key)
 		p.Wait(fmt.Sprintf("location.pathname === %q && document.documentElement.classList.contains('js')", path))
 	}

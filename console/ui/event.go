@@ -40,6 +40,8 @@ type eventView struct {
 	JSON      string
 	Block     *blockForm
 	Curl      string
+	Family    *family    // the processes around it
+	Chain     *chainView // of its request, where that caused something
 }
 
 type fact struct {
@@ -92,6 +94,8 @@ func (p *Pages) event(w http.ResponseWriter, r *http.Request) error {
 		m.Block = p.blockForm(r, v, console.Order{Kind: "block", Target: ip.String(), For: 10 * time.Minute, Event: e.ID,
 			Reason: clip(200, visText(m.Why))}, v.Here)
 	}
+	m.Family = p.familyOf(r, e)
+	m.Chain = p.chainBehind(r, e.RecordedStr(signal.FieldHTTPRequestUID))
 	v.Main = m
 	if fragment(r) {
 		return p.part(w, "event", "event-panel", v)

@@ -97,7 +97,12 @@ type findingView struct {
 	signal.Finding
 	Rule   *console.Rule // where the rule is one of the rules in force
 	Events []row
+	Family *family    // the processes around the first event of the host
+	Chain  *chainView // of the first request that caused something
 }
+
+// maxChains bounds the requests that are searched for what they caused.
+const maxChains = 3
 
 func (p *Pages) finding(w http.ResponseWriter, r *http.Request) error {
 	src := p.srv.Sources().Findings
@@ -115,10 +120,18 @@ func (p *Pages) finding(w http.ResponseWriter, r *http.Request) error {
 			m.Rule = &rule
 		}
 	}
+	chains := 0
 	if events := p.srv.Sources().Events; events != nil {
 		for _, id := range f.Events[:min(len(f.Events), signal.MaxFindingEvents)] {
 			if e, err := events.Event(r.Context(), id); err == nil { // older ones may be gone
 				m.Events = append(m.Events, rowOf(e))
+				if m.Family == nil {
+					m.Family = p.familyOf(r, e)
+				}
+				if uid := e.RecordedStr(signal.FieldHTTPRequestUID); m.Chain == nil && chains < maxChains && uid != "" {
+					chains++
+					m.Chain = p.chainBehind(r, uid)
+				}
 			}
 		}
 	}

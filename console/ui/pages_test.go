@@ -306,6 +306,13 @@ func hostile(w *consoletest.World) {
 		References: []string{"javascript:alert(4)"}, Tags: []string{evil}, Classes: []string{evil}, Line: 1,
 		Notes: []console.RuleNote{{Key: evil, Text: evil}}, Reads: []console.RuleRead{{Name: evil}, {Name: evil, Attr: true, Seen: 1}}, Looked: 1,
 		Waits: &console.RuleWaits{Kind: evil, Of: []console.WaitedRule{{ID: evil, Title: evil}}, GroupBy: []string{evil}, Values: []string{evil}, Until: evil}, Tests: []console.RuleTest{{Name: evil, Error: evil}}})
+	line := console.ProcessLine{UID: "evil", PID: 666, Name: evil, Exe: evil, CmdLine: evil + strings.Repeat("A", 4096), User: evil, Started: w.Start}
+	deep := console.ProcessLine{UID: "evil-child", PID: 667, Parent: 666, Depth: 60, CmdLine: strings.Repeat(evil, 20), Started: w.Start, Ended: w.Now(), Signal: 9}
+	w.MoreProcesses = append(w.MoreProcesses, console.ProcessGroup{Processes: []console.ProcessLine{line, deep},
+		Container: &console.ContainerView{ID: strings.Repeat("e", 64), Name: evil, Image: evil, Pod: evil, Namespace: evil, Runtime: evil, Privileged: true}})
+	w.MoreTrace = append(w.MoreTrace, console.TraceLine{Depth: 3, Kind: "network", Text: evil + strings.Repeat("B", 2000), Detail: evil, Joined: evil, Decision: signal.Deny},
+		console.TraceLine{Depth: 60, Kind: "process", Text: strings.Repeat(evil, 10), Decision: signal.Deny})
+	w.Log = append(consoletest.KernelEvents(w.Start), w.Log...)
 	w.RuleSet.Errors = append(w.RuleSet.Errors, console.RuleError{File: evil, Message: evil, Hint: evil})
 	w.Health = console.Health{State: console.HealthDegraded, Reasons: []string{evil}}
 	w.System.Upstreams = append(w.System.Upstreams, console.Upstream{Route: evil, URL: evil, Error: evil})
@@ -371,7 +378,7 @@ func TestHostileTextIsShown(t *testing.T) {
 	hostile(w)
 	s := serve(t, w, false)
 	p := signedIn(t, w, s, consoletest.AdminName)
-	for _, at := range []string{"/traffic", "/findings", "/actions", "/rules", "/system", "/system/ledger", "/"} {
+	for _, at := range []string{"/traffic", "/findings", "/actions", "/rules", "/system", "/system/ledger", "/processes", "/processes/evil", "/chain/" + consoletest.Traced, "/"} {
 		_, body := p.get(at)
 		for _, want := range []string{`&lt;script&gt;alert(1)`, `<span class="esc">\u202e</span>`, `<span class="esc">\x1b</span>`} {
 			if !bytes.Contains(body, []byte(want)) {

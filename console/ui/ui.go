@@ -107,6 +107,11 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		get(viewer, "/traffic/{id}", p.event),
 		get(viewer, "/traffic/{id}/explain", p.explain),
 
+		get(viewer, "/chain/{id}", p.chain),
+
+		get(viewer, "/processes", p.processes),
+		get(viewer, "/processes/{uid}", p.process),
+
 		get(viewer, "/findings", p.findings),
 		get(viewer, "/findings/{id}", p.finding),
 		post(operator, "/findings/{id}/state", p.setFinding),
@@ -127,6 +132,9 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 
 		get(viewer, "/system", p.system),
 		post(operator, "/system/doctor", p.doctor),
+		get(viewer, "/system/host", p.host),
+		get(viewer, "/system/files", p.files),
+		post(admin, "/system/files/accept", p.acceptFile),
 		get(viewer, "/system/ledger", p.ledger),
 		post(operator, "/system/ledger/verify", p.verifyLedger),
 		get(viewer, "/system/people", p.people),

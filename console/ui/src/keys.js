@@ -1,6 +1,6 @@
 // The keyboard: / filters, j and k move, Enter opens (it is a link), Esc closes, g and a
 // letter goes to a page, ? helps.
-const pages = { o: '/', t: '/traffic', f: '/findings', a: '/actions', r: '/rules', s: '/system' }
+const pages = { o: '/', t: '/traffic', p: '/processes', f: '/findings', a: '/actions', r: '/rules', s: '/system' }
 
 export function keys(does, panel) {
   let went = 0 // when g was pressed
