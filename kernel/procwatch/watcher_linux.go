@@ -75,7 +75,7 @@ func New(o Options) *Watcher {
 }
 
 // Open opens what this kernel, and the privileges, allow. An error says that there is not even /proc.
-func (w *Watcher) Open(context.Context) error {
+func (w *Watcher) Open(ctx context.Context) error {
 	if _, err := os.ReadFile(filepath.Join(w.opts.Root, "proc/self/stat")); err != nil {
 		return fmt.Errorf("processes: %w: mount proc there", err)
 	}
@@ -87,6 +87,7 @@ func (w *Watcher) Open(context.Context) error {
 		w.conn, w.connEr = listen()
 	}
 	w.files, w.fileEr = newWatches(w.opts.Watches)
+	w.look(ctx, nil) // what runs already is told of by others; what begins from now on is told of here, whenever Run is called
 	return nil
 }
 
@@ -120,7 +121,6 @@ func (w *Watcher) Run(ctx context.Context, receive func(batch []byte)) error {
 	w.mu.Lock()
 	conn, files := w.conn, w.files
 	w.mu.Unlock()
-	w.look(ctx, nil) // what runs already was told of
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	if files != nil {
