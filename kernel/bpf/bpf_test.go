@@ -207,7 +207,9 @@ func (s *seen) wait(t testing.TB, what string, match func(*record.Record) bool) 
 					lost[record.Kind(r.Nums[1])] += r.Nums[0]
 				}
 			}
-			t.Fatalf("no record of %s among %d and %d of other processes; lost: %v", what, len(s.all), s.others, lost)
+			records, others := len(s.all), s.others
+			s.mu.Unlock() // who receives waits for it, and the end of the test for who receives
+			t.Fatalf("no record of %s among %d and %d of other processes; lost: %v", what, records, others, lost)
 		}
 	}
 }
