@@ -270,7 +270,7 @@ func runExecToKill(ctx context.Context, env *bar.Env) (m bar.Measure, err error)
 	if env.Short {
 		tries = 100
 	}
-	file := filepath.Join(env.Dir, "state")
+	file := filepath.Join(env.Dir, "token")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		return m, err
 	}

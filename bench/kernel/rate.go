@@ -77,7 +77,7 @@ func startStages(ctx context.Context, env *bar.Env, mode string) (*stages, error
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "state") // a name that a shipped rule asks for, in a folder that none does
+	file := filepath.Join(dir, "token") // a name that a shipped rule asks for, in a folder that none does
 	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(filepath.Join(dir, "data"), 0o700)); err != nil {
 		return nil, err
 	}
