@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	ossignal "os/signal"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -30,8 +35,9 @@ func (a *app) runCommand() *cobra.Command {
 happens, Landlock bounds files and ports. It needs no privileges, no eBPF and no node, and so fits functions
 and containers that may do nothing else.
 
-What rules say is written to standard error. With --mode enforce, what a rule refuses fails with EPERM; without, it
-is only told. The exit status is the program's own.
+What rules say is written to standard error. With --mode enforce, what a rule refuses fails with EPERM; with --mode
+monitor it is only told. The exit status is the program's own, or 128 and the number of the signal that ended it.
+Signals are handed on to it.
 
 A program with several threads can change a path between the look and the call: what must hold whatever it does is
 bounded with --read, --write, --exec, --connect and --bind.`,
@@ -40,7 +46,7 @@ bounded with --read, --write, --exec, --connect and --bind.`,
   testudo run --write /tmp --connect 443 -- ./job`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if mode != "monitor" && mode != "enforce" {
+			if mode != "" && mode != kernel.ModeMonitor && mode != kernel.ModeEnforce {
 				return fmt.Errorf("--mode is %q: want monitor or enforce", mode)
 			}
 			if o.Opens != "none" && o.Opens != "writes" && o.Opens != "all" {
@@ -54,7 +60,7 @@ bounded with --read, --write, --exec, --connect and --bind.`,
 				return err
 			}
 			var mu sync.Mutex
-			o.Path, o.Argv, o.Stage, o.Enforce = args[0], args, []string{stageName}, mode == "enforce"
+			o.Path, o.Argv, o.Stage, o.Mode = args[0], args, []string{stageName}, mode
 			o.Tell = func(e *signal.Event, v *signal.Verdict) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -64,16 +70,17 @@ bounded with --read, --write, --exec, --connect and --bind.`,
 			if err != nil {
 				return err
 			}
-			err = c.Run(cmd.Context())
-			var exit *exec.ExitError
-			if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-				return exitStatus(exit.ExitCode())
+			ctx := cmd.Context()
+			if a.own {
+				// The program ends as it likes when it is interrupted, and we with it.
+				ctx = context.WithoutCancel(ctx)
+				defer handOn(c.Signal)()
 			}
-			return err
+			return ownStatus(c.Run(ctx))
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&mode, "mode", "monitor", "what becomes of what rules refuse: monitor or enforce")
+	flags.StringVar(&mode, "mode", "", "what becomes of what rules refuse: monitor or enforce, instead of what the configuration says (kernel.mode)")
 	flags.StringVar(&o.Opens, "opens", "writes", "opens of files that are judged: none, writes or all")
 	flags.StringSliceVar(&o.Limits.Read, "read", nil, "files and folders that it may read, instead of all")
 	flags.StringSliceVar(&o.Limits.Write, "write", nil, "files and folders that it may change, instead of all")
@@ -82,6 +89,40 @@ bounded with --read, --write, --exec, --connect and --bind.`,
 	flags.UintSliceVar(&bind, "bind", nil, "TCP ports that it may listen on, instead of all")
 	flags.BoolVar(&asJSON, "json", false, "write events that a rule fires on as lines of OCSF JSON")
 	return cmd
+}
+
+// handOn hands the signals that ask a program to end on, until the returned function is called. What is typed at a terminal its kernel
+// sends to all who are in the foreground there, the program too: that it gets once.
+func handOn(to func(os.Signal)) (stop func()) {
+	signals := make(chan os.Signal, 8)
+	ossignal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range signals {
+			if (s == os.Interrupt || s == syscall.SIGQUIT) && assembly.Foreground() {
+				continue
+			}
+			to(s)
+		}
+	}()
+	return func() {
+		ossignal.Stop(signals)
+		close(signals)
+		<-done
+	}
+}
+
+// ownStatus makes of how the program ended the status of this command, as shells do.
+func ownStatus(err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitStatus(128 + int(status.Signal()))
+	}
+	return exitStatus(exit.ExitCode())
 }
 
 // ports returns ports as numbers of 16 bits, nil where the flag was not given.

@@ -36,6 +36,7 @@ type Options struct {
 // Program is a program that runs under a supervisor: a [kernel.Sensor] of what it does.
 type Program struct {
 	opts    Options
+	process atomic.Pointer[os.Process] // nil before it was started
 	records atomic.Uint64
 	late    atomic.Uint64 // questions that were not answered in time
 	gone    atomic.Uint64 // calls whose process had gone before they were looked at
@@ -96,6 +97,7 @@ func (p *Program) run(ctx context.Context, to kernel.Receiver) error {
 	if err != nil {
 		return err
 	}
+	p.process.Store(cmd.Process)
 	answering, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -170,42 +172,52 @@ func (p *Program) answer(ctx context.Context, listener int, to kernel.Receiver) 
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			p.one(ctx, listener, &n, to)
+			p.reply(ctx, listener, &n, to)
 		})
 	}
 }
 
-// one answers one call.
-func (p *Program) one(ctx context.Context, listener int, n *notification, to kernel.Receiver) {
-	r, errno := p.look(n)
+// reply answers one call.
+func (p *Program) reply(ctx context.Context, listener int, n *notification, to kernel.Receiver) {
+	all, errno := p.look(n)
 	// What was read is of this call only if it still waits: else the process may be another one by now.
 	if err := ioctl(listener, ioctlStillValid, unsafe.Pointer(&n.id)); err != nil {
 		p.gone.Add(1)
 		return
 	}
+	for _, r := range all {
+		if !p.ask(ctx, r, to) {
+			errno = unix.EPERM
+			break
+		}
+	}
 	resp := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	switch {
-	case errno != 0:
+	if errno != 0 {
 		resp.errno, resp.flags = -int32(errno), 0
-	case r != nil:
-		p.meet(r, to)
-		asking, cancel := context.WithTimeout(ctx, p.opts.Wait)
-		answer := to.Ask(asking, r.Append(nil), record.GateSeccomp)
-		late := asking.Err() != nil
-		cancel()
-		if late {
-			p.late.Add(1)
-		}
-		p.records.Add(1)
-		if answer.Deny || late {
-			resp.errno, resp.flags = -int32(unix.EPERM), 0
-		} else if r.Kind == record.KindExec {
-			p.tell(r, to)
-		}
 	}
 	if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)); err != nil {
 		p.gone.Add(1)
 	}
+}
+
+// ask reports whether something may happen. No answer in time is no.
+func (p *Program) ask(ctx context.Context, r *record.Record, to kernel.Receiver) bool {
+	p.meet(r, to)
+	asking, cancel := context.WithTimeout(ctx, p.opts.Wait)
+	defer cancel()
+	answer := to.Ask(asking, r.Append(nil), record.GateSeccomp)
+	p.records.Add(1)
+	switch {
+	case asking.Err() != nil:
+		p.late.Add(1)
+		return false
+	case answer.Deny:
+		return false
+	}
+	if r.Kind == record.KindExec {
+		p.tell(r, to)
+	}
+	return true
 }
 
 // meet tells of a process that is seen for the first time, so that it has a parent.
@@ -264,14 +276,21 @@ func (p *Program) Executable(context.Context, kernel.FileRef) (kernel.Executable
 
 // Do kills the program; other orders are not possible without privileges.
 func (p *Program) Do(_ context.Context, o kernel.Order) (kernel.Done, error) {
-	cmd := p.opts.Stage
-	if o.Verb != kernel.VerbKill || cmd.Process == nil || int(o.PID) != cmd.Process.Pid {
+	process := p.process.Load()
+	if o.Verb != kernel.VerbKill || process == nil || int(o.PID) != process.Pid {
 		return kernel.Done{}, fmt.Errorf("%s: only the program itself can be killed: %w", o.Verb, kernel.ErrUnable)
 	}
-	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return kernel.Done{}, err
 	}
 	return kernel.Done{Detail: "the program was killed"}, nil
+}
+
+// Signal hands a signal on to the program. Before its start and after its end that is nothing.
+func (p *Program) Signal(s os.Signal) {
+	if process := p.process.Load(); process != nil {
+		_ = process.Signal(s) // it may have ended
+	}
 }
 
 // Status says what bounds the program.

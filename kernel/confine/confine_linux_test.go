@@ -309,3 +309,52 @@ func BenchmarkExec(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// TestDatagramsAreJudged: by each of the calls that send one to an address of its own.
+func TestDatagramsAreJudged(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	require.Part(t, "python3", err == nil, "a program that sends datagrams")
+	const script = `
+import ctypes, socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def tried(name, f):
+    try:
+        f()
+        print(name, "sent")
+    except OSError as e:
+        print(name, e.errno)
+good, bad = ("127.0.0.1", 9), ("127.0.0.2", 9)
+tried("sendto", lambda: s.sendto(b"x", bad))
+tried("sendmsg", lambda: s.sendmsg([b"x"], [], 0, bad))
+tried("fine", lambda: s.sendmsg([b"x"], [], 0, good))
+libc = ctypes.CDLL(None, use_errno=True)
+def many(*to):
+    keep, heads = [], b""
+    for a in to:
+        address = ctypes.create_string_buffer(struct.pack("=HHI8x", 2, socket.htons(a[1]), struct.unpack("=I", socket.inet_aton(a[0]))[0]), 16)
+        text = ctypes.create_string_buffer(b"x", 1)
+        part = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(text), 1), 16)
+        keep += [address, text, part]
+        heads += struct.pack("=QI4xQQQQi4xI4x", ctypes.addressof(address), 16, ctypes.addressof(part), 1, 0, 0, 0, 0)
+    buffer = ctypes.create_string_buffer(heads, len(heads))
+    n = libc.sendmmsg(s.fileno(), buffer, len(to), 0)
+    if n < 0:
+        raise OSError(ctypes.get_errno(), "")
+tried("sendmmsg", lambda: many(good, bad))
+tried("good", lambda: many(good, good))
+s.connect(good)
+tried("connected", lambda: s.sendmsg([b"x"]))
+`
+	j := &judge{deny: func(r *record.Record) bool {
+		return r.Kind == record.KindConnect && r.Net.Remote.Addr().String() == "127.0.0.2"
+	}}
+	file := filepath.Join(t.TempDir(), "send.py")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, j, Options{Opens: OpensNone}, python+" "+file)
+	want := "sendto 1\nsendmsg 1\nfine sent\nsendmmsg 1\ngood sent\nconnected sent\n"
+	if err != nil || out != want {
+		t.Errorf("%v, output %q, want %q; seen %q", err, out, want, j.seen)
+	}
+}

@@ -112,8 +112,8 @@ func install(p []unix.SockFilter) (int, error) {
 // watched are the calls that are handed to the supervisor.
 func watched() []record.Call {
 	return slices.Clone([]record.Call{record.CallExecve, record.CallExecveat, record.CallOpen, record.CallOpenat, record.CallOpenat2, record.CallCreat,
-		record.CallConnect, record.CallSendto, record.CallBind, record.CallListen, record.CallPtrace, record.CallProcessVMWritev, record.CallMemfdCreate,
-		record.CallUnlink, record.CallUnlinkat, record.CallRename, record.CallRenameat, record.CallRenameat2, record.CallChmod, record.CallFchmodat,
+		record.CallConnect, record.CallSendto, record.CallSendmsg, record.CallSendmmsg, record.CallBind, record.CallListen, record.CallPtrace, record.CallProcessVMWritev, record.CallMemfdCreate,
+		record.CallUnlink, record.CallUnlinkat, record.CallRename, record.CallRenameat, record.CallRenameat2, record.CallChmod, record.CallFchmodat, record.CallFchmodat2,
 		record.CallSymlink, record.CallSymlinkat, record.CallLink, record.CallLinkat, record.CallMount, record.CallUnshare, record.CallSetns,
 		record.CallSetuid, record.CallBPF, record.CallKeyctl, record.CallUserfaultfd})
 }

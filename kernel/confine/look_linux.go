@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,9 +16,21 @@ import (
 	"github.com/testudo-sec/testudo/kernel/record"
 )
 
-// look makes a record of a call that waits. It returns an error number where the call cannot be looked at and so must not happen,
-// and no record for calls that need no answer.
-func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
+// look makes records of a call that waits, each of which must be let through. It returns an error number where the call cannot be
+// looked at and so must not happen, and no record for calls that need no answer.
+func (p *Program) look(n *notification) ([]*record.Record, unix.Errno) {
+	if call, _ := callOf(int(n.nr)); call == record.CallSendmmsg {
+		return p.messages(n)
+	}
+	r, errno := p.one(n)
+	if r == nil {
+		return nil, errno
+	}
+	return []*record.Record{r}, 0
+}
+
+// one makes the record of a call that is about one thing.
+func (p *Program) one(n *notification) (*record.Record, unix.Errno) {
 	call, ok := callOf(int(n.nr))
 	if !ok {
 		return nil, 0
@@ -43,6 +56,8 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		return mem.file(r, int(int32(n.args[0])), n.args[1], followed(n.args[2]))
 	case record.CallFchmodat: // without flags: those are fchmodat2's
 		return mem.file(r, int(int32(n.args[0])), n.args[1], true)
+	case record.CallFchmodat2:
+		return mem.file(r, int(int32(n.args[0])), n.args[1], n.args[3]&unix.AT_SYMLINK_NOFOLLOW == 0)
 	case record.CallUnlinkat:
 		return mem.file(r, int(int32(n.args[0])), n.args[1], false)
 	case record.CallOpenat2:
@@ -89,6 +104,8 @@ func (p *Program) look(n *notification) (*record.Record, unix.Errno) {
 		}
 		r.Kind = record.KindConnect
 		return mem.address(r, int(int32(n.args[0])), n.args[4], n.args[5])
+	case record.CallSendmsg:
+		return mem.message(r, int(int32(n.args[0])), n.args[1])
 	case record.CallListen:
 		r.Kind = record.KindListen
 	}
@@ -296,6 +313,54 @@ func (m memory) address(r *record.Record, fd int, at, size uint64) (*record.Reco
 	}
 	r.Net.Protocol = m.protocol(fd)
 	return r, 0
+}
+
+// Sizes of struct msghdr and struct mmsghdr.
+const (
+	sizeOfMessage = 56
+	sizeOfEach    = sizeOfMessage + 8
+	maxMessages   = 1024 // of one sendmmsg: more the kernel does not take
+	maxReceivers  = 64   // of one sendmmsg
+)
+
+// message describes a datagram that names its receiver; others go to where the socket is connected to, which was looked at.
+func (m memory) message(r *record.Record, fd int, at uint64) (*record.Record, unix.Errno) {
+	b, err := m.bytes(at, sizeOfMessage)
+	if err != nil || len(b) < sizeOfMessage {
+		return nil, 0 // the kernel cannot read it either
+	}
+	name, size := binary.NativeEndian.Uint64(b), binary.NativeEndian.Uint32(b[8:])
+	if name == 0 || size == 0 {
+		return nil, 0
+	}
+	r.Kind = record.KindConnect
+	return m.address(r, fd, name, uint64(min(size, 128)))
+}
+
+// messages makes a record for each receiver of a sendmmsg.
+func (p *Program) messages(n *notification) (all []*record.Record, errno unix.Errno) {
+	for i := range min(uint64(uint32(n.args[2])), maxMessages) {
+		single := *n
+		single.args[1] = n.args[1] + i*sizeOfEach
+		number, ok := record.Number(record.CallSendmsg)
+		if !ok {
+			return nil, unix.EPERM
+		}
+		single.nr = int32(number)
+		r, errno := p.one(&single)
+		if errno != 0 {
+			return nil, errno
+		}
+		if r == nil || slices.ContainsFunc(all, func(o *record.Record) bool { return o.Net.Remote == r.Net.Remote && bytes.Equal(o.Name, r.Name) }) {
+			continue
+		}
+		if len(all) == maxReceivers {
+			return nil, unix.EPERM
+		}
+		r.Call = record.CallSendmmsg
+		all = append(all, r)
+	}
+	return all, 0
 }
 
 // protocol returns the protocol of a socket, 0 where it cannot be told.

@@ -54,18 +54,35 @@ func Stage() error {
 		o.tell(err)
 		return err
 	}
+	hand := sender()
 	listener, err := install(program)
 	if err != nil {
 		o.tell(err)
 		return err
 	}
-	// From here on every call that the filter names waits for the supervisor.
-	if err := unix.Sendmsg(stageFD, []byte{0}, unix.UnixRights(listener), nil, 0); err != nil {
+	// From here on every call of this thread that the filter names waits for the supervisor.
+	if err := hand(listener); err != nil {
 		return fmt.Errorf("to the supervisor: %w", err)
 	}
 	unix.Close(listener)
 	unix.CloseOnExec(stageFD)
 	return fmt.Errorf("%s: %w", o.Path, syscall.Exec(o.Path, o.Argv, os.Environ()))
+}
+
+// sender returns a function that hands the supervisor its end of the filter. It does so on a thread that the filter does not hold for, being older:
+// sendmsg is one of the calls that wait for who has that end.
+func sender() (hand func(fd int) error) {
+	ready, fds, sent := make(chan struct{}), make(chan int), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		close(ready)
+		sent <- unix.Sendmsg(stageFD, []byte{0}, unix.UnixRights(<-fds), nil, 0)
+	}()
+	<-ready
+	return func(fd int) error {
+		fds <- fd
+		return <-sent
+	}
 }
 
 func readOrder(r io.Reader) (*order, error) {

@@ -17,6 +17,7 @@ type confinedProgram interface {
 	kernel.Sensor
 	Done() <-chan struct{}
 	Exit() error
+	Signal(s os.Signal)
 }
 
 // Confined is a program that runs under the rules alone, without a node: seccomp notification asks before each call.
@@ -32,12 +33,12 @@ type Confined struct {
 
 // ConfinedOptions says what is run and how it is bounded.
 type ConfinedOptions struct {
-	Path    string
-	Argv    []string
-	Stage   []string // arguments of this binary that lead to the stage
-	Limits  ConfinedLimits
-	Opens   string
-	Enforce bool
+	Path   string
+	Argv   []string
+	Stage  []string // arguments of this binary that lead to the stage
+	Limits ConfinedLimits
+	Opens  string
+	Mode   string // kernel.ModeMonitor for all rules, or kernel.ModeEnforce; "" for what the settings say
 	// Tell is called for each event that a rule fires on. It must not keep the event.
 	Tell func(e *signal.Event, v *signal.Verdict)
 }
@@ -55,8 +56,11 @@ func Confine(ctx context.Context, s *Settings, o ConfinedOptions) (*Confined, er
 		return nil, fmt.Errorf("rules: %w", err)
 	}
 	cfg := s.Kernel
-	if o.Enforce {
-		cfg.Mode = kernel.ModeEnforce
+	switch o.Mode {
+	case kernel.ModeEnforce:
+		cfg.Mode = o.Mode
+	case kernel.ModeMonitor:
+		cfg.Mode, cfg.Enforce = o.Mode, nil
 	}
 	program, err := newConfinedProgram(&o)
 	if err != nil {
@@ -95,6 +99,9 @@ func (c *Confined) Run(ctx context.Context) error {
 	}
 	return c.program.Exit()
 }
+
+// Signal hands a signal on to the program.
+func (c *Confined) Signal(s os.Signal) { c.program.Signal(s) }
 
 // Counts returns how many events there were, and how many rules refused.
 func (c *Confined) Counts() (events, refused uint64) { return c.events.Load(), c.refused.Load() }

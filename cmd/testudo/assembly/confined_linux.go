@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/confine"
 	"github.com/testudo-sec/testudo/kernel/process"
@@ -37,4 +39,15 @@ func seedOwn(ctx context.Context, to kernel.Receiver) {
 	if len(b) > 0 {
 		to.Records(b)
 	}
+}
+
+// Foreground reports whether this process is in the foreground of its terminal, where what is typed to interrupt goes to all who are.
+func Foreground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(tty)
+	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }

@@ -17,3 +17,6 @@ func Stage() error { return errNoConfine }
 func newConfinedProgram(*ConfinedOptions) (confinedProgram, error) { return nil, errNoConfine }
 
 func seedOwn(context.Context, kernel.Receiver) {}
+
+// Foreground is of Linux.
+func Foreground() bool { return false }
