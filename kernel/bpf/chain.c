@@ -1,7 +1,7 @@
 //go:build ignore
 // Requests, from the connection that they come by to the thread that serves them and to what it starts and asks. What is followed are
-// accepted TCP connections to some ports: those that the host names (served), and those that a thread which serves a request connects to
-// (learned). docs/decisions/0025-causal-chain.md says why it is done so.
+// accepted TCP connections to some ports: those that the host names (served), and those at which somebody took a connection of a process of
+// this host that serves requests (learned). docs/decisions/0025-causal-chain.md says why it is done so.
 //
 // The kernel tells of each read and write of a socket by a tracepoint of its own (6.3 and later), in the thread that reads: so that
 // descriptors, dup, fork and io_uring need not be understood, and calls that are not about sockets cost nothing.
@@ -450,8 +450,10 @@ int chain_write(__u64 *ctx)
 			find_conn(sk, false); /* it was there before us: who takes it finds it from the next request on */
 		return 0;
 	}
-	if (!c)
+	if (!c) { /* opened before us: who took it was not told of */
 		c = find_conn(sk, false);
+		learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+	}
 	if (!c)
 		return 0;
 	struct tcp_sock *tp = (void *)sk;
@@ -461,7 +463,6 @@ int chain_write(__u64 *ctx)
 	c->token = token;
 	if (!token)
 		return 0;
-	learn(__builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
 	tell(KIND_SEND, sk, c, c->write_to - ret, c->write_to, NULL, token & SERVING_UNSURE);
 	return 0;
 }
@@ -488,12 +489,8 @@ int chain_state(__u64 *ctx)
 		port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
 		p = process(current_task(), false);
 		/* A proxy that has the kernel move the bytes reads nothing, but takes connections. */
-		if (p && (p->served || (p->port && followed(p->port)))) {
-			learn(port);
+		if ((p && (p->served || (p->port && followed(p->port)))) || followed(port) /* as the edge's */)
 			begin_conn(sk, false, false);
-		} else if (followed(port)) {
-			begin_conn(sk, false, false); /* as the edge's */
-		}
 		return 0;
 	case TCP_ESTABLISHED:
 		if (!is_tcp(sk))
@@ -502,7 +499,7 @@ int chain_state(__u64 *ctx)
 			port = BPF_CORE_READ(sk, __sk_common.skc_num);
 			if (followed(port)) {
 				begin_conn(sk, true, true);
-			} else if (was_opened_here(sk)) { /* its port was translated */
+			} else if (was_opened_here(sk)) {
 				learn(port);
 				begin_conn(sk, true, true);
 			}

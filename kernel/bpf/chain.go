@@ -160,9 +160,10 @@ func (l *Loader) lookAt(pid uint32, start uint64) error {
 		p.Mode, p.TLS, p.GoID = servingGo, found.TLS, found.GoID
 	}
 	var now servingProcess
-	if lookupErr := processes.Lookup(pid, &now); lookupErr != nil || now.Start != p.Start {
+	if lookupErr := processes.Lookup(pid, &now); lookupErr != nil || p.Start != 0 && now.Start != p.Start {
 		return errors.Join(err, lookupErr)
 	}
+	p.Start = now.Start // the kernel may have put it in meanwhile
 	p.Token, p.Served, p.Port, p.Forked = now.Token, now.Served, now.Port, now.Forked
 	return errors.Join(err, processes.Put(pid, &p))
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/testudo-sec/testudo/signal"
 )
 
+// label is behind the way of serving that commands name, so that they are known as this test's.
+var label = fmt.Sprintf("@%d", os.Getpid())
+
 // score compares what the chain claims with what the commands say of themselves.
 type score struct {
 	Caused  int // commands that a request caused
@@ -118,7 +121,11 @@ func (w *watch) exec(r *record.Record) {
 	if len(args) != 5 || args[2] != "exit 0" {
 		return
 	}
-	truth, way := args[3], args[4]
+	truth := args[3]
+	way, mine := strings.CutSuffix(args[4], label)
+	if !mine {
+		return // of another test that runs at the same time
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.by[way]
@@ -231,7 +238,7 @@ func launch(t testing.TB, way, following string, env []string, through ...string
 		}
 		cmd = exec.Command(args[0], args[1:]...)
 	}
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), "LABEL="+way+label), env...)
 	cmd.Stderr = os.Stderr
 	group(cmd)
 	out, err := cmd.StdoutPipe()

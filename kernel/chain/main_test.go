@@ -57,7 +57,7 @@ func serveGo(following string) error {
 	}
 	go func() {
 		for {
-			command("background", "go")
+			command("background", os.Getenv("LABEL"))
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
@@ -76,7 +76,7 @@ func serveGo(following string) error {
 			truth = r.Header.Get("X-Request-Id")
 		}
 		if r.URL.Path == "/run" {
-			command(truth, "go")
+			command(truth, os.Getenv("LABEL"))
 		}
 		if following != "" {
 			// The connection is written by a goroutine of the transport: what joins the next service is the edge's identifier.

@@ -8,6 +8,7 @@ Commands that no request caused are started all the time.
 import http.client, os, queue, select, socket, subprocess, sys, threading, time
 
 mode, following = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+label = os.environ.get("LABEL", mode)
 own = threading.local()
 
 
@@ -17,7 +18,7 @@ def command(*args):
 
 def work(path, truth):
     if path.startswith("/run"):
-        command(truth, mode)
+        command(truth, label)
     if following:
         if not hasattr(own, "conn"):
             own.conn = http.client.HTTPConnection(following)
@@ -57,7 +58,7 @@ def serve(conn, once=False):
 
 def noise():
     while True:
-        command("background", mode)
+        command("background", label)
         time.sleep(0.05)
 
 
@@ -97,7 +98,7 @@ elif mode == "pool":
 
     def tick():
         while True:
-            jobs.put(lambda: command("background", mode))
+            jobs.put(lambda: command("background", label))
             time.sleep(0.05)
 
     for _ in range(16):
@@ -143,16 +144,16 @@ elif mode == "epoll":
                 later.append((time.monotonic() + 0.01, conn, truth))
                 continue
             if path.startswith("/run"):
-                subprocess.Popen(["/bin/sh", "-c", "exit 0", truth, mode])
+                subprocess.Popen(["/bin/sh", "-c", "exit 0", truth, label])
             conn.sendall(ANSWER)
         now = time.monotonic()
         while later and later[0][0] < now:
             _, conn, truth = later.pop(0)
-            subprocess.Popen(["/bin/sh", "-c", "exit 0", truth, mode])
+            subprocess.Popen(["/bin/sh", "-c", "exit 0", truth, label])
             conn.sendall(ANSWER)
         if now - tick > 0.05:
             tick = now
-            subprocess.Popen(["/bin/sh", "-c", "exit 0", "background", mode])
+            subprocess.Popen(["/bin/sh", "-c", "exit 0", "background", label])
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
