@@ -3,7 +3,7 @@
 const pages = { o: '/', t: '/traffic', p: '/processes', f: '/findings', a: '/actions', r: '/rules', s: '/system' }
 
 export function keys(does, panel) {
-  let went = 0 // when g was pressed
+  let went = -Infinity // when g was pressed
   addEventListener('keydown', (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || document.querySelector('dialog[open]')) return
     const typing = e.target.matches('input, select, textarea')
@@ -17,7 +17,7 @@ export function keys(does, panel) {
       location.href = pages[e.key]
       return
     }
-    went = e.key === 'g' ? e.timeStamp : 0
+    went = e.key === 'g' ? e.timeStamp : -Infinity
     if (e.key === '/') {
       const field = document.querySelector('[data-filter]')
       if (field) { e.preventDefault(); field.focus(); field.select() }
