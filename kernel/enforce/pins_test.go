@@ -195,3 +195,21 @@ func TestPinsOfSomebodyElse(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNothingToEnforceEndsWhatWasLeft: who starts testudo again because its rules refuse too much has none of them from then on.
+func TestNothingToEnforceEndsWhatWasLeft(t *testing.T) {
+	pins, dir := bpffs(t), realDir(t)
+	bad := victim(t, dir+"/bad")
+	startAnother(t, pins, bad, true).kill(t)
+	e, _ := begin(t, Options{Config: Config{Pins: pins}})
+	refused(t, e, actor(bad, "touch", dir+"/marker"))
+	if err := e.Guard(t.Context(), kernel.Guard{Closed: true}); err != nil {
+		t.Fatal(err)
+	}
+	if !runs(t, bad, dir+"/fine") {
+		t.Error("it is refused although no rule says so")
+	}
+	if left, err := Pinned(pins); err != nil || len(left) != 0 {
+		t.Errorf("pinned %v, %v", left, err)
+	}
+}
