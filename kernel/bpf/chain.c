@@ -322,14 +322,36 @@ static __always_inline void append_head(struct scratch *s, __u32 len)
 	s->pos = pos + sizeof(*p) + len;
 }
 
+/* begin_request starts a record that tables of requests alone read: of the process it says what names it. There is one for each request: what fill reads
+ * besides costs more than all else here. */
+static __always_inline struct scratch *begin_request(__u16 kind)
+{
+	struct scratch *s = acquire(kind, CALL_NONE);
+	__u64 id = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+
+	if (!s)
+		return NULL;
+	struct record *r = record_of(s);
+	r->time = bpf_ktime_get_boot_ns();
+	r->start = start_of(current_task());
+	r->cgroup = bpf_get_current_cgroup_id();
+	r->pid = id >> 32;
+	r->tid = id;
+	r->uid = user;
+	r->gid = user >> 32;
+	r->loginuid = ~0u;
+	r->ppid = r->mntns = r->pidns = r->reserved = 0;
+	bpf_get_current_comm(&r->comm, sizeof(r->comm));
+	return s;
+}
+
 static __always_inline void tell(__u16 kind, struct sock *sk, struct chain_conn *c, __u64 from, __u64 to, struct serving_key *self, bool unsure)
 {
-	struct scratch *s = begin(kind, 0);
+	struct scratch *s = begin_request(kind);
 	if (!s)
 		return;
 	struct record *r = record_of(s);
 	r->token = c->token & ~SERVING_UNSURE;
-	r->flags &= ~FLAG_AMBIGUOUS;
 	if (kind == KIND_SERVE)
 		r->flags |= FLAG_INBOUND;
 	if (unsure)
