@@ -111,7 +111,7 @@ func (b *builder) ancestorLine(a *process.Ancestor) text {
 	if v, ok := b.lines.get(a.CmdLine); ok {
 		return v
 	}
-	v := text{a.CmdLine, b.mask.Line(strings.Split(a.CmdLine, " "), len(a.CmdLine) >= cutAt)}
+	v := text{a.CmdLine, b.mask.Line(a.Args(), len(a.CmdLine) >= cutAt)}
 	b.lines.put(a.CmdLine, v)
 	return v
 }

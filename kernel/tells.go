@@ -87,7 +87,7 @@ func (p *Plane) isOwn(r *record.Record, proc *process.Process) bool {
 
 // attempt returns the process that would have been if the program had run.
 func attempt(proc *process.Process, r *record.Record) *process.Process {
-	q := *proc
+	q := proc.WithArgs(r.Args)
 	if len(r.Path) > 0 {
 		q.Exe = record.Text(r.Path)
 	} else {
@@ -100,8 +100,6 @@ func attempt(proc *process.Process, r *record.Record) *process.Process {
 	}
 	name = baseName(name)
 	q.Name = strings.ToValidUTF8(name[:min(len(name), 15)], "")
-	q.CmdLine = strings.TrimSuffix(record.Text(r.Args), "\x00")
-	q.CmdLine = strings.ReplaceAll(q.CmdLine, "\x00", " ")
 	q.Inode, q.HasInode = r.Inode, r.HasInode
 	q.Flags = r.Flags
 	if r.HasCreds {
@@ -110,5 +108,5 @@ func attempt(proc *process.Process, r *record.Record) *process.Process {
 	if r.HasStdio {
 		q.Stdio, q.HasStdio = r.Stdio, true
 	}
-	return &q
+	return q
 }

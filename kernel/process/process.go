@@ -69,11 +69,21 @@ func (p *Process) Alive() bool { return p.Exited == 0 }
 func (p *Process) Kernel() bool { return p.Flags&record.FlagKernel != 0 }
 
 // Args returns the arguments, the first one too.
-func (p *Process) Args() []string {
-	if p.argv == "" {
-		return strings.Fields(p.CmdLine)
+func (p *Process) Args() []string { return split(p.argv, p.CmdLine) }
+
+func split(argv, line string) []string {
+	if argv == "" {
+		return strings.Fields(line)
 	}
-	return strings.Split(strings.TrimSuffix(p.argv, "\x00"), "\x00")
+	return strings.Split(strings.TrimSuffix(argv, "\x00"), "\x00")
+}
+
+// WithArgs returns a copy of the process that has these arguments instead, each ended by a zero byte.
+func (p *Process) WithArgs(args []byte) *Process {
+	q := *p
+	q.argv = record.Text(args)
+	q.CmdLine = strings.ReplaceAll(strings.TrimSuffix(q.argv, "\x00"), "\x00", " ")
+	return &q
 }
 
 // Parent returns the process that started it, and nil where that is not known or there is none.
@@ -108,7 +118,7 @@ func (p *Process) leader(vpid uint32) *Ancestor {
 
 // ancestor is what descendants keep of a process.
 func (p *Process) ancestor() *Ancestor {
-	return &Ancestor{Key: p.Key, PID: p.PID, Start: p.Start, Name: p.Name, Exe: p.Exe, CmdLine: shorten(p.CmdLine, ancestorCmdLine), UID: p.UID,
+	return &Ancestor{Key: p.Key, PID: p.PID, Start: p.Start, Name: p.Name, Exe: p.Exe, CmdLine: shorten(p.CmdLine, ancestorCmdLine), argv: shorten(p.argv, ancestorCmdLine), UID: p.UID,
 		LoginUID: p.LoginUID, VPID: p.Creds.VPID, PIDNS: p.PIDNS, Cgroup: p.Cgroup}
 }
 
@@ -123,11 +133,15 @@ type Ancestor struct {
 	Name    string
 	Exe     string
 	CmdLine string // at most 1 KB
+	argv    string // as that of Process
 	UID     uint32
 	// LoginUID is who signed in; VPID the process id in the namespace PIDNS.
 	LoginUID, VPID, PIDNS uint32
 	Cgroup                uint64
 }
+
+// Args returns the arguments, the first one too; the last one may be cut.
+func (a *Ancestor) Args() []string { return split(a.argv, a.CmdLine) }
 
 // MaxLineage is how many ancestors are kept, the nearest ones.
 const MaxLineage = 32
