@@ -71,15 +71,24 @@ func (p *Plane) resolve(ctx context.Context, r *record.Record) {
 	l, ok := p.lanes.get(k)
 	wait := k != laneKey{cgroup: r.Cgroup} || r.Cgroup > 1
 	if wait && !ok {
-		l = &lane{asking: true}
+		l = &lane{asking: true, answer: make(chan struct{})}
 		p.lanes.put(k, l)
 	}
 	ask := wait && !ok
+	pending := wait && ok && l.asking && !l.answered
 	p.mu.Unlock()
-	if !ask {
+	if !ask && !pending {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, p.cfg.ParkTime)
+	if pending { // somebody else asks: a second attempt at once must not be judged as if of no container
+		defer cancel()
+		select {
+		case <-l.answer:
+		case <-limited.Done():
+		}
+		return
+	}
 	c, is, err := p.d.Sensor.Container(limited, r.Cgroup, r.PID)
 	cancel()
 	p.mu.Lock()

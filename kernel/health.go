@@ -116,6 +116,7 @@ func (p *Plane) tellLost(ctx context.Context, all bool) {
 		e.SetString(signal.FieldMetadataEventCode, "lost")
 		e.SetInt(signal.FieldStatusID, 2)
 		e.SetInt(signal.FieldCount, int64(n))
+		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // there is nobody to kill
 		e.SetUnmapped("kernel.lost", record.Kind(kind).String())
 		if _, err := p.d.Sink.Event(ctx, e); err != nil {
 			m.unjudged.Add(1)

@@ -16,12 +16,14 @@ type laneKey struct {
 
 // lane is what is known of a workload, and its records that wait for that, in their order.
 type lane struct {
-	is     *contained // nil: of no container, or not known
-	known  bool       // the sensor has answered
-	asking bool
-	again  time.Time // when it may be asked again, where its answer was not whole
-	tries  int
-	parked []parked
+	is       *contained // nil: of no container, or not known
+	known    bool       // the sensor has answered
+	asking   bool
+	answer   chan struct{} // closed when the first question is answered
+	answered bool
+	again    time.Time // when it may be asked again, where its answer was not whole
+	tries    int
+	parked   []parked
 }
 
 // parked is a record that waits, with its process as it was then.
@@ -70,7 +72,7 @@ func (p *Plane) lane(r *record.Record) *lane {
 	}
 	l, ok := p.lanes.get(k)
 	if !ok {
-		l = &lane{}
+		l = &lane{answer: make(chan struct{})}
 		p.lanes.put(k, l)
 	}
 	if l.asking || l.known && l.again.IsZero() {
@@ -104,7 +106,7 @@ func (p *Plane) executableOf(r *record.Record, proc *process.Process) *executabl
 	}
 	if !x.asked && r.Kind == record.KindExec {
 		select {
-		case p.asks <- ask{exe: x, file: FileRef{PID: proc.PID, Start: proc.Start, Cgroup: proc.Cgroup, Path: proc.Exe, Inode: proc.Inode}}:
+		case p.files <- ask{exe: x, file: FileRef{PID: proc.PID, Start: proc.Start, Cgroup: proc.Cgroup, Path: proc.Exe, Inode: proc.Inode}}:
 			x.asked = true
 		default:
 			p.metrics.asksMissed.Add(1)
@@ -203,14 +205,14 @@ func (p *Plane) release(ctx context.Context, all bool) {
 	p.mu.Unlock()
 }
 
-// look asks the sensor.
-func (p *Plane) look(ctx context.Context) {
+// look asks the sensor what comes in through asks.
+func (p *Plane) look(ctx context.Context, asks <-chan ask) {
 	for {
 		var q ask
 		select {
 		case <-ctx.Done():
 			return
-		case q = <-p.asks:
+		case q = <-asks:
 		}
 		limited, cancel := context.WithTimeout(ctx, lookupFor)
 		answer := p.answer(limited, q)
@@ -249,7 +251,10 @@ func (p *Plane) answer(ctx context.Context, q ask) func() {
 // learned takes over what a workload is; the lock is held.
 func (p *Plane) learned(l *lane, c Container, ok bool, err error) {
 	l.asking = false
-	l.tries++
+	if l.tries++; !l.answered {
+		l.answered = true
+		close(l.answer)
+	}
 	if err != nil {
 		p.metrics.asksFailed.Add(1)
 	} else {

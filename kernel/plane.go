@@ -50,7 +50,8 @@ type Plane struct {
 	log     *slog.Logger
 	table   *process.Table
 	inbox   *inbox
-	asks    chan ask
+	asks    chan ask // about workloads
+	files   chan ask // about executables: to read a large one takes its time, and no workload waits for that
 	answers chan func()
 	kills   chan Order
 	metrics *metrics
@@ -74,7 +75,7 @@ type Plane struct {
 	toApply chan struct{} // the sensor is to be told interest and guard again
 }
 
-// lookups is how many questions to the sensor wait.
+// lookups is how many questions of a kind to the sensor wait, and lookers how many are asked at a time.
 const (
 	lookups    = 1024
 	lookers    = 2
@@ -98,7 +99,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 	}
 	p := &Plane{
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
-		asks: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
+		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
 		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
 		own: map[uint32]uint64{}, born: d.Clock.Now(), toApply: make(chan struct{}, 1),
 	}
@@ -172,7 +173,8 @@ func (p *Plane) Run(ctx context.Context) error {
 	var sensing, helping sync.WaitGroup
 	help, stop := context.WithCancel(context.WithoutCancel(ctx))
 	for range lookers {
-		helping.Go(func() { p.look(help) })
+		helping.Go(func() { p.look(help, p.asks) })
+		helping.Go(func() { p.look(help, p.files) })
 	}
 	helping.Go(func() { p.killer(help) })
 	helping.Go(func() { p.apply(help) })
@@ -430,10 +432,8 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 // submit has an event judged, and a process killed where an enforced rule refuses what was already done.
 func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Process) {
 	killable := proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
-	if proc != nil && !killable && !e.Has(signal.FieldKernelGate) {
-		if !proc.Alive() || proc.PID <= 1 || slices.Contains(p.d.Own, proc.PID) {
-			e.SetString(signal.FieldKernelGate, record.GateNone.String())
-		}
+	if !killable && !e.Has(signal.FieldKernelGate) {
+		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // or the record would say that it was killed
 	}
 	v, err := p.d.Sink.Event(ctx, e)
 	p.metrics.events.Add(1)
