@@ -280,9 +280,11 @@ func TestConfig(t *testing.T) {
 
 // TestUnreadable refuses a rule over what is written when its event has been judged.
 func TestUnreadable(t *testing.T) {
-	_, err := NewSet([]*Rule{{ID: "late", File: "a.yaml", Line: 3, Column: 1, Condition: match.Or{match.Not{Part: match.Exists(signal.FieldVerdictRules)}, match.Const(true)}}})
-	if err == nil || !strings.Contains(err.Error(), "a.yaml:3:1: the condition of rule late reads verdict.rules") {
-		t.Errorf("%v", err)
+	for _, f := range []signal.Field{signal.FieldVerdictRules, signal.FieldKernelGate, signal.FieldKernelMode, signal.FieldKernelOutcome} {
+		_, err := NewSet([]*Rule{{ID: "late", File: "a.yaml", Line: 3, Column: 1, Condition: match.Or{match.Not{Part: match.Exists(f)}, match.Const(true)}}})
+		if err == nil || !strings.Contains(err.Error(), "a.yaml:3:1: the condition of rule late reads "+f.String()) {
+			t.Errorf("%s: %v", f, err)
+		}
 	}
 }
 

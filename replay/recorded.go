@@ -32,13 +32,13 @@ func recordOf(e *signal.Event) record {
 }
 
 // asJudged takes out of a recorded event what was written into it after it was judged, so that
-// rules see what they saw then. The severity stays as the verdict may have raised it: nobody recorded what it
+// rules see what they saw then. What became of it on a host stays, for obeyed; no rule reads it. The severity stays as the verdict may have raised it: nobody recorded what it
 // was.
 func asJudged(e *signal.Event, r *record) {
 	var added [32]signal.Field
 	n := 0
 	e.Each(func(f signal.Field) bool {
-		if n < len(added) && f != signal.FieldMetadataReporterUID && match.Added(f) {
+		if n < len(added) && f != signal.FieldMetadataReporterUID && f != signal.FieldKernelOutcome && match.Added(f) {
 			added[n] = f
 			n++
 		}

@@ -88,7 +88,8 @@ func Added(f signal.Field) bool {
 	switch f {
 	case signal.FieldMetadataReporterUID, signal.FieldMetadataSequence, signal.FieldDispositionID, signal.FieldActionID, signal.FieldIsAlert,
 		signal.FieldFirewallRuleUID, signal.FieldFirewallRuleName, signal.FieldVerdictRules, signal.FieldVerdictReason,
-		signal.FieldPolicyUID, signal.FieldVerdictFeeding:
+		signal.FieldPolicyUID, signal.FieldVerdictFeeding,
+		signal.FieldKernelGate, signal.FieldKernelMode, signal.FieldKernelOutcome:
 		return true
 	}
 	return false
