@@ -205,6 +205,7 @@ func (m *Monitor) tellBaseline(ctx context.Context, why error) {
 	e.AddUnmapped(AttrChange, Tampered)
 	e.AddUnmapped(AttrSeen, "false")
 	e.AddUnmapped(AttrNote, m.redact(why.Error()))
+	e.SetString(signal.FieldKernelGate, record.GateNone.String()) // nobody can be killed for it
 	if _, err := m.d.Sink.Event(ctx, &e); err != nil && ctx.Err() == nil {
 		m.log.Error("that the baseline is not the one that was signed was not judged", "error", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/testudo-sec/testudo/kernel"
+	"github.com/testudo-sec/testudo/kernel/record"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -563,6 +564,7 @@ func (m *Monitor) tell(ctx context.Context, c *Change, causes []cause) {
 	} else {
 		m.unseen.Add(1)
 	}
+	e.SetString(signal.FieldKernelGate, record.GateNone.String()) // nobody can be killed for it
 	if _, err := m.d.Sink.Event(ctx, &e); err != nil && ctx.Err() == nil {
 		m.log.Error("a changed file was not judged", "path", c.Path, "error", err)
 	}
