@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		act()
 		return
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // of the programs that tests start: each would wait a second at its end
 	goleak.VerifyTestMain(m)
 }
 

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		actor(os.Args[1], os.Args[2:])
 		return
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // of the programs that tests start: each would wait a second at its end
 	goleak.VerifyTestMain(m)
 }
 
