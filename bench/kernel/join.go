@@ -19,7 +19,7 @@ func join() bar.Bar {
 	return bar.Bar{
 		Name: "kernel-join", Part: "kernel", Unit: "share", Bound: bar.AtLeast(0.99), Limit: 30 * time.Minute,
 		What: "least share, over services that serve a request on one thread or goroutine, of the commands that are joined to the request which caused them, 0 if any command is joined to a wrong one, " + joinLoad,
-		Run: runJoin,
+		Run:  runJoin,
 	}
 }
 
