@@ -204,7 +204,7 @@ func victim(t testing.TB, path string) string {
 // actor is a command that does one thing (act).
 func actor(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "TESTUDO_ENFORCE_ROLE=actor", "GORACE=exitcode=0")
+	cmd.Env = append(os.Environ(), "TESTUDO_ENFORCE_ROLE=actor", "GORACE=exitcode=0 atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		actor(os.Args[1], os.Args[2:])
 		return
 	}
-	runtime.LockOSThread() // tests that enter a namespace throw their thread away, and the first one is the process's
+	runtime.LockOSThread()                       // tests that enter a namespace throw their thread away, and the first one is the process's
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // of the programs that tests start: each would wait a second at its end
 	goleak.VerifyTestMain(m)
 }
