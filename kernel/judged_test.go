@@ -66,8 +66,7 @@ func TestContainersDoNotWaitForExecutables(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.ParkTime = 10 * time.Second
 	release := make(chan struct{})
-	var h *harness
-	h = run(t, cfg, nil)
+	h := run(t, cfg, nil)
 	defer close(release)
 	h.sensor.mu.Lock()
 	h.sensor.executable = func(FileRef) (Executable, error) { <-release; return Executable{}, nil }

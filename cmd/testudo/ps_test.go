@@ -14,7 +14,7 @@ import (
 // TestPrintProcesses: what somebody named with care neither breaks the lines nor says more than it is.
 func TestPrintProcesses(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
-	evil := "\x1b[2J\x1b]0;owned\a\n    1 root  init\r‮gpj.exe " + strings.Repeat("A", 4096)
+	evil := "\x1b[2J\x1b]0;owned\a\n    1 root  init\r\u202egpj.exe " + strings.Repeat("A", 4096)
 	list := console.ProcessList{At: at, Groups: []console.ProcessGroup{
 		{Living: 1, Processes: []console.ProcessLine{{PID: 1, User: "root", CmdLine: "/sbin/init", Started: at.Add(-50 * time.Hour)}}},
 		{Living: 1, Ended: 1, More: 7, Container: &console.ContainerView{ID: "4f1c8a2be07d93aa51e6", Name: evil, Image: evil, Pod: evil},
