@@ -9,7 +9,8 @@
 //   - kernel/chain: which request a process was serving
 //   - kernel/enforce: refusing, killing, freezing, isolating
 //   - kernel/fim: files that must not change
-//   - kernel/wire: the socket pair between the privileged child and the plane
+//   - kernel/wire: the socket pair between the privileged child and the plane; kernel/privilege: how the one gets less than
+//     root, and the other none
 //   - kernel/procwatch, kernel/confine: what is possible without eBPF, and without privileges
 //
 // Only a small child process is root. It is a [Sensor]: it loads programs, hands on records and does what
