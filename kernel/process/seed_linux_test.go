@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -84,7 +86,11 @@ func TestSeedOfThisHost(t *testing.T) {
 	if r.Start == 0 || r.Start > r.Time || r.Start%process.Tick != 0 {
 		t.Errorf("began at %d, read at %d", r.Start, r.Time)
 	}
-	if r.Creds.VPID == 0 || r.Creds.Session == 0 || r.UID != uint32(os.Geteuid()) {
+	// A session that began outside of the test's PID namespace reads as 0.
+	if sid, err := unix.Getsid(int(pid)); err != nil || r.Creds.Session != uint32(sid) {
+		t.Errorf("session %d, want %d (%v)", r.Creds.Session, sid, err)
+	}
+	if r.Creds.VPID == 0 || r.UID != uint32(os.Geteuid()) {
 		t.Errorf("%+v", r.Creds)
 	}
 	if process.CgroupMount("/") != "" && r.Cgroup == 0 {
