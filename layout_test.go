@@ -30,9 +30,11 @@ var rooms = map[string][]string{
 	"trust":  {},
 	// The console declares what it reads; it imports no engine.
 	"console": {},
-	"replay":  {"policy", "store"},
+	"replay": {"policy", "store"},
+	// intel says what the world knows; the planes and respond ask it.
+	"intel":   {},
 	"respond": {"trust", "detect"},
-	"scan":    {"trust", "detect"},
+	"scan":    {"trust", "detect", "intel"},
 	"edge":    {"trust", "detect"},
 	"logs":    {"trust", "detect"},
 	"kernel":  {"trust", "detect"},

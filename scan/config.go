@@ -11,6 +11,11 @@ import (
 type Config struct {
 	// MaxFileSize leaves out larger files and counts them.
 	MaxFileSize bytesize.Size `yaml:"max_file_size"`
+	// MaxArtifactSize leaves out larger files that name packages: programs, archives, package databases. They
+	// are not held in memory.
+	MaxArtifactSize bytesize.Size `yaml:"max_artifact_size"`
+	// MaxPackages stops collecting, not counting, after so many packages.
+	MaxPackages int `yaml:"max_packages"`
 	// MaxDepth leaves out folders that are nested deeper.
 	MaxDepth int `yaml:"max_depth"`
 	// MaxFindings stops reporting, not counting, after so many findings.
@@ -28,11 +33,13 @@ type Config struct {
 // DefaultConfig returns what is in force where nothing else is said.
 func DefaultConfig() Config {
 	return Config{
-		MaxFileSize: 10 * bytesize.MiB,
-		MaxDepth:    500,
-		MaxFindings: 20000,
-		Ignore:      true,
-		Confidence:  "medium",
+		MaxFileSize:     10 * bytesize.MiB,
+		MaxArtifactSize: bytesize.GiB,
+		MaxPackages:     500_000,
+		MaxDepth:        500,
+		MaxFindings:     20000,
+		Ignore:          true,
+		Confidence:      "medium",
 	}
 }
 
@@ -41,6 +48,10 @@ func (c *Config) Validate() error {
 	switch {
 	case c.MaxFileSize < 1 || c.MaxFileSize > bytesize.GiB:
 		return fmt.Errorf("max_file_size is %d: want 1 byte to 1GiB", c.MaxFileSize)
+	case c.MaxArtifactSize < c.MaxFileSize || c.MaxArtifactSize > 100*bytesize.GiB:
+		return fmt.Errorf("max_artifact_size is %d: want max_file_size to 100GiB", c.MaxArtifactSize)
+	case c.MaxPackages < 1 || c.MaxPackages > 10_000_000:
+		return fmt.Errorf("max_packages is %d: want 1 to 10000000", c.MaxPackages)
 	case c.MaxDepth < 1 || c.MaxDepth > 10000:
 		return fmt.Errorf("max_depth is %d: want 1 to 10000", c.MaxDepth)
 	case c.MaxFindings < 1:

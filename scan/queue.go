@@ -31,7 +31,6 @@ type queue struct {
 	files   []fileJob
 	waiting int // files in files
 	listing int // folders being listed
-	found   uint64
 	closed  bool
 }
 
@@ -49,7 +48,6 @@ func (q *queue) addFiles(f fileJob) {
 	defer q.mu.Unlock()
 	q.files = append(q.files, f)
 	q.waiting += len(f.names)
-	q.found += uint64(len(f.names))
 	q.wake.Signal()
 }
 
@@ -95,9 +93,9 @@ func (q *queue) close() {
 	q.wake.Broadcast()
 }
 
-// total returns the files found, and whether there can be no more.
-func (q *queue) total() (uint64, bool) {
+// complete reports whether there can be no more files.
+func (q *queue) complete() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.found, len(q.dirs) == 0 && q.listing == 0
+	return len(q.dirs) == 0 && q.listing == 0
 }

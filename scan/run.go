@@ -3,10 +3,7 @@ package scan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,91 +14,51 @@ import (
 // maxSkips bounds the paths that Stats names.
 const maxSkips = 100
 
-// Run walks the tree and calls found for every finding that counts, never concurrently. It returns
-// when all its goroutines are gone. An error means that the root cannot be scanned at all or that ctx ended;
-// what cannot be read below the root is in the stats.
+// Run reads the source and calls found for every finding that counts, never concurrently. It returns
+// when all its goroutines are gone. An error means that the target cannot be scanned at all or that ctx ended;
+// what cannot be read of it is in the stats.
 func Run(ctx context.Context, o Options, found func(signal.Finding)) (Stats, error) {
 	if err := o.Config.Validate(); err != nil {
 		return Stats{}, err
 	}
-	if len(o.Scanners) == 0 {
+	if len(o.Scanners)+len(o.Extractors) == 0 {
 		return Stats{}, errors.New("nothing to scan with: no scanner is given")
 	}
 	r := &run{Options: o, found: found, started: time.Now()}
+	r.inventory = Inventory{Target: o.Root, Asset: o.Asset}
 	r.least, _ = parseConfidence(o.Config.Confidence)
-	if err := r.open(); err != nil {
-		return Stats{}, err
+	if r.Source == nil {
+		r.Source = &Tree{Root: o.Root, Config: o.Config}
 	}
-	defer r.root.Close()
 
 	stopProgress := r.startProgress()
-	var workers sync.WaitGroup
-	stop := context.AfterFunc(ctx, r.queue.close)
-	for range o.Config.workers() {
-		workers.Go(func() { r.work(ctx) })
+	err := r.Source.Files(ctx, r)
+	if err == nil {
+		r.match(ctx)
+		err = ctx.Err()
 	}
-	workers.Wait()
-	stop()
 	stopProgress()
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Files, r.stats.Bytes = r.files.Load(), r.bytes.Load()
 	r.stats.Elapsed = time.Since(r.started)
-	return r.stats, ctx.Err()
+	return r.stats, err
 }
 
-// run is the state of one Run.
+// run is the state of one Run: the visitor of its source.
 type run struct {
 	Options
 	least   Confidence
-	root    *os.Root
 	found   func(signal.Finding)
 	started time.Time
-	queue   queue
 
-	files, bytes, findings atomic.Uint64
+	files, bytes, findings, packages, total atomic.Uint64
+	complete                                atomic.Bool
 
-	mu    sync.Mutex // guards stats and serialises found
-	stats Stats
-}
-
-// open resolves the root and queues it.
-func (r *run) open() error {
-	resolved, err := filepath.EvalSymlinks(r.Root)
-	if err != nil {
-		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
-	}
-	info, err := os.Stat(resolved)
-	if err != nil {
-		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
-	}
-	dir, file := resolved, ""
-	switch {
-	case info.IsDir():
-	case info.Mode().IsRegular():
-		dir, file = filepath.Split(resolved)
-		if dir == "" {
-			dir = "."
-		}
-	default:
-		return fmt.Errorf("scan %s: neither a file nor a folder", Printable(r.Root))
-	}
-	if r.root, err = os.OpenRoot(dir); err != nil {
-		return fmt.Errorf("scan %s: %s", Printable(r.Root), reason(err))
-	}
-	r.queue.init()
-	if file != "" {
-		r.queue.addFiles(fileJob{names: []string{file}})
-		return nil
-	}
-	lists := ignoreLists{}
-	if r.Config.Ignore {
-		lists.git = aboveRoot(dir)
-	}
-	lists.exclude = excludeList(r.Config.Exclude)
-	r.queue.addDir(dirJob{lists: lists})
-	return nil
+	mu        sync.Mutex // guards what follows, and serialises found
+	stats     Stats
+	inventory Inventory
 }
 
 // startProgress calls Progress until the returned function is called, and once in there.
@@ -111,9 +68,8 @@ func (r *run) startProgress() (stop func()) {
 	}
 	done, gone := make(chan struct{}), make(chan struct{})
 	tell := func() {
-		total, complete := r.queue.total()
-		r.Progress(Progress{Files: r.files.Load(), Bytes: r.bytes.Load(), Total: total, Complete: complete,
-			Findings: r.findings.Load(), Elapsed: time.Since(r.started)})
+		r.Progress(Progress{Files: r.files.Load(), Bytes: r.bytes.Load(), Total: r.total.Load(), Complete: r.complete.Load(),
+			Packages: r.packages.Load(), Findings: r.findings.Load(), Elapsed: time.Since(r.started)})
 	}
 	go func() {
 		defer close(gone)
@@ -135,27 +91,62 @@ func (r *run) startProgress() (stop func()) {
 	}
 }
 
-// count adds to a counter of the stats.
-func (r *run) count(add func(*Stats)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	add(&r.stats)
+// Found implements Visitor.
+func (r *run) Found(files int, complete bool) {
+	r.total.Add(uint64(files))
+	if complete {
+		r.complete.Store(true)
+	}
 }
 
-// skip counts a path that is left out, and names the first of them.
-func (r *run) skip(path, reason string, counter func(*Stats) *uint64) {
+// Wants implements Visitor.
+func (r *run) Wants(path string, info fs.FileInfo) bool {
+	for _, e := range r.Extractors {
+		if e.Wants(path, info) {
+			return true
+		}
+	}
+	return false
+}
+
+// counter returns what counts a reason.
+func (s *Stats) counter(why Skipped) *uint64 {
+	switch why {
+	case Ignored:
+		return &s.Ignored
+	case TooLarge:
+		return &s.TooLarge
+	case Special:
+		return &s.Special
+	case TooDeep:
+		return &s.TooDeep
+	case Unreadable:
+		return &s.Unreadable
+	case NoRoom:
+		return &s.NoRoom
+	}
+	return &s.Failed
+}
+
+// Count implements Visitor.
+func (r *run) Count(why Skipped, n uint64) {
+	if n == 0 {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*counter(&r.stats)++
+	*r.stats.counter(why) += n
+}
+
+// Skip implements Visitor.
+func (r *run) Skip(why Skipped, path, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.stats.counter(why)++
 	if len(r.stats.Skipped) < maxSkips {
 		r.stats.Skipped = append(r.stats.Skipped, Skip{Path: Printable(path), Reason: Printable(reason)})
 	}
 }
-
-func unreadable(s *Stats) *uint64 { return &s.Unreadable }
-func tooLarge(s *Stats) *uint64   { return &s.TooLarge }
-func tooDeep(s *Stats) *uint64    { return &s.TooDeep }
-func failed(s *Stats) *uint64     { return &s.Failed }
 
 // reason returns an error without the path that the caller knows.
 func reason(err error) string {
@@ -166,9 +157,103 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// report takes a scanner's finding in f.
-func (r *run) report(f *File, finding signal.Finding, c Confidence) {
-	allow := allowed(f.Data, finding.Location.Line, finding.Rule)
+// File implements Visitor: it offers the file to every part.
+func (r *run) File(ctx context.Context, f *File) {
+	at := f.Path
+	f.Path = Printable(at)
+	r.files.Add(1)
+	r.extract(ctx, at, f)
+	if o := r.opened(f); o != nil {
+		r.mu.Lock()
+		r.stats.Opened++
+		r.mu.Unlock()
+		if err := o.Files(ctx, r); err != nil && ctx.Err() == nil {
+			r.Skip(Failed, at, err.Error())
+		}
+	}
+	if f.Data == nil {
+		return
+	}
+	r.bytes.Add(uint64(len(f.Data)))
+	f.text()
+	if f.Binary {
+		r.mu.Lock()
+		r.stats.Binary++
+		r.mu.Unlock()
+	}
+	for _, s := range r.Scanners {
+		err := s.Scan(ctx, f, func(finding signal.Finding, c Confidence) {
+			finding.Location.Path = f.Path
+			if finding.Location.Commit == "" {
+				finding.Location.Commit = f.Commit
+			}
+			finding.Evidence = append(finding.Evidence, f.Evidence...)
+			r.report(finding, c, f.Data)
+		})
+		if err != nil && ctx.Err() == nil {
+			r.Skip(Failed, at, s.Name()+": "+err.Error())
+		}
+	}
+}
+
+// opened returns what is in the file, if it is an archive or the like.
+func (r *run) opened(f *File) Source {
+	for _, o := range r.Openers {
+		if s := o.Open(f); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// extract adds the packages that the file names to the inventory.
+func (r *run) extract(ctx context.Context, at string, f *File) {
+	for _, e := range r.Extractors {
+		if !e.Wants(at, f.Info) {
+			continue
+		}
+		packages, err := e.Extract(ctx, f)
+		if err != nil && ctx.Err() == nil {
+			r.Skip(Failed, at, e.Name()+": "+err.Error())
+		}
+		r.mu.Lock()
+		for i := range packages {
+			if len(r.inventory.Packages) >= r.Config.MaxPackages {
+				r.stats.NoRoom++
+				continue
+			}
+			if packages[i].Layer == "" {
+				packages[i].Layer = f.Layer
+			}
+			r.inventory.Packages = append(r.inventory.Packages, packages[i])
+		}
+		r.packages.Store(uint64(len(r.inventory.Packages)))
+		r.mu.Unlock()
+	}
+}
+
+// match has the inventory judged.
+func (r *run) match(ctx context.Context) {
+	if len(r.Extractors) == 0 {
+		return
+	}
+	r.mu.Lock()
+	r.inventory.Sort()
+	r.stats.Packages = uint64(len(r.inventory.Packages))
+	r.mu.Unlock()
+	if r.Inventory != nil {
+		r.Inventory(&r.inventory)
+	}
+	for _, m := range r.Matchers {
+		if err := m.Match(ctx, &r.inventory, func(f signal.Finding, c Confidence) { r.report(f, c, nil) }); err != nil && ctx.Err() == nil {
+			r.Skip(Failed, m.Name(), err.Error())
+		}
+	}
+}
+
+// report takes a finding; data is the file that it is in, if there is one.
+func (r *run) report(finding signal.Finding, c Confidence, data []byte) {
+	allow := allowed(data, finding.Location.Line, finding.Rule)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -191,7 +276,6 @@ func (r *run) report(f *File, finding signal.Finding, c Confidence) {
 		finding.Kind = signal.FindingPosture
 	}
 	finding.State, finding.Plane = signal.FindingOpen, signal.PlaneScan
-	finding.Location.Path = f.Path
 	if finding.Asset == "" {
 		finding.Asset = r.Asset
 	}

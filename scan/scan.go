@@ -1,8 +1,11 @@
-// Package scan looks at code and artefacts. It walks a tree once, reads each file once, and
-// offers it to all scanners: the folders beside this file (scan/secret) are such
-// scanners, scan/report writes what they found.
+// Package scan looks at code and artefacts. A [Source] gives the files of a target once: a [Tree],
+// the history of a repository, the layers of an image. An [Opener] makes a source of a file, as of an
+// archive. Each file is read once and offered to all: a [Scanner] judges one file, an
+// [Extractor] says which packages it names, and when the files are through a [Matcher] judges
+// the whole [Inventory]. The folders beside this file are such parts; scan/report writes what they
+// found.
 //
-// [Run] promises: nothing outside the root is read, links are not followed, special files not
+// [Run] promises: nothing outside the target is read, links are not followed, special files not
 // opened; memory is bounded by the workers times the largest file size; whatever is left out is
 // counted in [Stats]; names and snippets are safe to print. What it does not promise is
 // an order of findings: files are read in parallel.
@@ -34,18 +37,6 @@ type RuleLister interface {
 
 // Report takes a finding and how sure the scanner is.
 type Report func(f signal.Finding, c Confidence)
-
-// File is a file as scanners see it.
-type File struct {
-	// Path is relative to the root, with slashes. Bytes that are not printable UTF-8 are
-	// written as escapes (see Printable).
-	Path string
-	// Data is the whole content, valid during the call. UTF-16 with a byte order mark is
-	// converted to UTF-8.
-	Data []byte
-	// Binary says that a zero byte is among the first 8,000.
-	Binary bool
-}
 
 // Rule describes what a scanner can find.
 type Rule struct {
@@ -81,10 +72,18 @@ func (c Confidence) String() string {
 	return "unknown"
 }
 
-// Options is what a run is about.
+// Options is what a run is about. There must be a scanner or an extractor.
 type Options struct {
-	Root     string    // folder or file; may itself be a link
+	Root     string // folder or file; may itself be a link. Read as a [Tree] where Source is nil
+	Source   Source
 	Scanners []Scanner // each file is offered to all
+	Openers  []Opener  // the first that opens a file does
+	// Extractors make the inventory, Matchers judge it, in their order. Inventory, if not nil, gets it,
+	// sorted, before they do.
+	Extractors []Extractor
+	Matchers   []Matcher
+	Inventory  func(*Inventory)
+
 	Config   Config
 	Asset    string   // id of the asset that findings are about, as in "repository:shop"; may be empty
 	Baseline Baseline // findings that are known
@@ -97,6 +96,7 @@ type Progress struct {
 	Files, Bytes uint64 // read so far
 	Total        uint64 // files found so far
 	Complete     bool   // Total will not grow
+	Packages     uint64
 	Findings     uint64
 	Elapsed      time.Duration
 }
@@ -107,6 +107,8 @@ type Stats struct {
 	Bytes   uint64        `json:"bytes"`
 	Elapsed time.Duration `json:"elapsed_ns"`
 
+	Packages uint64 `json:"packages"` // in the inventory
+
 	Findings uint64 `json:"findings"` // reported
 	Quiet    uint64 `json:"quiet"`    // below the least confidence
 	Known    uint64 `json:"known"`    // in the baseline
@@ -114,12 +116,14 @@ type Stats struct {
 	Dropped  uint64 `json:"dropped"`  // above MaxFindings
 
 	Binary     uint64 `json:"binary"`      // among Files
+	Opened     uint64 `json:"opened"`      // archives and the like, among Files
 	Ignored    uint64 `json:"ignored"`     // files and folders left out by ignore files
 	TooLarge   uint64 `json:"too_large"`   // files above the size limit
 	Special    uint64 `json:"special"`     // links, devices, sockets, pipes
 	TooDeep    uint64 `json:"too_deep"`    // folders below the depth limit
 	Unreadable uint64 `json:"unreadable"`  // files and folders that could not be read
-	Failed     uint64 `json:"scan_failed"` // files that a scanner could not judge
+	Failed     uint64 `json:"scan_failed"` // files that a part could not judge
+	NoRoom     uint64 `json:"no_room"`     // packages above MaxPackages
 
 	// Skipped names the first of what was too large, too deep, unreadable or failed.
 	Skipped []Skip `json:"skipped,omitempty"`
@@ -127,7 +131,7 @@ type Stats struct {
 
 // Incomplete reports whether something was left out that the user did not ask to leave out.
 func (s *Stats) Incomplete() bool {
-	return s.TooLarge+s.TooDeep+s.Unreadable+s.Failed+s.Dropped > 0
+	return s.TooLarge+s.TooDeep+s.Unreadable+s.Failed+s.Dropped+s.NoRoom > 0
 }
 
 // Skip is a path that was left out, and why.

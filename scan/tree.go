@@ -1,0 +1,269 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+const (
+	// maxEntries bounds the entries of one folder that are held at a time.
+	maxEntries = 1 << 20
+)
+
+// A Tree is a folder, or one file, as a source. Links are not followed, but for Root itself.
+type Tree struct {
+	Root   string
+	Config Config
+}
+
+// Files walks the tree with Config's workers.
+func (t *Tree) Files(ctx context.Context, v Visitor) error {
+	w := &walk{Config: t.Config, v: v}
+	if err := w.open(t.Root); err != nil {
+		return err
+	}
+	defer w.root.Close()
+	w.fsys = w.root.FS()
+	stop := context.AfterFunc(ctx, w.queue.close)
+	defer stop()
+	var workers sync.WaitGroup
+	for range t.Config.workers() {
+		workers.Go(func() { w.work(ctx) })
+	}
+	workers.Wait()
+	return ctx.Err()
+}
+
+// walk is the state of one reading of a tree.
+type walk struct {
+	Config
+	v     Visitor
+	root  *os.Root
+	fsys  fs.FS
+	queue queue
+}
+
+// open resolves the root and queues it.
+func (w *walk) open(root string) error {
+	resolved, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return fmt.Errorf("scan %s: %s", Printable(root), reason(err))
+	}
+	info, err := os.Stat(resolved)
+	if err != nil {
+		return fmt.Errorf("scan %s: %s", Printable(root), reason(err))
+	}
+	dir, file := resolved, ""
+	switch {
+	case info.IsDir():
+	case info.Mode().IsRegular():
+		dir, file = filepath.Split(resolved)
+		if dir == "" {
+			dir = "."
+		}
+	default:
+		return fmt.Errorf("scan %s: neither a file nor a folder", Printable(root))
+	}
+	if w.root, err = os.OpenRoot(dir); err != nil {
+		return fmt.Errorf("scan %s: %s", Printable(root), reason(err))
+	}
+	w.queue.init()
+	if file != "" {
+		w.queue.addFiles(fileJob{names: []string{file}})
+		w.v.Found(1, true)
+		return nil
+	}
+	lists := ignoreLists{}
+	if w.Ignore {
+		lists.git = aboveRoot(dir)
+	}
+	lists.exclude = excludeList(w.Exclude)
+	w.queue.addDir(dirJob{lists: lists})
+	return nil
+}
+
+// addFiles queues files of a folder.
+func (w *walk) addFiles(f fileJob) {
+	w.queue.addFiles(f)
+	w.v.Found(len(f.names), false)
+}
+
+// work takes jobs until there are none.
+func (w *walk) work(ctx context.Context) {
+	var buffer []byte
+	for {
+		d, f, isDir, ok := w.queue.next()
+		switch {
+		case !ok:
+			return
+		case isDir:
+			w.list(ctx, d)
+			w.queue.listed()
+			if w.queue.complete() {
+				w.v.Found(0, true)
+			}
+		default:
+			buffer = w.readFiles(ctx, f, buffer)
+		}
+	}
+}
+
+// list queues what is in a folder.
+func (w *walk) list(ctx context.Context, d dirJob) {
+	entries, err := w.entries(d.path)
+	if err != nil {
+		w.v.Skip(Unreadable, nonEmpty(d.path), reason(err))
+		if len(entries) == 0 {
+			return
+		}
+	}
+	if w.Ignore {
+		d.lists = d.lists.inFolder(w.root, d.path, entries)
+	}
+	var names []string
+	var special, ignored uint64
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return
+		}
+		name := e.Name()
+		at := path.Join(d.path, name)
+		mode := e.Type()
+		if isRepositoryStore(name) {
+			continue
+		}
+		switch {
+		case !mode.IsDir() && !mode.IsRegular():
+			special++
+		case d.lists.leaveOut(at, mode.IsDir()):
+			ignored++
+		case mode.IsDir() && d.depth >= w.MaxDepth:
+			w.v.Skip(TooDeep, at, fmt.Sprintf("nested deeper than %d folders", w.MaxDepth))
+		case mode.IsDir():
+			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists})
+		default:
+			if names = append(names, name); len(names) == batch {
+				w.addFiles(fileJob{dir: d.path, names: names})
+				names = nil
+			}
+		}
+	}
+	if len(names) > 0 {
+		w.addFiles(fileJob{dir: d.path, names: names})
+	}
+	w.v.Count(Special, special)
+	w.v.Count(Ignored, ignored)
+}
+
+// isRepositoryStore tells the folders in which version control keeps its own.
+func isRepositoryStore(name string) bool {
+	return name == ".git" || name == ".hg" || name == ".svn" || name == ".jj"
+}
+
+func (w *walk) entries(dir string) ([]fs.DirEntry, error) {
+	f, err := w.root.Open(nonEmpty(dir))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []fs.DirEntry
+	for {
+		some, err := f.ReadDir(4096)
+		out = append(out, some...)
+		switch {
+		case errors.Is(err, io.EOF) || err == nil && len(some) == 0:
+			return out, nil
+		case err != nil:
+			return out, err
+		case len(out) >= maxEntries:
+			return out, fmt.Errorf("more than %d entries in one folder: the rest is not scanned", maxEntries)
+		}
+	}
+}
+
+func nonEmpty(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
+// readFiles reads files of one folder and offers them. It returns the buffer, grown if need be.
+func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte {
+	dir, err := w.root.OpenRoot(nonEmpty(job.dir))
+	if err != nil {
+		for _, name := range job.names {
+			w.v.Skip(Unreadable, path.Join(job.dir, name), reason(err))
+		}
+		return buffer
+	}
+	defer dir.Close()
+	for _, name := range job.names {
+		if ctx.Err() != nil {
+			return buffer
+		}
+		at := path.Join(job.dir, name)
+		buffer, err = w.readFile(ctx, dir, name, at, buffer)
+		switch {
+		case errors.Is(err, errTooLarge):
+			w.v.Skip(TooLarge, at, err.Error())
+		case errors.Is(err, errSpecial):
+			w.v.Count(Special, 1)
+		case err != nil:
+			w.v.Skip(Unreadable, at, reason(err))
+		}
+	}
+	return buffer
+}
+
+var (
+	errTooLarge = errors.New("larger than the limit")
+	errSpecial  = errors.New("not a regular file")
+)
+
+// readFile reads a file into the buffer and offers it. The file may have become something else since its folder
+// was listed: it is opened without blocking, and only read if it is regular.
+func (w *walk) readFile(ctx context.Context, dir *os.Root, name, at string, buffer []byte) ([]byte, error) {
+	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return buffer, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return buffer, err
+	}
+	if !info.Mode().IsRegular() {
+		return buffer, errSpecial
+	}
+	file := &File{Path: at, Name: at, Info: info, Content: f, FS: w.fsys}
+	size := info.Size()
+	if size > int64(w.MaxFileSize) {
+		limit := w.MaxFileSize
+		if w.v.Wants(at, info) {
+			if limit = w.MaxArtifactSize; size <= int64(limit) {
+				w.v.File(ctx, file)
+				return buffer, nil
+			}
+		}
+		return buffer, fmt.Errorf("%w: %.1f MiB, the limit is %s", errTooLarge, float64(size)/(1<<20), limit)
+	}
+	if int64(len(buffer)) < size {
+		buffer = make([]byte, size+size/4+4096)
+	}
+	n, err := io.ReadFull(f, buffer[:size])
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return buffer, err
+	}
+	file.Data = buffer[:n:n] // shorter than size if it became so
+	w.v.File(ctx, file)
+	return buffer, nil
+}
