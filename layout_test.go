@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"trust":  {},
 	// The console declares what it reads; it imports no engine.
 	"console": {},
-	"replay": {"policy", "store"},
+	"replay":  {"policy", "store"},
 	// intel says what the world knows; the planes and respond ask it.
 	"intel":   {},
 	"respond": {"trust", "detect"},
@@ -216,6 +216,29 @@ func TestNoInit(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOnlyRequireSkips holds that what a test lacks has a name: CI demands every part but those that .ci/run lists.
+func TestOnlyRequireSkips(t *testing.T) {
+	for _, f := range files(t) {
+		if f.dir == "internal/require" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if call, ok := n.(*ast.SelectorExpr); ok && slices.Contains([]string{"t", "b", "tb", "f"}, identifier(call.X)) &&
+				slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, call.Sel.Name) {
+				t.Errorf("%v: skip by internal/require, which names what is missing", f.fset.Position(call.Pos()))
+			}
+			return true
+		})
+	}
+}
+
+func identifier(e ast.Expr) string {
+	if id, ok := e.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
 }
 
 // longFiles are over 600 lines for the reason beside them.

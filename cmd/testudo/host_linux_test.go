@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // client runs a subcommand on the family's node, as its user would by sudo.
@@ -29,9 +31,7 @@ func (f *family) client(t *testing.T, args ...string) (string, error) {
 func ownProgram(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("/bin/touch")
-	if err != nil {
-		t.Skipf("no program to copy: %v", err)
-	}
+	require.Part(t, "coreutils", err == nil, fmt.Sprint("a program to copy: ", err))
 	dir, err := os.MkdirTemp("", "t")
 	if err != nil {
 		t.Fatal(err)

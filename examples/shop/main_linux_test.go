@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // The tests run the real program, built the way the Makefile builds it: what
@@ -222,18 +224,12 @@ func TestLife(t *testing.T) {
 
 func asRoot(t *testing.T) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: giving up root can be tried by root only")
-	}
+	require.Root(t) // giving up root can be tried by root only
 }
 
 func setpriv(t *testing.T, options ...string) []string {
 	t.Helper()
-	path, err := exec.LookPath("setpriv")
-	if err != nil {
-		t.Skip("needs setpriv (Debian: util-linux) to start the shop as a root that cannot become another user")
-	}
-	return append([]string{path}, options...)
+	return append([]string{require.Program(t, "util-linux", "setpriv")}, options...)
 }
 
 func TestRootIsGivenUp(t *testing.T) {

@@ -1,10 +1,14 @@
 // Package require says what a test needs beyond Go: a server, a browser, a corpus, a
 // privilege. A test that lacks its part is skipped by name with the reason; where the
-// environment variable TESTUDO_REQUIRE lists the part (names joined by commas, or "all"),
-// as it does in CI, the lack is a failure.
+// environment variable TESTUDO_REQUIRE lists the part, as it does in CI, the lack is a
+// failure. It holds names joined by commas; "all" is every part but those that are listed
+// with a minus, as in "all,-qemu". Where TESTUDO_SKIPPED names a file, a line is added to it
+// for every test that is skipped.
 package require
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +24,31 @@ func Part(t testing.TB, name string, present bool, hint string) {
 	if present {
 		return
 	}
-	required := strings.Split(os.Getenv("TESTUDO_REQUIRE"), ",")
-	if slices.Contains(required, name) || slices.Contains(required, "all") {
+	if demanded(os.Getenv("TESTUDO_REQUIRE"), name) {
 		t.Fatalf("%s is missing and TESTUDO_REQUIRE demands it: %s", name, hint)
 	}
+	if path := os.Getenv("TESTUDO_SKIPPED"); path != "" {
+		if err := note(path, fmt.Sprintf("%s: without %s: %s", t.Name(), name, hint)); err != nil {
+			t.Log("TESTUDO_SKIPPED: ", err) // as of a test that goes on as another user
+		}
+	}
 	t.Skipf("skipped without %s: %s", name, hint)
+}
+
+// demanded tells whether a list of parts holds a name.
+func demanded(list, name string) bool {
+	parts := strings.Split(list, ",")
+	return slices.Contains(parts, name) || slices.Contains(parts, "all") && !slices.Contains(parts, "-"+name)
+}
+
+// note adds a line to a file, to which other tests add theirs.
+func note(path, line string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.ReplaceAll(line, "\n", " ") + "\n")
+	return errors.Join(err, f.Close())
 }
 
 // Program returns the path of a program of that part, found on PATH or as one

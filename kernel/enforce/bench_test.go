@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
 )
 
@@ -19,27 +20,22 @@ import (
 // share by the kernel's own count.
 func BenchmarkHooks(b *testing.B) {
 	program := "/bin/true"
-	if _, err := exec.LookPath(program); err != nil {
-		b.Skip(err)
-	}
+	_, err := exec.LookPath(program)
+	require.Part(b, "coreutils", err == nil, "the program "+program)
 	file := b.TempDir() + "/file"
 	write(b, file, "x")
 	for _, hook := range []kernel.Hook{kernel.HookExec, kernel.HookOpen, kernel.HookConnect} {
 		for _, n := range []int{0, 10, 500} {
 			b.Run(fmt.Sprintf("%s/rules=%d", hookName(hook), n), func(b *testing.B) {
 				e, _ := begin(b, Options{})
-				if e.Gate(hook) == 0 {
-					b.Skip(e.plan.able.why[hook])
-				}
+				require.Part(b, "hook "+hookName(hook), e.Gate(hook) != 0, fmt.Sprint(e.plan.able.why[hook]))
 				var rules []kernel.GuardRule
 				for i := range n {
 					rules = append(rules, benchRule(hook, i))
 				}
 				guard(b, e, rules...)
 				stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-				if err != nil {
-					b.Skip(err)
-				}
+				require.Part(b, "bpf", err == nil, fmt.Sprint("a kernel that counts the time of its programs: ", err))
 				defer stats.Close()
 				before := spent(b, e, hook)
 				b.ResetTimer()

@@ -3,6 +3,7 @@
 package enforce
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -20,9 +22,7 @@ func TestConnect(t *testing.T) {
 	program := victim(t, realDir(t)+"/program")
 	tcp := func(address string) string {
 		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Skipf("skipped: %v", err)
-		}
+		require.Part(t, "ipv6", err == nil, fmt.Sprint("a machine with IPv6: ", err))
 		t.Cleanup(func() { l.Close() })
 		return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 	}
@@ -96,9 +96,7 @@ func TestConnect(t *testing.T) {
 // A hierarchy mounted elsewhere is found where it is.
 func TestCgroupRoot(t *testing.T) {
 	dir, err := cgroupRoot()
-	if err != nil {
-		t.Skip("skipped without cgroup2: ", err)
-	}
+	require.Part(t, "cgroup2", err == nil, fmt.Sprint("mount cgroup2: ", err))
 	if _, err := os.Stat(dir + "/cgroup.procs"); err != nil {
 		t.Errorf("%s is no cgroup: %v", dir, err)
 	}

@@ -159,7 +159,7 @@ func bpffs(t testing.TB) string {
 func cgroup(t testing.TB, name string) (string, uint64) {
 	t.Helper()
 	root, err := cgroupRoot()
-	require.Part(t, "bpf", err == nil, "a cgroup2 hierarchy")
+	require.Part(t, "cgroup2", err == nil, "a cgroup2 hierarchy")
 	dir := filepath.Join(root, fmt.Sprintf("testudo-enforce-%s-%d", name, os.Getpid()))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)

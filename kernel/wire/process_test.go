@@ -4,14 +4,16 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // startSleep starts a process of the test's own.
 func startSleep(t *testing.T) int {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	cmd := exec.CommandContext(t.Context(), require.Program(t, "coreutils", "sleep"), "60")
 	if err := cmd.Start(); err != nil {
-		t.Skip("no sleep here")
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	return cmd.Process.Pid

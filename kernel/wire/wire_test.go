@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
@@ -442,9 +443,7 @@ func TestOrders(t *testing.T) {
 	j := join(t, f, &taker{})
 	h := newHouse(0)
 	self, err := h.stat(os.Getpid())
-	if err != nil {
-		t.Skip("no /proc here")
-	}
+	require.Part(t, "proc", err == nil, fmt.Sprint("mount /proc: ", err))
 	parent, err := h.stat(os.Getppid())
 	if err != nil {
 		t.Fatal(err)
@@ -525,9 +524,7 @@ func TestExecutables(t *testing.T) {
 	}}
 	j := join(t, f, &taker{})
 	exe, ok := inodeOf("/proc/self/exe")
-	if !ok {
-		t.Skip("no /proc here")
-	}
+	require.Part(t, "proc", ok, "mount /proc")
 	mine := record.Inode{Device: exe.device, Number: exe.number}
 	shadow, _ := inodeOf("/etc/passwd")
 	other := record.Inode{Device: shadow.device, Number: shadow.number}
