@@ -34,6 +34,8 @@ type Package struct {
 	// Layer is the digest of the image layer that brought it; Instruction is what made the layer.
 	Layer       string `json:"layer,omitempty"`
 	Instruction string `json:"instruction,omitempty"`
+	// BaseImage names the base image if the layer is one of its: "debian:12".
+	BaseImage string `json:"base_image,omitempty"`
 	// Digests are of the package's own archive, "sha256:…", as the file says.
 	Digests []string `json:"digests,omitempty"`
 	// FoundBy names the extractor.

@@ -42,6 +42,7 @@ func Run(ctx context.Context, o Options, found func(signal.Finding)) (Stats, err
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Files, r.stats.Bytes = r.files.Load(), r.bytes.Load()
+	r.stats.Binary, r.stats.Opened = r.binary.Load(), r.opened.Load()
 	r.stats.Elapsed = time.Since(r.started)
 	return r.stats, err
 }
@@ -53,8 +54,8 @@ type run struct {
 	found   func(signal.Finding)
 	started time.Time
 
-	files, bytes, findings, packages, total atomic.Uint64
-	complete                                atomic.Bool
+	files, bytes, binary, opened, findings, packaged, total atomic.Uint64
+	complete                                                atomic.Bool
 
 	mu        sync.Mutex // guards what follows, and serialises found
 	stats     Stats
@@ -69,7 +70,7 @@ func (r *run) startProgress() (stop func()) {
 	done, gone := make(chan struct{}), make(chan struct{})
 	tell := func() {
 		r.Progress(Progress{Files: r.files.Load(), Bytes: r.bytes.Load(), Total: r.total.Load(), Complete: r.complete.Load(),
-			Packages: r.packages.Load(), Findings: r.findings.Load(), Elapsed: time.Since(r.started)})
+			Packages: r.packaged.Load(), Findings: r.findings.Load(), Elapsed: time.Since(r.started)})
 	}
 	go func() {
 		defer close(gone)
@@ -159,45 +160,57 @@ func reason(err error) string {
 
 // File implements Visitor: it offers the file to every part.
 func (r *run) File(ctx context.Context, f *File) {
+	switch {
+	case f.Given != nil:
+		r.give(f)
+	case f.Take != nil:
+		t := &taking{run: r, only: f.Only}
+		r.offer(ctx, f, t)
+		f.Take(t.result)
+	default:
+		r.offer(ctx, f, r)
+	}
+}
+
+// offer offers the file to the parts that it is for.
+func (r *run) offer(ctx context.Context, f *File, to outcome) {
 	at := f.Path
 	f.Path = Printable(at)
-	r.files.Add(1)
-	r.extract(ctx, at, f)
-	if o := r.opened(f); o != nil {
-		r.mu.Lock()
-		r.stats.Opened++
-		r.mu.Unlock()
-		if err := o.Files(ctx, r); err != nil && ctx.Err() == nil {
-			r.Skip(Failed, at, err.Error())
+	c := Counts{Files: 1}
+	defer func() { to.count(c) }()
+	if f.Only != ScannersOnly {
+		r.extract(ctx, at, f, to)
+	}
+	if o := r.open(f); o != nil {
+		c.Opened++
+		if err := o.Files(ctx, to); err != nil && ctx.Err() == nil {
+			to.failed(false, at, err.Error())
 		}
 	}
 	if f.Data == nil {
 		return
 	}
-	r.bytes.Add(uint64(len(f.Data)))
+	c.Bytes += uint64(len(f.Data))
 	f.text()
 	if f.Binary {
-		r.mu.Lock()
-		r.stats.Binary++
-		r.mu.Unlock()
+		c.Binary++
+	}
+	if f.Only == ExtractorsOnly {
+		return
 	}
 	for _, s := range r.Scanners {
 		err := s.Scan(ctx, f, func(finding signal.Finding, c Confidence) {
 			finding.Location.Path = f.Path
-			if finding.Location.Commit == "" {
-				finding.Location.Commit = f.Commit
-			}
-			finding.Evidence = append(finding.Evidence, f.Evidence...)
-			r.report(finding, c, f.Data)
+			to.judged(f, Judged{Finding: finding, Confidence: c, Allowed: allowed(f.Data, finding.Location.Line, finding.Rule)})
 		})
 		if err != nil && ctx.Err() == nil {
-			r.Skip(Failed, at, s.Name()+": "+err.Error())
+			to.failed(false, at, s.Name()+": "+err.Error())
 		}
 	}
 }
 
-// opened returns what is in the file, if it is an archive or the like.
-func (r *run) opened(f *File) Source {
+// open returns what is in the file, if it is an archive or the like.
+func (r *run) open(f *File) Source {
 	for _, o := range r.Openers {
 		if s := o.Open(f); s != nil {
 			return s
@@ -206,29 +219,17 @@ func (r *run) opened(f *File) Source {
 	return nil
 }
 
-// extract adds the packages that the file names to the inventory.
-func (r *run) extract(ctx context.Context, at string, f *File) {
+// extract gives on the packages that the file names.
+func (r *run) extract(ctx context.Context, at string, f *File, to outcome) {
 	for _, e := range r.Extractors {
 		if !e.Wants(at, f.Info) {
 			continue
 		}
 		packages, err := e.Extract(ctx, f)
 		if err != nil && ctx.Err() == nil {
-			r.Skip(Failed, at, e.Name()+": "+err.Error())
+			to.failed(true, at, e.Name()+": "+err.Error())
 		}
-		r.mu.Lock()
-		for i := range packages {
-			if len(r.inventory.Packages) >= r.Config.MaxPackages {
-				r.stats.NoRoom++
-				continue
-			}
-			if packages[i].Layer == "" {
-				packages[i].Layer = f.Layer
-			}
-			r.inventory.Packages = append(r.inventory.Packages, packages[i])
-		}
-		r.packages.Store(uint64(len(r.inventory.Packages)))
-		r.mu.Unlock()
+		to.packages(f, packages)
 	}
 }
 
@@ -245,22 +246,22 @@ func (r *run) match(ctx context.Context) {
 		r.Inventory(&r.inventory)
 	}
 	for _, m := range r.Matchers {
-		if err := m.Match(ctx, &r.inventory, func(f signal.Finding, c Confidence) { r.report(f, c, nil) }); err != nil && ctx.Err() == nil {
+		if err := m.Match(ctx, &r.inventory, func(f signal.Finding, c Confidence) { r.report(Judged{Finding: f, Confidence: c}) }); err != nil && ctx.Err() == nil {
 			r.Skip(Failed, m.Name(), err.Error())
 		}
 	}
 }
 
-// report takes a finding; data is the file that it is in, if there is one.
-func (r *run) report(finding signal.Finding, c Confidence, data []byte) {
-	allow := allowed(data, finding.Location.Line, finding.Rule)
+// report takes a finding.
+func (r *run) report(j Judged) {
+	finding, c := j.Finding, j.Confidence
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case c < r.least:
 		r.stats.Quiet++
 		return
-	case allow:
+	case j.Allowed:
 		r.stats.Allowed++
 		return
 	case r.Baseline[finding.ID]:

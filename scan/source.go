@@ -82,4 +82,11 @@ type File struct {
 	Commit string
 	// Evidence is added to each finding in the file: the instruction that made the layer, the commit's author.
 	Evidence []signal.Evidence
+
+	// Only restricts the parts that are asked.
+	Only Parts
+	// Take, if not nil, gets what the parts say, before Visitor.File returns; the run reports nothing of the file.
+	Take func(Result)
+	// Given, if not nil, is what the parts said: the run reports it and asks none. Layer and Evidence count, nothing else does.
+	Given *Result
 }

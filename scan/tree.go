@@ -22,15 +22,24 @@ const (
 type Tree struct {
 	Root   string
 	Config Config
+	// Opened, if not nil, is the folder to read instead of Root, for folders that have no name of their own, such as the root
+	// of another mount namespace.
+	Opened *os.Root
 }
 
 // Files walks the tree with Config's workers.
 func (t *Tree) Files(ctx context.Context, v Visitor) error {
 	w := &walk{Config: t.Config, v: v}
-	if err := w.open(t.Root); err != nil {
-		return err
+	if t.Opened != nil {
+		w.root = t.Opened
+		w.queue.init()
+		w.queue.addDir(dirJob{lists: ignoreLists{exclude: excludeList(w.Exclude)}})
+	} else {
+		if err := w.open(t.Root); err != nil {
+			return err
+		}
+		defer w.root.Close()
 	}
-	defer w.root.Close()
 	w.fsys = w.root.FS()
 	stop := context.AfterFunc(ctx, w.queue.close)
 	defer stop()
