@@ -32,7 +32,9 @@ func TestKernelVerdictsSayWhatBecame(t *testing.T) {
 	}{
 		{name: "nothing fires", path: "/bin/ls", action: allowed},
 		{name: "an alert", path: "/bin/nc", action: observed},
-		{name: "seen, and enforced: killed", path: "/tmp/xmrig", wantGate: "kill", mode: "enforce", outcome: "killed", action: denied},
+		{name: "seen, and enforced: to be killed", path: "/tmp/xmrig", wantGate: "kill", mode: "enforce", outcome: "ordered", action: observed},
+		{name: "what became of it: killed", gate: "kill", before: "killed", wantGate: "kill", outcome: "killed", action: denied},
+		{name: "what became of it: not killed", gate: "kill", before: "failed", wantGate: "kill", outcome: "failed", action: allowed},
 		{name: "a gate asked, and refuses", path: "/tmp/xmrig", gate: "fanotify", wantGate: "fanotify", mode: "enforce", outcome: "refused", action: denied},
 		{name: "seen, and only told of", path: "/bin/sh", wantGate: "none", mode: "monitor", outcome: "watched", action: observed},
 		{name: "a gate asked about what is only told of", path: "/bin/sh", gate: "seccomp", wantGate: "seccomp", mode: "monitor", outcome: "watched", action: observed},

@@ -315,6 +315,7 @@ func (n *Node) detection(e *signal.Event, h *signal.Hit) *signal.Finding {
 		evidence("WAF rule", text)
 	}
 	evidence("process", e.RecordedStr(signal.FieldProcessCmdLine))
+	evidence("outcome", becameOf(e))
 	return f
 }
 

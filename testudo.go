@@ -162,7 +162,7 @@ func stamp(e *signal.Event, v *signal.Verdict) {
 	switch {
 	case turned != "" || refusedBefore(e):
 		took = signal.Deny
-	case took > signal.Alert && !obeyed(e):
+	case took > signal.Alert && (!obeyed(e) || happened(e)):
 		took = signal.Alert // it was seen, told, and let pass
 	}
 	disposition, action := took.Disposition()

@@ -34,6 +34,14 @@ type TraceLine struct {
 	Unsure   bool            `json:"unsure,omitempty"` // of a service: the request is one of several that it could be
 	Decision signal.Decision `json:"decision"`
 	Rules    []string        `json:"rules,omitempty"`
+	// Outcome is what became of what a rule refused on a host: refused, killed, watched, or ordered (to be killed) where the end of that is
+	// not known; failed and ended where the process was not killed.
+	Outcome string `json:"outcome,omitempty"`
+}
+
+// Became says the outcome for people, "" where nothing was refused.
+func (l *TraceLine) Became() string {
+	return map[string]string{"refused": "refused", "killed": "killed", "ordered": "ordered to be killed", "failed": "NOT killed", "ended": "had ended before it could be killed"}[l.Outcome]
 }
 
 type traceIn struct {

@@ -156,8 +156,11 @@ func attemptKind(c record.Call) record.Kind {
 
 // Outcomes of what a rule refuses.
 const (
-	OutcomeRefused = "refused"
+	OutcomeRefused = "refused" // it did not happen
+	OutcomeOrdered = "ordered" // it happened, and a kill was ordered, whose end another event tells of
 	OutcomeKilled  = "killed"
+	OutcomeFailed  = "failed" // the process was not killed
+	OutcomeEnded   = "ended"  // the process had ended before it could be killed
 	OutcomeWatched = "watched"
 )
 

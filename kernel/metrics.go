@@ -32,6 +32,7 @@ type metrics struct {
 	kills       atomic.Uint64
 	killsFailed atomic.Uint64
 	killsMissed atomic.Uint64
+	killsLate   atomic.Uint64
 	own         atomic.Uint64
 
 	gap    [kinds]uint64 // lost and not told of yet; guarded by Plane.mu, as are the next two
@@ -60,7 +61,7 @@ func newMetrics(p *Plane) *metrics {
 		waiting:   d("parked_events", "Events that wait now."),
 		lookups:   d("lookups_failed_total", "Questions about containers and executables that were not answered, by reason: full, error.", "reason"),
 		gates:     d("gate_answers_total", "Answers to gates that asked, by answer.", "answer"),
-		kills:     d("kills_total", "Processes that were to be killed after the fact, by outcome: killed, failed, missed.", "outcome"),
+		kills:     d("kills_total", "Processes that were to be killed after the fact, by outcome: killed, ended (before it could be killed), failed, missed.", "outcome"),
 		own:       d("own_file_records_total", "Records of testudo's own files, which become no events."),
 		queue:     d("queue_bytes", "Bytes of records that wait."),
 		processes: d("processes", "Processes in the table, by state: live, exited.", "state"),
@@ -102,6 +103,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	count(d.kills, m.kills.Load(), "killed")
 	count(d.kills, m.killsFailed.Load(), "failed")
 	count(d.kills, m.killsMissed.Load(), "missed")
+	count(d.kills, m.killsLate.Load(), "ended")
 	count(d.own, m.own.Load())
 	gauge(d.queue, float64(m.p.inbox.size()))
 	m.p.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +52,7 @@ type Plane struct {
 	asks    chan ask // about workloads
 	files   chan ask // about executables: to read a large one takes its time, and no workload waits for that
 	answers chan func()
-	kills   chan Order
+	kills   chan killing
 	metrics *metrics
 
 	mu       sync.Mutex // guards all below
@@ -79,7 +78,7 @@ type Plane struct {
 const (
 	lookups    = 1024
 	lookers    = 2
-	killers    = 64
+	killers    = 64 // orders to kill that wait
 	answersMax = 64
 )
 
@@ -99,7 +98,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 	}
 	p := &Plane{
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
-		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan Order, killers),
+		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan killing, killers),
 		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
 		own: map[uint32]uint64{}, born: d.Clock.Now(), toApply: make(chan struct{}, 1),
 	}
@@ -427,58 +426,6 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 		}
 	}
 	return p.b.build(e, &v)
-}
-
-// submit has an event judged, and a process killed where an enforced rule refuses what was already done.
-func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Process) {
-	killable := proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
-	if !killable && !e.Has(signal.FieldKernelGate) {
-		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // or the record would say that it was killed
-	}
-	v, err := p.d.Sink.Event(ctx, e)
-	p.metrics.events.Add(1)
-	if err != nil {
-		p.metrics.unjudged.Add(1)
-		return
-	}
-	if v.Decision != signal.Deny || !killable {
-		return
-	}
-	if rule := p.enforcing(&v); rule != "" {
-		select {
-		case p.kills <- Order{Verb: VerbKill, ID: e.ID.String(), PID: proc.PID, Start: proc.Start}:
-		default:
-			p.metrics.killsMissed.Add(1)
-			p.log.Error("a process that a rule refuses was not killed: too many are waiting to be", "rule", rule, "pid", proc.PID)
-		}
-	}
-}
-
-// enforcing returns the first rule of a verdict that refuses and is enforced, "" for none.
-func (p *Plane) enforcing(v *signal.Verdict) string {
-	for i := range v.Hits {
-		if h := &v.Hits[i]; h.Decision == signal.Deny && p.cfg.Enforces(h.Rule) {
-			return h.Rule
-		}
-	}
-	return ""
-}
-
-// killer kills what rules refused after the fact.
-func (p *Plane) killer(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case o := <-p.kills:
-			if _, err := p.d.Sensor.Do(ctx, o); err != nil {
-				p.metrics.killsFailed.Add(1)
-				p.log.Warn("a process that a rule refuses could not be killed", "pid", o.PID, "error", err)
-				continue
-			}
-			p.metrics.kills.Add(1)
-		}
-	}
 }
 
 // refresh takes over what has changed of the host's accounts.

@@ -31,6 +31,10 @@ type testSensor struct {
 	watchFails int
 	orders     []Order
 	runs       int
+	do         func(Order) (Done, error)
+	doCtx      func(context.Context, Order) (Done, error)
+	guards     []Guard
+	guard      func(Guard) error
 }
 
 func newTestSensor() *testSensor {
@@ -62,7 +66,17 @@ func (s *testSensor) Watch(_ context.Context, i Interest) error {
 	return nil
 }
 
-func (s *testSensor) Guard(context.Context, Guard) error { return nil }
+func (s *testSensor) Guard(_ context.Context, g Guard) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guard != nil {
+		if err := s.guard(g); err != nil {
+			return err
+		}
+	}
+	s.guards = append(s.guards, g)
+	return nil
+}
 
 func (s *testSensor) Container(_ context.Context, cgroup uint64, _ uint32) (Container, bool, error) {
 	s.mu.Lock()
@@ -82,10 +96,17 @@ func (s *testSensor) Executable(_ context.Context, r FileRef) (Executable, error
 	return s.executable(r)
 }
 
-func (s *testSensor) Do(_ context.Context, o Order) (Done, error) {
+func (s *testSensor) Do(ctx context.Context, o Order) (Done, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.orders = append(s.orders, o)
+	do, doCtx := s.do, s.doCtx
+	s.mu.Unlock()
+	switch {
+	case doCtx != nil:
+		return doCtx(ctx, o)
+	case do != nil:
+		return do(o)
+	}
 	return Done{}, nil
 }
 

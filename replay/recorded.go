@@ -76,10 +76,11 @@ func turnedAway(e *signal.Event) bool {
 }
 
 // obeyed reports whether the gate that saw the event obeys verdicts: an edge route in another mode
-// than block lets everything pass, and so does a host where the rule was only watched.
+// than block lets everything pass, and so does a host where the rule was only watched; who was to be killed for it had done it.
 func obeyed(e *signal.Event) bool {
 	if e.Plane == signal.PlaneKernel {
-		return e.Str(signal.FieldKernelOutcome) != "watched"
+		outcome := e.Str(signal.FieldKernelOutcome)
+		return outcome != "watched" && outcome != "ordered"
 	}
 	return e.Plane != signal.PlaneEdge || !e.Has(signal.FieldEdgeMode) || e.Str(signal.FieldEdgeMode) == "block"
 }

@@ -328,7 +328,7 @@ const (
 	// kernel plane.
 	FieldKernelGate                        Field = 291 // kernel.gate: what carried out the verdict, or could: bpf-lsm, cgroup-connect, fanotify, seccomp, exec-kill, kill, none
 	FieldKernelMode                        Field = 292 // kernel.mode: whether the rule that decided is enforced: monitor, enforce
-	FieldKernelOutcome                     Field = 293 // kernel.outcome: what became of it: refused, killed, watched
+	FieldKernelOutcome                     Field = 293 // kernel.outcome: what became of it: refused, ordered (to be killed), killed, failed, ended, watched
 	FieldKernelAmbiguous                   Field = 294 // kernel.ambiguous: whether the request that it belongs to is one of several
 	FieldProcessFilePackage                Field = 295 // process.file.package: package that owns the executable, with its version
 	FieldActorProcessFilePackage           Field = 296 // actor.process.file.package: package that owns the actor's executable, with its version
@@ -635,7 +635,7 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldVerdictFeeding:                                {path: "verdict.feeding", kind: KindStrings, doc: "ids of rules that fired without a hit of their own, to feed correlations"},
 	FieldKernelGate:                                    {path: "kernel.gate", kind: KindString, doc: "what carried out the verdict, or could: bpf-lsm, cgroup-connect, fanotify, seccomp, exec-kill, kill, none"},
 	FieldKernelMode:                                    {path: "kernel.mode", kind: KindString, doc: "whether the rule that decided is enforced: monitor, enforce"},
-	FieldKernelOutcome:                                 {path: "kernel.outcome", kind: KindString, doc: "what became of it: refused, killed, watched"},
+	FieldKernelOutcome:                                 {path: "kernel.outcome", kind: KindString, doc: "what became of it: refused, ordered (to be killed), killed, failed, ended, watched"},
 	FieldKernelAmbiguous:                               {path: "kernel.ambiguous", kind: KindBool, doc: "whether the request that it belongs to is one of several"},
 	FieldProcessFilePackage:                            {path: "process.file.package", kind: KindString, doc: "package that owns the executable, with its version"},
 	FieldActorProcessFilePackage:                       {path: "actor.process.file.package", kind: KindString, doc: "package that owns the actor's executable, with its version"},

@@ -76,6 +76,9 @@ func printTrace(w io.Writer, t *console.Trace) {
 		if l.Decision > signal.Allow {
 			mark = " [" + l.Decision.String() + "]"
 		}
+		if became := l.Became(); became != "" {
+			mark = " [" + became + "]"
+		}
 		fmt.Fprintf(w, "%s%s  %s%s\n", indent, head, fit(l.Text, traceWidth-len(indent)-len(head)-2-len(mark)), mark)
 		more := l.Detail
 		if l.Joined != "" {

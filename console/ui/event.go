@@ -155,6 +155,12 @@ func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
 	} else {
 		m.Groups = eventFacts(e)
 	}
+	for _, o := range related {
+		if o.Class == signal.ClassBaseEvent && o.Parent == e.ID && o.Has(signal.FieldKernelOutcome) {
+			m.Groups = append([]factGroup{{"What became of it", []fact{{Name: "The process", Value: clip(maxFact, o.RecordedStr(signal.FieldMessage))},
+				{Name: "Detail", Value: clip(maxFact, o.RecordedStr(signal.FieldStatusDetail)), Link: "/traffic/" + o.ID.String()}}}}, m.Groups...)
+		}
+	}
 	if m.Answer != nil {
 		m.Reply = replyFacts(m.Answer)
 	}

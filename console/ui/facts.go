@@ -71,7 +71,8 @@ var factGroups = []struct {
 		{"Server", signal.FieldDstEndpointIP}, {"Server port", signal.FieldDstEndpointPort}, {"Server name", signal.FieldDstEndpointHostname}, {"Protocol", signal.FieldConnectionInfoProtocolName},
 		{"Bytes in", signal.FieldTrafficBytesIn}, {"Bytes out", signal.FieldTrafficBytesOut}, {"Address", signal.FieldURLURLString}}},
 	{"Outcome", nil, []named{
-		{"Message", signal.FieldMessage}, {"Status", signal.FieldStatusID}, {"Status code", signal.FieldStatusCode}, {"Detail", signal.FieldStatusDetail}}},
+		{"Message", signal.FieldMessage}, {"Status", signal.FieldStatusID}, {"Status code", signal.FieldStatusCode}, {"Detail", signal.FieldStatusDetail},
+		{"What a rule's refusal led to", signal.FieldKernelOutcome}, {"By", signal.FieldKernelGate}}},
 	{"Where", nil, []named{
 		{"Host", signal.FieldDeviceHostname}, {"Host address", signal.FieldDeviceIP}, {"System", signal.FieldDeviceOSName}, {"Container", signal.FieldContainerName},
 		{"Container id", signal.FieldContainerUID}, {"Image", signal.FieldContainerImageName}, {"Pod", signal.FieldOrchestratorPodName}, {"Namespace", signal.FieldOrchestratorNamespace},

@@ -344,9 +344,17 @@ func outcomeOf(f frame, answer any) error {
 			return kernel.ErrUnable
 		}
 		return fmt.Errorf("%s: %w", text, kernel.ErrUnable)
+	case outcomeGone:
+		return goneError{printable(f.payload)}
 	}
 	return errors.New(printable(f.payload))
 }
+
+// goneError is an error of the child that wraps kernel.ErrGone there.
+type goneError struct{ text string }
+
+func (e goneError) Error() string { return e.text }
+func (e goneError) Unwrap() error { return kernel.ErrGone }
 
 // printable is a text of the child as it may be shown.
 func printable(b []byte) string {

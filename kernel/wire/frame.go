@@ -13,7 +13,7 @@ import (
 )
 
 // version is of the protocol. Both ends are one binary; another version means that one was replaced while the other ran.
-const version = 2
+const version = 3
 
 // magic begins a hello.
 const magic = "testudo-kernel"
@@ -83,6 +83,7 @@ const (
 	outcomeError        // payload is a text
 	outcomeUnable       // as error, of what is not possible here
 	outcomeBusy         // too much is asked at once
+	outcomeGone         // as error, of what has ended
 )
 
 const headerSize = 12
@@ -118,7 +119,7 @@ func readFrame(r io.Reader, fromChild bool) (frame, error) {
 		return frame{}, fmt.Errorf("wire: a frame of %v does not come from this end", f.kind)
 	case int64(size) > int64(most):
 		return frame{}, fmt.Errorf("wire: a frame of %v has %d bytes, at most %d are allowed", f.kind, size, most)
-	case h[6] != 0 || h[7] != 0 || f.outcome > outcomeBusy || f.outcome != outcomeOK && f.kind != kindReply:
+	case h[6] != 0 || h[7] != 0 || f.outcome > outcomeGone || f.outcome != outcomeOK && f.kind != kindReply:
 		return frame{}, fmt.Errorf("wire: the head of a frame of %v is malformed", f.kind)
 	case size == 0:
 		return f, nil

@@ -196,8 +196,11 @@ func (s *server) do(ctx context.Context, f frame) frame {
 	}
 	if err != nil {
 		reply.outcome = outcomeError
-		if errors.Is(err, kernel.ErrUnable) {
+		switch {
+		case errors.Is(err, kernel.ErrUnable):
 			reply.outcome = outcomeUnable
+		case errors.Is(err, kernel.ErrGone):
+			reply.outcome = outcomeGone
 		}
 		text := err.Error()
 		reply.payload = []byte(text[:min(len(text), maxLine)])

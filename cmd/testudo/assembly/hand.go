@@ -80,8 +80,11 @@ func (h sensorHand) act(ctx context.Context, sensor kernel.Sensor, o workload.Or
 	return workload.Done{Target: o.Target, Count: done.Count, Detail: done.Detail}, outage(err)
 }
 
-// outage marks errors of a sensor that does not answer.
+// outage marks errors of a sensor that does not answer, and those of what has ended.
 func outage(err error) error {
+	if errors.Is(err, kernel.ErrGone) {
+		return fmt.Errorf("%w: %w", workload.ErrGone, err)
+	}
 	if errors.Is(err, kernel.ErrUnable) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", respond.ErrUnavailable, err)
 	}

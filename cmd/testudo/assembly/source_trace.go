@@ -90,10 +90,16 @@ type tracer struct {
 	process  map[string]*traced // by process.uid
 	services map[uint32]*traced // by process id
 	roots    []*traced
+	became   map[signal.ID]string // what became of a kill, by the event that it was ordered for
 }
 
 func newTracer(all []*signal.Event, hops []chain.Hop) *tracer {
-	t := &tracer{process: map[string]*traced{}, services: map[uint32]*traced{}}
+	t := &tracer{process: map[string]*traced{}, services: map[uint32]*traced{}, became: map[signal.ID]string{}}
+	for _, e := range all {
+		if outcome := e.Str(signal.FieldKernelOutcome); e.Class == signal.ClassBaseEvent && outcome != "" && e.Plane == signal.PlaneKernel {
+			t.became[e.Parent] = outcome
+		}
+	}
 	var before *traced
 	byToken := map[uint64]*traced{}
 	for _, h := range hops {
@@ -126,7 +132,11 @@ func newTracer(all []*signal.Event, hops []chain.Hop) *tracer {
 }
 
 func (t *tracer) add(e *signal.Event) {
-	line := console.TraceLine{At: time.Unix(0, e.Time), Event: e.ID, Decision: console.DecisionOf(e), Rules: e.Strings(signal.FieldVerdictRules)}
+	if e.Class == signal.ClassBaseEvent {
+		return // of what became of a kill: it is said where that was ordered
+	}
+	line := console.TraceLine{At: time.Unix(0, e.Time), Event: e.ID, Decision: console.DecisionOf(e), Rules: e.Strings(signal.FieldVerdictRules),
+		Outcome: cmp.Or(t.became[e.ID], e.Str(signal.FieldKernelOutcome))}
 	if e.Class == signal.ClassHTTPActivity {
 		t.http(e, line)
 		return

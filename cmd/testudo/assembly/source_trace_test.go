@@ -87,6 +87,31 @@ func TestTraceTree(t *testing.T) {
 	}
 }
 
+// TestTraceSaysWhatBecameOfKills: that a kill was ordered is no proof that somebody was killed.
+func TestTraceSaysWhatBecameOfKills(t *testing.T) {
+	var all []*signal.Event
+	for i, outcome := range []string{"killed", "failed", "ended", ""} {
+		at := time.Unix(int64(i+1), 0)
+		e := &signal.Event{ID: signal.NewID(at), Time: at.UnixNano(), Class: signal.ClassProcessActivity, Activity: signal.ActivityProcessLaunch, Plane: signal.PlaneKernel}
+		e.SetString(signal.FieldProcessUID, fmt.Sprint("p", i))
+		e.SetString(signal.FieldProcessCmdLine, "sh")
+		e.SetString(signal.FieldKernelOutcome, "ordered")
+		all = append(all, e)
+		if outcome != "" {
+			end := &signal.Event{ID: signal.NewID(at.Add(1)), Time: at.UnixNano() + 1, Class: signal.ClassBaseEvent, Plane: signal.PlaneKernel, Parent: e.ID}
+			end.SetString(signal.FieldKernelOutcome, outcome)
+			all = append(all, end)
+		}
+	}
+	var got []string
+	for _, l := range newTracer(all, nil).lines() {
+		got = append(got, l.Became())
+	}
+	if diff := cmp.Diff([]string{"killed", "NOT killed", "had ended before it could be killed", "ordered to be killed"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestTraceCycles: events are of strangers' making, and parents may be said to be their children's children.
 func TestTraceCycles(t *testing.T) {
 	var all []*signal.Event

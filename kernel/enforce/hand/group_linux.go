@@ -77,7 +77,7 @@ func (h *Hand) groupOf(o *kernel.Order) (group, error) {
 func (h *Hand) groupOfProcess(pid uint32) (group, error) {
 	b, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/cgroup")
 	if err != nil {
-		return group{}, fmt.Errorf("process %d: %w", pid, errGone)
+		return group{}, fmt.Errorf("process %d: %w", pid, kernel.ErrGone)
 	}
 	var v1 group
 	for line := range strings.Lines(string(b)) {
@@ -110,7 +110,7 @@ func (h *Hand) groupByID(id uint64) (group, error) {
 	fd, err := unix.OpenByHandleAt(root, unix.NewFileHandle(kernfs, binary.NativeEndian.AppendUint64(nil, id)), unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) {
-			err = errGone
+			err = kernel.ErrGone
 		}
 		return group{}, fmt.Errorf("cgroup %d: there is none, or no longer: %w", id, err)
 	}
@@ -168,7 +168,7 @@ func (h *Hand) groupOfContainer(id string) (group, error) {
 	if empty != nil {
 		return *empty, nil
 	}
-	return group{}, fmt.Errorf("container %s: no cgroup is named after it: %w, or is none of this machine", id, errGone)
+	return group{}, fmt.Errorf("container %s: no cgroup is named after it: %w, or is none of this machine", id, kernel.ErrGone)
 }
 
 // named reports whether a folder's name is that of a container.

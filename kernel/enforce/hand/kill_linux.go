@@ -143,7 +143,7 @@ func signalAll(all []stat, s unix.Signal) error {
 	var failed error
 	for i := range all {
 		p, err := open(all[i].pid, all[i].start)
-		if errors.Is(err, errGone) {
+		if errors.Is(err, kernel.ErrGone) {
 			continue
 		}
 		if err == nil {

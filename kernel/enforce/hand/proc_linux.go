@@ -88,7 +88,7 @@ func (p *process) signal(s unix.Signal) error { return unix.PidfdSendSignal(p.fd
 
 // open takes hold of a process that began in that tick; 0 takes any.
 func open(pid uint32, ticks uint64) (p process, err error) {
-	gone := func() error { return fmt.Errorf("process %d: %w", pid, errGone) }
+	gone := func() error { return fmt.Errorf("process %d: %w", pid, kernel.ErrGone) }
 	p.fd, err = unix.PidfdOpen(int(pid), 0)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a thread that is not its process's first
 		return p, gone()
@@ -107,9 +107,6 @@ func open(pid uint32, ticks uint64) (p process, err error) {
 	}
 	return p, err
 }
-
-// errGone is wrapped where a process has ended: its pid is free, or another's.
-var errGone = errors.New("it has ended")
 
 func probePidfd(self uint32) error {
 	fd, err := unix.PidfdOpen(int(self), 0)

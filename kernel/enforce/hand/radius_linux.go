@@ -34,7 +34,7 @@ func (h *Hand) radius(o *kernel.Order) (kernel.Done, error) {
 		g, pids, spaces, err = h.members(o)
 	}
 	switch {
-	case errors.Is(err, errGone):
+	case errors.Is(err, kernel.ErrGone):
 		return kernel.Done{Gone: true, Refusal: err.Error()}, nil
 	case err != nil:
 		return kernel.Done{}, fmt.Errorf("radius: %w", err)
