@@ -35,6 +35,7 @@ type Judged struct {
 	Finding    signal.Finding `json:"finding"`
 	Confidence Confidence     `json:"confidence"`
 	Allowed    bool           `json:"allowed,omitempty"` // by a comment beside it
+	By         string         `json:"by"`                // name of the scanner
 }
 
 // LeftOut is something that was skipped; Path is empty where it was only counted.

@@ -201,7 +201,7 @@ func (r *run) offer(ctx context.Context, f *File, to outcome) {
 	for _, s := range r.Scanners {
 		err := s.Scan(ctx, f, func(finding signal.Finding, c Confidence) {
 			finding.Location.Path = f.Path
-			to.judged(f, Judged{Finding: finding, Confidence: c, Allowed: allowed(f.Data, finding.Location.Line, finding.Rule)})
+			to.judged(f, Judged{Finding: finding, Confidence: c, By: s.Name(), Allowed: allowed(f.Data, finding.Location.Line, finding.Rule)})
 		})
 		if err != nil && ctx.Err() == nil {
 			to.failed(false, at, s.Name()+": "+err.Error())
