@@ -1,0 +1,137 @@
+package reach
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/testudo-sec/testudo/intel"
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/vuln"
+)
+
+const childVariable = "TESTUDO_TEST_REACH"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == childVariable {
+		if err := Main(context.Background(), os.Args[2:], os.Stdout, os.Stderr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// program is a module with its dependency beside it, so that no network is asked.
+var program = map[string]string{
+	"go.mod":                           "module example.org/shop\n\ngo 1.21\n\nrequire example.org/dep v1.0.0\n",
+	"main.go":                          "package main\n\nimport \"example.org/dep\"\n\nfunc main() { serve() }\n\nfunc serve() { dep.Open(\"x\") }\n",
+	"vendor/modules.txt":               "# example.org/dep v1.0.0\n## explicit; go 1.21\nexample.org/dep\n",
+	"vendor/example.org/dep/dep.go":    "package dep\n\nfunc Open(s string) { parse(s) }\n\nfunc parse(string) {}\n\nfunc Unused() {}\n",
+	"vendor/example.org/dep/README.md": "",
+}
+
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		at := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func flaw(path string, imports ...intel.Import) *vuln.Flaw {
+	return &vuln.Flaw{ID: "CVE-1", Imports: imports, Packages: []*scan.Package{{Ecosystem: "Go", Name: "example.org/dep", Version: "1.0.0", Path: path}}}
+}
+
+func analysis(root string) *Analysis {
+	return &Analysis{Root: root, Child: []string{os.Args[0], childVariable}, Config: DefaultConfig()}
+}
+
+func TestReach(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Fatal(err) // the tests themselves need it
+	}
+	called := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"parse"}})
+	unused := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"Unused"}})
+	absent := flaw("go.mod", intel.Import{Path: "example.org/dep/x", Symbols: []string{"Bad"}})
+	whole := flaw("go.mod", intel.Import{Path: "example.org/dep"})
+	unknown := flaw("go.mod")
+	other := flaw("package-lock.json", intel.Import{Path: "x"})
+	flaws := []*vuln.Flaw{called, unused, absent, whole, unknown, other}
+	if err := analysis(write(t, program)).Reach(t.Context(), flaws); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []vuln.Reachability{vuln.Reached, vuln.NotReached, vuln.NotImported, vuln.Reached, vuln.ReachUnknown, vuln.ReachUnknown} {
+		if flaws[i].Reach != want {
+			t.Errorf("flaw %d: %d, want %d (%v)", i, flaws[i].Reach, want, flaws[i].Trace)
+		}
+	}
+	if d := cmp.Diff([]string{"example.org/shop.main", "example.org/shop.serve", "example.org/dep.Open", "example.org/dep.parse"}, called.Trace); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestOutside: a module that sends the toolchain elsewhere is not analysed.
+func TestOutside(t *testing.T) {
+	outside := t.TempDir()
+	for _, target := range []string{"../other", outside, "./dep/../../other", "link"} {
+		files := map[string]string{"go.mod": "module a\n\ngo 1.21\n\nreplace example.org/dep => " + target + "\n"}
+		if target == "link" {
+			files["go.mod"] = strings.Replace(files["go.mod"], "link", "./link", 1)
+		}
+		root := write(t, files)
+		if target == "link" {
+			if err := os.Symlink(outside, filepath.Join(root, "link")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := flaw("go.mod", intel.Import{Path: "example.org/dep"})
+		err := analysis(root).Reach(t.Context(), []*vuln.Flaw{f})
+		if err == nil || !strings.Contains(err.Error(), "go.mod: it replaces example.org/dep") || f.Reach != vuln.ReachUnknown {
+			t.Errorf("%s: %v, %d", target, err, f.Reach)
+		}
+	}
+}
+
+// TestNotJudged: what cannot be analysed is said, and its flaws are left as they are.
+func TestNotJudged(t *testing.T) {
+	missing := map[string]string{"go.mod": "module a\n\ngo 1.21\n\nrequire example.org/dep v1.0.0\n", "a.go": "package a\n\nimport _ \"example.org/dep\"\n"}
+	broken := map[string]string{"go.mod": "this is no module file"}
+	for name, files := range map[string]map[string]string{"missing dependency": missing, "broken go.mod": broken} {
+		f := flaw("go.mod", intel.Import{Path: "example.org/dep"})
+		if err := analysis(write(t, files)).Reach(t.Context(), []*vuln.Flaw{f}); err == nil || f.Reach != vuln.ReachUnknown {
+			t.Errorf("%s: %v, %d", name, err, f.Reach)
+		}
+	}
+	f := flaw("go.mod", intel.Import{Path: "example.org/dep"})
+	a := analysis(write(t, program))
+	a.Config.Timeout = time.Millisecond
+	if err := a.Reach(t.Context(), []*vuln.Flaw{f}); err == nil || !strings.Contains(err.Error(), "not analysed within 1ms") {
+		t.Error(err)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(`{"config":{"protocol_version":"v1"}}{"finding":{"osv":"GO-0000-000000","trace":[{"module":"m","package":"p","function":"f"}]}}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		if v, err := read(strings.NewReader(s), 2); err == nil && len(v) != 2 {
+			t.Error(len(v))
+		}
+	})
+}
