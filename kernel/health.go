@@ -43,8 +43,8 @@ func (h *health) lost(now time.Time, n uint64) {
 	s.lost += n
 }
 
-// Health returns nil, or why not all is seen that is to be: the sensor does not run, or more records were lost in the last minute
-// than are allowed.
+// Health returns nil, or why not all is seen or enforced that is to be: the sensor does not run, more records were lost in the last minute
+// than are allowed, or the sensor did not take what it was told.
 func (p *Plane) Health() error {
 	h := &p.health
 	now := p.now().Unix()
@@ -62,7 +62,7 @@ func (p *Plane) Health() error {
 	if n > h.limit {
 		return fmt.Errorf("%d records of the kernel were lost in the last minute, more than kernel.max_lost allows (%d): the rules ask for more than this machine can judge, or kernel.ring is too small", n, h.limit)
 	}
-	return nil
+	return p.held.health()
 }
 
 // maxLostAtOnce bounds what one record may say was lost: it may be forged.

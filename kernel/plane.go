@@ -55,23 +55,21 @@ type Plane struct {
 	kills   chan killing
 	metrics *metrics
 
-	mu       sync.Mutex // guards all below
-	b        *builder
-	lanes    recent[laneKey, *lane]
-	waiting  []*lane // lanes with parked records
-	parked   int
-	exes     recent[exeKey, *executable]
-	refused  recent[uint32, refusal]
-	served   recent[uint32, inherited] // by process id
-	interest *Interest
-	guard    *Guard
+	mu      sync.Mutex // guards all below
+	b       *builder
+	lanes   recent[laneKey, *lane]
+	waiting []*lane // lanes with parked records
+	parked  int
+	exes    recent[exeKey, *executable]
+	refused recent[uint32, refusal]
+	served  recent[uint32, inherited] // by process id
 
-	event   signal.Event // of the one goroutine that judges what was watched
-	rec     record.Record
-	own     map[uint32]uint64 // process id of Own -> when that process began, 0 before its first record
-	born    uint64            // when the plane was made, in nanoseconds since boot
-	health  health
-	toApply chan struct{} // the sensor is to be told interest and guard again
+	event  signal.Event // of the one goroutine that judges what was watched
+	rec    record.Record
+	own    map[uint32]uint64 // process id of Own -> when that process began, 0 before its first record
+	born   uint64            // when the plane was made, in nanoseconds since boot
+	health health
+	held   standing
 }
 
 // lookups is how many questions of a kind to the sensor wait, and lookers how many are asked at a time.
@@ -100,7 +98,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
 		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan killing, killers),
 		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
-		own: map[uint32]uint64{}, born: d.Clock.Now(), toApply: make(chan struct{}, 1),
+		own: map[uint32]uint64{}, born: d.Clock.Now(), held: newStanding(),
 	}
 	for _, pid := range d.Own {
 		p.own[pid] = 0
@@ -125,37 +123,6 @@ func (p *Plane) SetReads(r Reads) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.b.wanted = wants(r)
-}
-
-// SetInterest has the sensor see what the loaded rules need, in the place of what it saw before, now and after every start of the sensor. What the
-// plane needs itself (processes that start, fork and end) is seen whatever it says. After an error it is tried again while Run runs.
-func (p *Plane) SetInterest(ctx context.Context, i Interest) error {
-	p.mu.Lock()
-	p.interest = &i
-	p.mu.Unlock()
-	if err := p.d.Sensor.Watch(ctx, i); err != nil {
-		p.applyAgain()
-		return fmt.Errorf("kernel: what is to be seen: %w", err)
-	}
-	return nil
-}
-
-// SetGuard has the sensor enforce this, in the place of what it enforced before, now and after every start of the sensor.
-func (p *Plane) SetGuard(ctx context.Context, g Guard) error {
-	p.mu.Lock()
-	p.guard = &g
-	p.mu.Unlock()
-	if err := p.d.Sensor.Guard(ctx, g); err != nil {
-		return fmt.Errorf("kernel: what is to be enforced: %w", err)
-	}
-	return nil
-}
-
-func (p *Plane) applyAgain() {
-	select {
-	case p.toApply <- struct{}{}:
-	default:
-	}
 }
 
 // Records takes whole records. It waits while the queue is full.
@@ -205,6 +172,7 @@ func (p *Plane) sense(ctx context.Context) {
 	pause := restartFirst
 	for {
 		began := p.now()
+		p.held.all(errNotTold)
 		p.applyAgain()
 		p.health.started()
 		err := p.d.Sensor.Run(ctx, p)
@@ -226,38 +194,6 @@ func (p *Plane) sense(ctx context.Context) {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, restartMost)
-	}
-}
-
-// apply tells the sensor what is to be seen and enforced, again and again until it takes it.
-func (p *Plane) apply(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.toApply:
-		}
-		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-			p.mu.Lock()
-			interest, guard := p.interest, p.guard
-			p.mu.Unlock()
-			var err error
-			if interest != nil {
-				err = p.d.Sensor.Watch(ctx, *interest)
-			}
-			if guard != nil {
-				err = errors.Join(err, p.d.Sensor.Guard(ctx, *guard))
-			}
-			if err == nil || errors.Is(err, ErrUnable) || ctx.Err() != nil {
-				break
-			}
-			p.log.Warn("the sensor does not take what is to be seen and enforced; it is told again", "error", err, "in", pause)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
-		}
 	}
 }
 

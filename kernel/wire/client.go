@@ -29,6 +29,8 @@ type Client struct {
 	log   *slog.Logger
 	// Ended is told of every end of a sensor that nobody asked for; may be nil. It is set before Run.
 	Ended func(err error)
+	// Unheld is told where a sensor that begins does not take what holds; may be nil. It is set before Run.
+	Unheld func(err error)
 
 	mu      sync.Mutex
 	session *session
@@ -133,10 +135,14 @@ func (c *Client) serve(ctx context.Context, l Link, to kernel.Receiver) error {
 	want, guard := c.want, c.guard
 	c.starts++
 	c.mu.Unlock()
-	if err := s.again(within, want, guard); err != nil {
-		c.log.Error("what was to be watched or enforced does not hold after the start of the sensor", "error", err)
-	}
+	unheld := s.again(within, want, guard)
 	c.set(s, nil, false)
+	if unheld != nil {
+		c.log.Error("what was to be watched or enforced does not hold after the start of the sensor", "error", unheld)
+		if c.Unheld != nil {
+			c.Unheld(unheld)
+		}
+	}
 	select {
 	case <-s.done:
 	case <-ctx.Done():

@@ -31,9 +31,8 @@ type kernelPlane struct {
 	files  *fim.Monitor  // nil where no files are watched
 	rules  chan struct{} // other rules are in force, or other containers run
 
-	host       *hostRules                 // of the one goroutine that follows the rules
-	containers map[uint64]kernel.Workload // likewise, by cgroup: those that it has told the sensor of
-	guardErr   atomic.Pointer[error]
+	host       *hostRules                     // of the one goroutine that follows the rules
+	containers map[uint64]kernel.Workload     // likewise, by cgroup: those that it has told the sensor of
 	plan       atomic.Pointer[hostrules.Plan] // of the rules in force, for people
 	pid        atomic.Int64                   // of the sensor, 0 while none runs
 	pace       pace
@@ -73,6 +72,7 @@ func (m *Machine) openKernel() error {
 	if err != nil {
 		return err
 	}
+	p.sensor.Unheld = p.plane.Unheld
 	m.kernel = p
 	p.rulesChanged()
 	return errors.Join(m.registry.Register(sensorMetrics{p.sensor}), m.registry.Register(m.chain.Metrics()))
@@ -160,9 +160,6 @@ func (p *kernelPlane) health() error {
 	}
 	err := p.sensor.Health()
 	if err == nil {
-		if refused := p.guardErr.Load(); refused != nil && *refused != nil {
-			return fmt.Errorf("rules that refuse are not enforced as they should be: %w", *refused)
-		}
 		return p.plane.Health()
 	}
 	if last := p.keeper.Last(); last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {

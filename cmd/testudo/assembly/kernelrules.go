@@ -118,11 +118,9 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 		return ""
 	})
 	// Also where nothing is to be refused: what a testudo that has ended left in force (fail-closed) ends with that.
-	err := p.plane.SetGuard(ctx, g)
-	if err != nil {
+	if err := p.plane.SetGuard(ctx, g); err != nil {
 		errs = append(errs, fmt.Errorf("%d rules are enforced later than they could be, or not at all: %w", len(g.Rules), err))
 	}
-	p.guardErr.Store(&err)
 	return errors.Join(errs...)
 }
 
