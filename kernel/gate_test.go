@@ -178,15 +178,10 @@ func TestSensorIsStartedAgain(t *testing.T) {
 		t.Error("an error of the sensor is not told")
 	}
 	h.sensor.fail <- errors.New("the child died")
-	for range 400 {
-		if err := h.Health(); err != nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	if err := h.Health(); err == nil || !strings.Contains(err.Error(), "the child died") {
-		t.Errorf("%v", err)
-	}
+	eventually(t, "health to say why", func() bool {
+		err := h.Health()
+		return err != nil && strings.Contains(err.Error(), "the child died")
+	})
 	<-h.sensor.started
 	for range 1000 {
 		h.sensor.mu.Lock()
