@@ -71,7 +71,7 @@ func (p *Plane) resolve(ctx context.Context, r *record.Record) {
 	l, ok := p.lanes.get(k)
 	wait := k != laneKey{cgroup: r.Cgroup} || r.Cgroup > 1
 	if wait && !ok {
-		l = &lane{asking: true, answer: make(chan struct{})}
+		l = &lane{asking: true, answer: make(chan struct{}), group: groupOf(r)}
 		p.lanes.put(k, l)
 	}
 	ask := wait && !ok

@@ -24,6 +24,21 @@ type lane struct {
 	again    time.Time // when it may be asked again, where its answer was not whole
 	tries    int
 	parked   []parked
+	group    group
+}
+
+// group is who shares the room for what waits: the processes of a mount namespace, so that a container has no more of it for making cgroups
+// of its own.
+type group struct {
+	mntns  uint32
+	cgroup uint64 // where the namespace is not known
+}
+
+func groupOf(r *record.Record) group {
+	if r.MntNS != 0 {
+		return group{mntns: r.MntNS}
+	}
+	return group{cgroup: r.Cgroup}
 }
 
 // parked is a record that waits, with its process as it was then.
@@ -31,7 +46,7 @@ type parked struct {
 	raw  []byte
 	proc *process.Process
 	exe  *executable
-	till time.Time
+	till time.Time // zero: it has to go for want of room
 }
 
 // exeKey names a file and its content, as far as an inode tells.
@@ -72,7 +87,7 @@ func (p *Plane) lane(r *record.Record) *lane {
 	}
 	l, ok := p.lanes.get(k)
 	if !ok {
-		l = &lane{answer: make(chan struct{})}
+		l = &lane{answer: make(chan struct{}), group: groupOf(r)}
 		p.lanes.put(k, l)
 	}
 	if l.asking || l.known && l.again.IsZero() {
@@ -128,20 +143,25 @@ func (p *Plane) lacks(x *executable, r *record.Record) bool {
 	return p.b.wanted.exe && x != nil && x.asked && !x.done && r.Kind == record.KindExec
 }
 
-// park keeps a record until what it waits for is known; false: there is no room, and all of its workload that waits is judged first.
+// park keeps a record until what it waits for is known. Where all room is taken, what goes without waiting is what those have waiting who have most of it; false: that
+// is who asks, and has nothing waiting that must come before.
 func (p *Plane) park(l *lane, x *executable, proc *process.Process, raw []byte) bool {
 	if p.cfg.ParkTime == 0 {
 		return false
 	}
-	if p.parked >= p.cfg.ParkEvents {
-		p.metrics.parkFull.Add(1)
-		l.tries = max(l.tries, 1)
-		if len(l.parked) == 0 {
-			return false
+	till := p.now().Add(p.cfg.ParkTime)
+	if p.parked-p.leaving >= p.cfg.ParkEvents {
+		if most := p.fattest(); p.parkedBy[most] > p.parkedBy[l.group] {
+			p.leave(most)
+		} else {
+			p.leave(l.group)
 		}
-		// Order: what came before must go first.
-		for i := range l.parked {
-			l.parked[i].till = time.Time{}
+		if p.parked-p.leaving >= p.cfg.ParkEvents || l.tries > 0 && !l.known {
+			p.metrics.parkFull.Add(1)
+			if len(l.parked) == 0 {
+				return false
+			}
+			till = time.Time{} // behind what came before
 		}
 	}
 	if len(l.parked) == 0 {
@@ -152,10 +172,44 @@ func (p *Plane) park(l *lane, x *executable, proc *process.Process, raw []byte) 
 	if x != nil && p.b.wanted.exe && !x.done {
 		waitFor = x
 	}
-	l.parked = append(l.parked, parked{raw: rec, proc: proc, exe: waitFor, till: p.now().Add(p.cfg.ParkTime)})
+	l.parked = append(l.parked, parked{raw: rec, proc: proc, exe: waitFor, till: till})
 	p.parked++
+	if till.IsZero() {
+		p.leaving++
+	} else {
+		p.parkedBy[l.group]++
+	}
 	p.metrics.parked.Add(1)
 	return true
+}
+
+// fattest returns who has most waiting.
+func (p *Plane) fattest() (most group) {
+	n := 0
+	for g, count := range p.parkedBy {
+		if count > n {
+			most, n = g, count
+		}
+	}
+	return most
+}
+
+// leave has everything of a group that waits judged next, without what it waits for.
+func (p *Plane) leave(g group) {
+	for _, l := range p.waiting {
+		if l.group != g {
+			continue
+		}
+		l.tries = max(l.tries, 1) // what comes after does not wait for the container either
+		for i := range l.parked {
+			if q := &l.parked[i]; !q.till.IsZero() {
+				q.till = time.Time{}
+				p.leaving++
+				p.metrics.parkFull.Add(1)
+			}
+		}
+	}
+	delete(p.parkedBy, g)
 }
 
 // release judges parked records that need not wait any longer; all of them at the end.
@@ -176,9 +230,17 @@ func (p *Plane) release(ctx context.Context, all bool) {
 			if !late && (!l.known && l.tries == 0 || q.exe != nil && !q.exe.done) {
 				break
 			}
-			if late {
+			switch {
+			case q.till.IsZero():
+				p.leaving--
+			case late:
 				p.metrics.parkLate.Add(1)
 				l.tries = max(l.tries, 1) // the rest does not wait for the container either
+				fallthrough
+			default:
+				if p.parkedBy[l.group]--; p.parkedBy[l.group] <= 0 {
+					delete(p.parkedBy, l.group)
+				}
 			}
 			n++
 			p.parked--

@@ -179,3 +179,59 @@ func TestExecutables(t *testing.T) {
 		h.stop()
 	}
 }
+
+// TestFloodDoesNotPushOthersOut: while all of the room is taken by one container that makes events without end, in however many cgroups of its own, what happens in another
+// waits for its container as if the first one were not there.
+func TestFloodDoesNotPushOthersOut(t *testing.T) {
+	for name, cgroupOf := range map[string]func(i uint32) uint64{
+		"one cgroup":   func(uint32) uint64 { return 77 },
+		"many cgroups": func(i uint32) uint64 { return 1000 + uint64(i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.ParkTime, cfg.ParkEvents = 10*time.Second, 16
+			h := run(t, cfg, nil)
+			answer := make(chan struct{})
+			h.sensor.mu.Lock()
+			h.sensor.container = func(uint64) (Container, bool, error) { <-answer; return wholeContainer(), true, nil }
+			h.sensor.mu.Unlock()
+			flood := func(from, to uint32) {
+				for i := from; i < to; i++ {
+					r := in(cgroupOf(i), execOf(1000+i, 90, "/bin/flood", "flood"))
+					r.MntNS = 500
+					h.send(r)
+				}
+			}
+			other := func(pid uint32) {
+				r := in(78, execOf(pid, 90, "/bin/victim", "victim"))
+				r.MntNS = 600
+				h.send(r)
+			}
+			flood(0, 16) // all the room
+			other(90)
+			flood(16, 60)
+			other(91)
+			flood(60, 100)
+			h.wait(t, 80) // most of the flood is judged without its container
+			h.mu.Lock()
+			if h.parked > cfg.ParkEvents {
+				t.Errorf("%d wait, %d may", h.parked, cfg.ParkEvents)
+			}
+			h.mu.Unlock()
+			close(answer)
+			victims := 0
+			for _, e := range h.wait(t, 102) {
+				if e.Str(signal.FieldProcessName) != "victim" {
+					continue
+				}
+				victims++
+				if e.Str(signal.FieldContainerUID) == "" {
+					t.Errorf("it was judged without its container: %s", mustJSON(t, e))
+				}
+			}
+			if victims != 2 || h.metrics.parkFull.Load() < 16 {
+				t.Errorf("%d events of the other container; %d counted as judged early", victims, h.metrics.parkFull.Load())
+			}
+		})
+	}
+}

@@ -55,14 +55,16 @@ type Plane struct {
 	kills   chan killing
 	metrics *metrics
 
-	mu      sync.Mutex // guards all below
-	b       *builder
-	lanes   recent[laneKey, *lane]
-	waiting []*lane // lanes with parked records
-	parked  int
-	exes    recent[exeKey, *executable]
-	refused recent[uint32, refusal]
-	served  recent[uint32, inherited] // by process id
+	mu       sync.Mutex // guards all below
+	b        *builder
+	lanes    recent[laneKey, *lane]
+	waiting  []*lane // lanes with parked records
+	parked   int
+	leaving  int           // of parked: for want of room
+	parkedBy map[group]int // of the others
+	exes     recent[exeKey, *executable]
+	refused  recent[uint32, refusal]
+	served   recent[uint32, inherited] // by process id
 
 	event  signal.Event // of the one goroutine that judges what was watched
 	rec    record.Record
@@ -98,7 +100,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
 		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan killing, killers),
 		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
-		own: map[uint32]uint64{}, born: d.Clock.Now(), held: newStanding(),
+		own: map[uint32]uint64{}, parkedBy: map[group]int{}, born: d.Clock.Now(), held: newStanding(),
 	}
 	for _, pid := range d.Own {
 		p.own[pid] = 0
