@@ -11,6 +11,14 @@
 #define bpf_task_pt_regs(task) ((void *)0)
 #endif
 
+/* A program of this kind has no helper for it before 6.10. */
+static __always_inline __u64 current_pid_tgid(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	return (__u64)BPF_CORE_READ(task, tgid) << 32 | (__u32)BPF_CORE_READ(task, pid);
+}
+#define bpf_get_current_pid_tgid current_pid_tgid
+
 #include "net.h"
 
 #define DNS_MAX 1500 /* bytes of a message that are carried */
@@ -219,8 +227,8 @@ static __always_inline void tell_dns(struct __sk_buff *skb, const struct packet 
 		len = DNS_MAX;
 	if (len < whole)
 		r->flags |= FLAG_TRUNCATED;
-	__u64 carried = masked(len, 2047);
-	if (carried && !bpf_skb_load_bytes(skb, at, m->data, carried)) {
+	__u64 carried = masked(len - 1, 2047) + 1; /* as the verifier sees that it is not 0 */
+	if (!bpf_skb_load_bytes(skb, at, m->data, carried)) {
 		m->data_head.tag = TAG_DATA;
 		m->data_head.len = carried;
 		__u64 size = offsetof(struct dns_message, data) - offsetof(struct dns_message, head) + carried;

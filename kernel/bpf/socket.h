@@ -203,7 +203,7 @@ static __always_inline void append_sun(struct scratch *s, const void *path, __u3
 		return;
 	if (len > SUN_PATH)
 		len = SUN_PATH;
-	pos &= RECORD_MAX - 1;
+	pos = masked(pos, RECORD_MAX - 1); /* before 6.7 the verifier forgets what it knew of a value that was put on the stack */
 	struct part *p = (void *)&s->data[pos];
 	char *to = (void *)(p + 1);
 	if (user ? bpf_probe_read_user(to, masked(len, 127), path) : bpf_probe_read_kernel(to, masked(len, 127), path))

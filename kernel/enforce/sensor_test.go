@@ -24,14 +24,14 @@ func TestSensorLoads(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := l.Watch(t.Context(), kernel.Interest{}); err != nil {
-		t.Fatal(err)
-	}
 	if err := l.Attach(); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.Watch(t.Context(), kernel.Interest{Flows: true, DNS: true}); err != nil { // what is attached when something needs it
+		t.Fatal(err)
+	}
 	// What 6.1's verifier, or its set of helpers, still refuses of the sensor. What is added to the list is lost on Debian 12.
-	known := []string{"tracefs", "accept", "accept4", "bind", "listen", "packets sent", "packets received"}
+	known := []string{"tracefs"}
 	if os.Getenv("TESTUDO_ENFORCE_GUEST") == "" { // what few kernels that tests run on allow
 		known = append(known, "fentry", "bpf-lsm")
 	}
