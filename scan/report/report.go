@@ -1,5 +1,6 @@
-// Package report writes what a scan found: as a table for people, as JSON, and as SARIF 2.1.0
-// for code hosts and editors. It also draws the progress bar.
+// Package report writes what a scan found: as a table and as a page for people, as JSON, as SARIF 2.1.0
+// for code hosts and editors, as JUnit for build servers, as Markdown for the page of a change. It also draws the
+// progress bar.
 //
 // Everything written is safe for a terminal: the strings of findings pass [scan.Printable], so
 // that a file's name cannot move the cursor. The order is the same for the same
@@ -12,6 +13,8 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -26,6 +29,8 @@ type Result struct {
 	Stats    scan.Stats
 	Scanners []scan.Scanner // those that list rules give SARIF its descriptions
 	Version  string         // of testudo
+	Verdict  *Verdict       // of a policy, if one decided
+	Time     time.Time      // of the scan
 }
 
 // Options is how a table looks; JSON and SARIF do not depend on it.
@@ -35,9 +40,9 @@ type Options struct {
 }
 
 // Formats lists the names that Write knows.
-func Formats() []string { return []string{"table", "json", "sarif"} }
+func Formats() []string { return []string{"table", "json", "sarif", "junit", "markdown", "html"} }
 
-// Write writes the result in a format: table, json or sarif.
+// Write writes the result in one of the Formats.
 func Write(w io.Writer, format string, r Result, o Options) error {
 	r.Findings = slices.Clone(r.Findings)
 	slices.SortFunc(r.Findings, func(a, b signal.Finding) int {
@@ -51,8 +56,14 @@ func Write(w io.Writer, format string, r Result, o Options) error {
 		return writeJSON(w, r)
 	case "sarif":
 		return writeSARIF(w, r)
+	case "junit":
+		return writeJUnit(w, r)
+	case "markdown":
+		return writeMarkdown(w, r)
+	case "html":
+		return writeHTML(w, r)
 	}
-	return fmt.Errorf("unknown format %q: want table, json or sarif", format)
+	return fmt.Errorf("unknown format %q: want %s", format, strings.Join(Formats(), ", "))
 }
 
 // Terminal reports whether f is a terminal, its width in columns, and whether colours are

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -58,15 +59,20 @@ func writeTable(w io.Writer, r Result, o Options) error {
 	}
 	o.Width = max(o.Width, 40)
 	p := &painter{Options: o}
-	for from := 0; from < len(r.Findings); {
+	ups, rest := upgrades(r.Findings)
+	for i := range ups {
+		p.upgrade(&ups[i])
+	}
+	for from := 0; from < len(rest); {
 		to := from + 1
-		for to < len(r.Findings) && r.Findings[to].Rule == r.Findings[from].Rule && r.Findings[to].Severity == r.Findings[from].Severity {
+		for to < len(rest) && rest[to].Rule == rest[from].Rule && rest[to].Severity == rest[from].Severity {
 			to++
 		}
-		p.group(r.Findings[from:to])
+		p.group(rest[from:to])
 		from = to
 	}
 	p.summary(r)
+	p.verdict(r.Verdict)
 	_, err := w.Write(p.Bytes())
 	return err
 }
@@ -111,6 +117,69 @@ func (p *painter) group(findings []signal.Finding) {
 	p.line("")
 }
 
+// maxFlaws is how many flaws of one package the table explains.
+const maxFlaws = 5
+
+// vector is a CVSS vector, which says little to people.
+var vector = regexp.MustCompile(` \(CVSS:[^)]*\)`)
+
+// upgrade writes a package with its flaws, the worst first.
+func (p *painter) upgrade(u *upgrade) {
+	worst := u.Worst()
+	label := strings.ToUpper(worst.String())
+	title := u.Name + " " + scan.Printable(u.Installed)
+	if u.Target != "" {
+		title += " → " + scan.Printable(u.Target)
+	} else {
+		title += ", no fixed version"
+	}
+	p.line(p.paint(severityColor(worst), " "+label+" ") + " " + p.paint(bold, shorten(title, p.Width-len(label)-3)))
+	p.line("    " + p.paint(dim, shortenLeft(u.Place, p.Width/2)) + "  " + u.Counts())
+	if u.By != "" {
+		for i, l := range wrap("brought by "+u.By, p.Width-6) {
+			p.line(p.paint(dim, "    "+strings.Repeat(" ", min(i, 1)*2)+l))
+		}
+	}
+	for i := range u.Findings {
+		f := &u.Findings[i]
+		if i == maxFlaws {
+			for j, l := range wrap("and "+ids(u.Findings[i:min(len(u.Findings), i+40)]), p.Width-6) {
+				p.line(p.paint(dim, "    "+strings.Repeat(" ", min(j, 1)*2)+l))
+			}
+			break
+		}
+		_, what, _ := strings.Cut(scan.Printable(f.Title), ": ")
+		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what), p.Width-4))
+		if _, why, ok := strings.Cut(evidence(f, "priority"), ": "); ok && strings.Contains(why, "; ") { // more than its rating
+			for _, l := range wrap(vector.ReplaceAllString(why, ""), p.Width-13) {
+				p.line(p.paint(dim, "             "+l))
+			}
+		}
+	}
+	for i, l := range wrap(scan.Printable(u.Findings[0].Fix), p.Width-9) {
+		if u.Target == "" || len(u.Findings) > 1 {
+			break // said above
+		}
+		lead := "         "
+		if i == 0 {
+			lead = "    " + p.paint(green, "Fix:") + " "
+		}
+		p.line(lead + l)
+	}
+	p.line("")
+}
+
+// verdict says what a policy decided.
+func (p *painter) verdict(v *Verdict) {
+	switch {
+	case v == nil:
+	case v.Stopped:
+		p.line(p.paint("1;31", "Stopped:") + " " + strings.Join(v.Reasons, ", ") + ".")
+	default:
+		p.line(p.paint("1;"+green, "Passed:") + " nothing stops the change.")
+	}
+}
+
 func where(f *signal.Finding) string {
 	s := scan.Printable(f.Location.Path)
 	if f.Location.Line > 0 {
@@ -135,20 +204,13 @@ func evidence(f *signal.Finding, name string) string {
 func (p *painter) summary(r Result) {
 	s := &r.Stats
 	read := fmt.Sprintf("%s in %s (%s, %s)", plural(s.Files, "file"), scan.Printable(r.Root), size(s.Bytes), duration(s.Elapsed))
+	if s.Packages > 0 {
+		read = plural(s.Packages, "package") + ", " + read
+	}
 	if len(r.Findings) == 0 {
 		p.line(p.paint("1;"+green, "Nothing found.") + " Read " + read + ".")
 	} else {
-		counts := map[signal.Severity]uint64{}
-		for i := range r.Findings {
-			counts[r.Findings[i].Severity]++
-		}
-		var parts []string
-		for sev := signal.SeverityFatal; sev > signal.SeverityUnknown; sev-- {
-			if counts[sev] > 0 {
-				parts = append(parts, fmt.Sprintf("%s %s", group3(counts[sev]), sev))
-			}
-		}
-		p.line(p.paint(bold, plural(uint64(len(r.Findings)), "finding")) + ": " + strings.Join(parts, ", ") + ". Read " + read + ".")
+		p.line(p.paint(bold, plural(uint64(len(r.Findings)), "finding")) + ": " + severityCounts(r.Findings) + ". Read " + read + ".")
 	}
 	for _, l := range leftOut(s) {
 		for i, part := range wrap(l, p.Width-4) {
@@ -181,6 +243,7 @@ func leftOut(s *scan.Stats) []string {
 	add(&missed, s.Unreadable, "%s unreadable")
 	add(&missed, s.TooDeep, "%s nested too deep")
 	add(&missed, s.Failed, "%s only in part")
+	add(&missed, s.NoRoom, "%s packages above the limit")
 	var out []string
 	if len(quiet) > 0 {
 		out = append(out, "Not shown: "+strings.Join(quiet, ", ")+".")

@@ -20,6 +20,9 @@ type Flaw struct {
 	Packages   []*scan.Package   // at least one, the first is where it is reported
 	// Fixed is the lowest version without the flaw that the package can be upgraded to; empty if there is none.
 	Fixed string
+	// Upgrade is the lowest version without any of the package's flaws that have a fix; FixesAll says that all have one.
+	Upgrade  string
+	FixesAll bool
 	// Imports are the parts with the flaw, where an advisory names them.
 	Imports []intel.Import
 	// Exact is false where no order of versions could say so.

@@ -183,7 +183,19 @@ func (m *Matcher) judge(places []*scan.Package) ([]*Flaw, error) {
 	if err != nil || len(matches) == 0 {
 		return nil, err
 	}
-	return fold(places, matches), nil
+	flaws := fold(places, matches)
+	c := newCandidate(p.Ecosystem, p.Version)
+	best, all := "", true
+	for _, f := range flaws {
+		all = all && f.Fixed != ""
+		if f.Fixed != "" && (best == "" || c.less(best, f.Fixed)) {
+			best = f.Fixed
+		}
+	}
+	for _, f := range flaws {
+		f.Upgrade, f.FixesAll = best, all
+	}
+	return flaws, nil
 }
 
 func (m *Matcher) lookUp(matches []match, ecosystem, name, version string) ([]match, error) {
@@ -260,6 +272,9 @@ func (f *Flaw) finding(paths *paths) signal.Finding {
 	say("package", p.PURL)
 	say("installed", p.Version)
 	say("fixed in", f.Fixed)
+	if f.Upgrade != f.Fixed {
+		say("upgrade to", f.Upgrade)
+	}
 	say("priority", f.Priority.String())
 	say("also known as", strings.Join(f.Aliases, ", "))
 	say("relation", string(p.Relation))

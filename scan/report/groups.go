@@ -1,0 +1,92 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+// Verdict is what a policy decided of a result.
+type Verdict struct {
+	Stopped bool
+	Reasons []string
+	// New holds the ids of findings that the base does not have; nil where there was nothing to compare with.
+	New map[string]bool
+	// Stops holds the ids of those that stop the change.
+	Stops map[string]bool
+}
+
+// upgrade is one package version with all its flaws: what people act upon.
+type upgrade struct {
+	Name      string
+	Installed string
+	Target    string // the version to go to; empty if there is none
+	Place     string
+	By        string // the path that brings it
+	Findings  []signal.Finding
+}
+
+// Worst is the highest severity.
+func (u *upgrade) Worst() signal.Severity {
+	return slices.MaxFunc(u.Findings, func(a, b signal.Finding) int { return cmp.Compare(a.Severity, b.Severity) }).Severity
+}
+
+// Counts says how many of each severity.
+func (u *upgrade) Counts() string { return severityCounts(u.Findings) }
+
+// severityCounts writes "2 critical, 1 low".
+func severityCounts(findings []signal.Finding) string {
+	counts := map[signal.Severity]uint64{}
+	for i := range findings {
+		counts[findings[i].Severity]++
+	}
+	var parts []string
+	for s := signal.SeverityFatal; s > signal.SeverityUnknown; s-- {
+		if counts[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", group3(counts[s]), s))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// upgrades groups the vulnerabilities by package, the worst first, and returns what is none.
+func upgrades(findings []signal.Finding) (ups []upgrade, rest []signal.Finding) {
+	index := map[string]int{}
+	for _, f := range findings {
+		purl := evidence(&f, "package")
+		if f.Kind != signal.FindingVulnerability || purl == "" {
+			rest = append(rest, f)
+			continue
+		}
+		at, seen := index[purl]
+		if !seen {
+			at = len(ups)
+			index[purl] = at
+			ups = append(ups, upgrade{Name: nameOf(purl), Installed: evidence(&f, "installed"), Place: where(&f), By: evidence(&f, "brought by")})
+		}
+		u := &ups[at]
+		u.Findings = append(u.Findings, f)
+		if target := cmp.Or(evidence(&f, "upgrade to"), evidence(&f, "fixed in")); target != "" {
+			u.Target = target // the same for all of a package's flaws that have one
+		}
+	}
+	slices.SortStableFunc(ups, func(a, b upgrade) int {
+		return cmp.Or(cmp.Compare(b.Worst(), a.Worst()), cmp.Compare(len(b.Findings), len(a.Findings)), cmp.Compare(a.Name, b.Name))
+	})
+	return ups, rest
+}
+
+// nameOf is a package URL's namespace and name, with the kind before it.
+func nameOf(purl string) string {
+	rest := strings.TrimPrefix(purl, "pkg:")
+	rest, _, _ = strings.Cut(rest, "?")
+	if at := strings.LastIndexByte(rest, '@'); at > 0 {
+		rest = rest[:at]
+	}
+	kind, name, _ := strings.Cut(rest, "/")
+	return scan.Printable(strings.ReplaceAll(name, "%40", "@")) + " (" + scan.Printable(kind) + ")"
+}
