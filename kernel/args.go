@@ -379,7 +379,7 @@ func (b *builder) execArguments(e *signal.Event, r *record.Record) {
 	b.argument(e, "evt.arg.filename", given)
 	b.argument(e, "evt.arg.path", given)
 	b.argument(e, "evt.arg.exe", firstWord(e.RecordedStr(signal.FieldProcessCmdLine)))
-	b.argument(e, "evt.arg.cwd", e.Str(signal.FieldProcessWorkingDirectory))
+	b.argument(e, "evt.arg.cwd", e.RecordedStr(signal.FieldProcessWorkingDirectory))
 	b.argument(e, "evt.arg.comm", e.Str(signal.FieldProcessName))
 	if w.names("evt.arg.", "flags") {
 		flags := uint64(0)
@@ -457,7 +457,7 @@ func (b *builder) deed(e *signal.Event, v *view) {
 	if p, ok := b.table.ByPID(uint32(pid)); ok && (len(r.Path) == 0 || string(r.Path) == p.Exe) {
 		setString(e, signal.FieldProcessUID, p.Key)
 		setString(e, signal.FieldProcessName, p.Name)
-		setString(e, signal.FieldProcessFilePath, p.Exe)
+		setText(e, signal.FieldProcessFilePath, b.path(p.Exe))
 		setText(e, signal.FieldProcessCmdLine, b.commandLine(p))
 		return
 	}

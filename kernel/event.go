@@ -24,7 +24,8 @@ type builder struct {
 	names        texts // of programs, types, domains
 	paths        texts
 	nums         numbers
-	lines        recent[string, text] // command lines
+	lines        recent[line, text] // command lines
+	lineages     recent[*process.Lineage, []string]
 	subjects     recent[*process.Process, *subject]
 	environments recent[image, []string]
 	opens        recent[uint64, []string]
@@ -41,7 +42,7 @@ func newBuilder(host string, table *process.Table, chain Chain, mask *cmdmask.Ma
 		host: host, table: table, chain: chain, mask: mask, machine: machine, wanted: wants(Reads{}),
 		accounts: accounts{passwd: "/etc/passwd", group: "/etc/group"},
 		names:    newTexts(4096, nil), paths: newTexts(16384, mask.Redact), nums: numbers{newRecent[int64, string](4096)},
-		lines: newRecent[string, text](4096), subjects: newRecent[*process.Process, *subject](4096), environments: newRecent[image, []string](2048),
+		lines: newRecent[line, text](4096), lineages: newRecent[*process.Lineage, []string](4096), subjects: newRecent[*process.Process, *subject](4096), environments: newRecent[image, []string](2048),
 		opens: newRecent[uint64, []string](1024), flagTexts: newRecent[flagKey, string](2048), resolved: newRecent[resolvedKey, string](8192),
 		hashes: newRecent[string, []string](1024),
 	}
@@ -231,24 +232,24 @@ func (b *builder) process(e *signal.Event, v *view) {
 	e.SetInt(signal.FieldProcessPID, int64(p.PID))
 	setString(e, signal.FieldProcessName, p.Name)
 	setText(e, signal.FieldProcessCmdLine, s.cmd)
-	setString(e, signal.FieldProcessWorkingDirectory, p.Cwd)
+	setText(e, signal.FieldProcessWorkingDirectory, s.cwd)
 	if s.created != 0 {
 		e.SetTime(signal.FieldProcessCreatedTime, time.Unix(0, s.created))
 	}
-	setString(e, signal.FieldProcessFilePath, p.Exe)
-	setString(e, signal.FieldProcessFileName, s.exeName)
+	setText(e, signal.FieldProcessFilePath, s.exe)
+	b.fileName(e, signal.FieldProcessFileName, s.exe)
 	setString(e, signal.FieldProcessUserUID, s.uid)
 	setString(e, signal.FieldProcessUserName, s.user)
 	setString(e, signal.FieldProcessGroupUID, s.gid)
 	setString(e, signal.FieldProcessTTY, s.tty)
 	setString(e, signal.FieldProcessSessionUID, s.session)
-	e.SetStrings(signal.FieldProcessLineage, p.Lineage.Paths)
+	e.SetStrings(signal.FieldProcessLineage, s.lineage)
 	if a := s.parent; a != nil {
 		setString(e, signal.FieldProcessParentProcessUID, a.Key)
 		e.SetInt(signal.FieldProcessParentProcessPID, int64(a.PID))
 		setString(e, signal.FieldProcessParentProcessName, a.Name)
 		setText(e, signal.FieldProcessParentProcessCmdLine, s.parentCmd)
-		setString(e, signal.FieldProcessParentProcessFilePath, a.Exe)
+		setText(e, signal.FieldProcessParentProcessFilePath, s.parentExe)
 		setString(e, signal.FieldProcessParentProcessUserName, s.parentUser)
 	}
 	if v.c != nil {
@@ -283,10 +284,10 @@ func (b *builder) actor(e *signal.Event, v *view) {
 	e.SetInt(signal.FieldActorProcessPID, int64(p.PID))
 	setString(e, signal.FieldActorProcessName, p.Name)
 	setText(e, signal.FieldActorProcessCmdLine, s.cmd)
-	setString(e, signal.FieldActorProcessFilePath, p.Exe)
+	setText(e, signal.FieldActorProcessFilePath, s.exe)
 	setString(e, signal.FieldActorProcessUserUID, s.uid)
 	setString(e, signal.FieldActorProcessUserName, s.user)
-	e.SetStrings(signal.FieldActorProcessLineage, p.Lineage.Paths)
+	e.SetStrings(signal.FieldActorProcessLineage, s.lineage)
 	if s.created != 0 {
 		e.SetTime(signal.FieldActorProcessCreatedTime, time.Unix(0, s.created))
 	}
@@ -295,7 +296,7 @@ func (b *builder) actor(e *signal.Event, v *view) {
 		e.SetInt(signal.FieldActorProcessParentProcessPID, int64(a.PID))
 		setString(e, signal.FieldActorProcessParentProcessName, a.Name)
 		setText(e, signal.FieldActorProcessParentProcessCmdLine, s.parentCmd)
-		setString(e, signal.FieldActorProcessParentProcessFilePath, a.Exe)
+		setText(e, signal.FieldActorProcessParentProcessFilePath, s.parentExe)
 	}
 	e.SetString(signal.FieldActorUserUID, s.loginID)
 	setString(e, signal.FieldActorUserName, s.login)

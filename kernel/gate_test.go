@@ -312,6 +312,68 @@ func TestSecretsByTheirLooks(t *testing.T) {
 	}
 }
 
+// TestSecretsInPathsOfProgramsAreMasked: what a program is called, where it runs and what it came from are of its own choice.
+func TestSecretsInPathsOfProgramsAreMasked(t *testing.T) {
+	set, err := detect.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "AKIA" + "IOSFODNN7ABCDEFG"
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Redact = set.Redact })
+	first := execOf(90, 1, "/srv/"+key+"/deploy", "deploy")
+	first.Cwd = []byte("/home/" + key)
+	named := execOf(91, 90, "/opt/"+key, "tool")
+	kill := callOf(92, record.CallKill, 0, "/opt/"+key, 91, 9)
+	h.send(first, named, execOf(92, 91, "/usr/bin/id", "id"), callOf(92, record.CallUnlink, 0, "/tmp/x"), kill)
+	all := h.ended()
+	if all[0].Str(signal.FieldProcessFilePath) != "/srv/"+key+"/deploy" || all[1].Str(signal.FieldProcessFileName) != key || all[0].Str(signal.FieldProcessWorkingDirectory) != "/home/"+key {
+		t.Error("the judge does not see what was run")
+	}
+	if len(all) != 5 {
+		t.Errorf("%d events", len(all))
+	}
+	for _, e := range all {
+		if s := mustJSON(t, e) + string(e.AppendFrame(nil)); strings.Contains(s, key) {
+			t.Errorf("the record holds the secret: %s", s)
+		}
+	}
+	for _, path := range all[3].Strings(signal.FieldActorProcessLineage) {
+		if strings.Contains(path, key) {
+			t.Errorf("lineage: %q", path)
+		}
+	}
+	if got := all[2].Strings(signal.FieldProcessLineage); len(got) != 2 || !strings.HasSuffix(got[1], "/deploy") {
+		t.Errorf("lineage %q: it has every ancestor that is known, and nothing of those that are not", got)
+	}
+}
+
+// TestWordsThatWereCutAreNotRecorded: the piece of a secret that was carried cannot be told from a word.
+func TestWordsThatWereCutAreNotRecorded(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	cut := execOf(90, 1, "/usr/bin/tool", "tool", strings.Repeat("a", 3000), "pie")
+	cut.Flags |= record.FlagTruncated
+	tried := callOf(90, record.CallExecve, -13, "/usr/bin/other")
+	tried.Args, tried.Flags = cut.Args, record.FlagTruncated
+	whole := execOf(93, 1, "/usr/bin/tool", "tool", strings.Repeat("a", 3000), "pie")
+	child := execOf(92, 90, "/usr/bin/id", "id")
+	h.send(cut, callOf(90, record.CallUnlink, 0, "/tmp/x"), tried, child, whole)
+	all := h.ended()
+	for i, f := range []signal.Field{signal.FieldProcessCmdLine, signal.FieldActorProcessCmdLine, signal.FieldProcessCmdLine} {
+		if got := all[i].RecordedStr(f); strings.HasSuffix(got, "pie") || !strings.HasSuffix(got, "…") {
+			t.Errorf("%d is recorded as …%q", i, got[max(len(got)-20, 0):])
+		}
+		if got := all[i].Str(f); !strings.HasSuffix(got, "pie") {
+			t.Errorf("%d is judged as …%q", i, got[max(len(got)-20, 0):])
+		}
+	}
+	if got := all[3].RecordedStr(signal.FieldProcessParentProcessCmdLine); !strings.HasSuffix(got, "…") {
+		t.Errorf("a parent is recorded as …%q", got[max(len(got)-20, 0):])
+	}
+	if got := all[4].RecordedStr(signal.FieldProcessCmdLine); !strings.HasSuffix(got, "pie") {
+		t.Errorf("what is whole is recorded as …%q", got[max(len(got)-20, 0):])
+	}
+}
+
 // oneRequest is a chain that knows one token.
 type oneRequest uint64
 

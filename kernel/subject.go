@@ -17,8 +17,10 @@ import (
 type subject struct {
 	p       *process.Process
 	cmd     text
-	exeName string
-	created int64 // nanoseconds since the Unix epoch
+	exe     text
+	cwd     text
+	lineage []string // executables of its ancestors, see [builder.lineage]
+	created int64    // nanoseconds since the Unix epoch
 	uid     string
 	gid     string
 	user    string
@@ -30,6 +32,7 @@ type subject struct {
 
 	parent      *process.Ancestor
 	parentCmd   text
+	parentExe   text
 	parentUser  string
 	parentBegan int64
 	attrs       []signal.Attr
@@ -48,7 +51,7 @@ func (b *builder) subject(p *process.Process, contained bool) *subject {
 }
 
 func (b *builder) makeSubject(p *process.Process, cmd text, contained bool) *subject {
-	s := &subject{p: p, cmd: cmd, exeName: baseName(p.Exe), inContainer: contained, uid: b.nums.of(int64(p.UID)), gid: b.nums.of(int64(p.GID)),
+	s := &subject{p: p, cmd: cmd, exe: b.path(p.Exe), cwd: b.path(p.Cwd), lineage: b.lineage(p.Lineage), inContainer: contained, uid: b.nums.of(int64(p.UID)), gid: b.nums.of(int64(p.GID)),
 		user: b.userName(p.UID, contained)}
 	if p.Start != 0 {
 		s.created = b.table.Wall(p.Start).UnixNano()
@@ -68,7 +71,7 @@ func (b *builder) makeSubject(p *process.Process, cmd text, contained bool) *sub
 	}
 	s.env, _ = b.environments.get(imageOf(p))
 	if s.parent = p.Parent(); s.parent != nil {
-		s.parentCmd, s.parentUser = b.ancestorLine(s.parent), b.userName(s.parent.UID, contained)
+		s.parentCmd, s.parentUser, s.parentExe = b.ancestorLine(s.parent), b.userName(s.parent.UID, contained), b.path(s.parent.Exe)
 		if s.parent.Start != 0 {
 			s.parentBegan = b.table.Wall(s.parent.Start).UnixNano()
 		}
@@ -84,35 +87,82 @@ type image struct {
 
 func imageOf(p *process.Process) image { return image{p.Image, p.Exe} }
 
+// path returns both forms of a path.
+func (b *builder) path(p string) text {
+	if p == "" {
+		return text{}
+	}
+	return b.paths.of([]byte(p))
+}
+
+// notKnown stands in a lineage for an executable that is not known, between others that are.
+const notKnown = "?"
+
+// lineage returns the executables of ancestors, as rules number them, in their recorded form; those that nothing is known of at the end of it (the kernel's own threads, what was
+// before the sensor) are left out. Made once for each.
+func (b *builder) lineage(l *process.Lineage) []string {
+	n := len(l.Paths)
+	for n > 0 && l.Paths[n-1] == "" {
+		n--
+	}
+	if n == 0 {
+		return nil
+	}
+	if v, ok := b.lineages.get(l); ok {
+		return v
+	}
+	v := l.Paths[:n:n]
+	for i, path := range l.Paths[:n] {
+		shown := notKnown
+		if path != "" {
+			shown = b.path(path).recorded
+		}
+		if shown == path {
+			continue
+		}
+		if &v[0] == &l.Paths[0] { // which others read
+			v = slices.Clone(v)
+		}
+		v[i] = shown
+	}
+	b.lineages.put(l, v)
+	return v
+}
+
+// line is a command line; the same text may be all of one and the beginning of another.
+type line struct {
+	text string
+	cut  bool
+}
+
 // commandLine returns both forms of the command line, made once for each.
 func (b *builder) commandLine(p *process.Process) text {
 	if p.CmdLine == "" {
 		return text{}
 	}
-	if v, ok := b.lines.get(p.CmdLine); ok {
+	k := line{p.CmdLine, p.Cut}
+	if v, ok := b.lines.get(k); ok {
 		return v
 	}
 	args := p.Args()
 	if strings.Join(args, " ") != p.CmdLine { // of what would have run
 		args = strings.Split(p.CmdLine, " ")
 	}
-	v := text{p.CmdLine, b.mask.Line(args, false)}
-	b.lines.put(p.CmdLine, v)
+	v := text{p.CmdLine, b.mask.Line(args, p.Cut)}
+	b.lines.put(k, v)
 	return v
 }
-
-// cutAt is the length from which an ancestor's command line may have been cut.
-const cutAt = 1000
 
 func (b *builder) ancestorLine(a *process.Ancestor) text {
 	if a.CmdLine == "" {
 		return text{}
 	}
-	if v, ok := b.lines.get(a.CmdLine); ok {
+	k := line{a.CmdLine, a.Cut}
+	if v, ok := b.lines.get(k); ok {
 		return v
 	}
-	v := text{a.CmdLine, b.mask.Line(a.Args(), len(a.CmdLine) >= cutAt)}
-	b.lines.put(a.CmdLine, v)
+	v := text{a.CmdLine, b.mask.Line(a.Args(), a.Cut)}
+	b.lines.put(k, v)
 	return v
 }
 
@@ -205,7 +255,7 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 	if w.is[attrEnv] {
 		set(attrEnv, strings.Join(s.env, " "))
 	}
-	set(attrCwd, p.Cwd)
+	set(attrCwd, s.cwd.recorded)
 	set(attrTTY, s.tty)
 	num(attrPPID, int64(p.PPID), p.PPID != 0)
 	set(attrSID, s.session)
@@ -241,7 +291,7 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 		if a := b.table.Leader(p); a != nil {
 			set(attrSName, a.Name)
 			set(attrSIDExe, firstWord(b.ancestorLine(a).recorded))
-			set(attrSIDExePath, a.Exe)
+			set(attrSIDExePath, b.path(a.Exe).recorded)
 		}
 		if a := b.table.GroupLeader(p); a != nil {
 			exe := firstWord(b.ancestorLine(a).recorded)
@@ -250,8 +300,8 @@ func (b *builder) attributes(s *subject) []signal.Attr {
 			set(attrPGIDName, a.Name)
 			set(attrVPGIDExe, exe)
 			set(attrPGIDExe, exe)
-			set(attrVPGIDExePath, a.Exe)
-			set(attrPGIDExePath, a.Exe)
+			set(attrVPGIDExePath, b.path(a.Exe).recorded)
+			set(attrPGIDExePath, b.path(a.Exe).recorded)
 		}
 	}
 	set(attrGroupID, s.gid)

@@ -87,7 +87,7 @@ func (p *Plane) isOwn(r *record.Record, proc *process.Process) bool {
 
 // attempt returns the process that would have been if the program had run.
 func attempt(proc *process.Process, r *record.Record) *process.Process {
-	q := proc.WithArgs(r.Args)
+	q := proc.WithArgs(r)
 	if len(r.Path) > 0 {
 		q.Exe = record.Text(r.Path)
 	} else {

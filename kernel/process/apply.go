@@ -151,7 +151,7 @@ func (t *Table) fork(s *slot, r *record.Record) *Process {
 		p.State = Unknown
 	} else {
 		q := parent.p.Load()
-		p.State, p.Exe, p.CmdLine, p.argv, p.Given, p.Cwd, p.Image = q.State, q.Exe, q.CmdLine, q.argv, q.Given, q.Cwd, q.Image
+		p.State, p.Exe, p.CmdLine, p.argv, p.Cut, p.Given, p.Cwd, p.Image = q.State, q.Exe, q.CmdLine, q.argv, q.Cut, q.Given, q.Cwd, q.Image
 		if p.State == Seeded {
 			p.State = Seen
 		}
@@ -216,6 +216,7 @@ func (t *Table) exec(s *slot, r *record.Record) *Process {
 		p.Cwd = t.texts.of(r.Cwd)
 	}
 	p.CmdLine, p.argv = t.arguments(r.Args)
+	p.Cut = cutArgs(r)
 	if p.Inode, p.HasInode = r.Inode, r.HasInode; r.HasCreds {
 		p.Creds, p.HasCreds = r.Creds, true
 	}

@@ -27,6 +27,7 @@ func (t *Table) bounded(p *Process) *Process {
 	}
 	t.stats.Cut++
 	q := *p
+	q.Cut = p.Cut || len(p.CmdLine) > line || len(p.argv) > line
 	q.CmdLine, q.argv, q.Cwd = shorten(p.CmdLine, line), shorten(p.argv, line), shorten(p.Cwd, cwd)
 	return &q
 }

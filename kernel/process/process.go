@@ -19,6 +19,8 @@ type Process struct {
 	Given   string // what the caller passed to execve, where that is not Exe: a script, a link, a relative path
 	Cwd     string
 	argv    string // arguments, each ended by a zero byte; "" where CmdLine says all
+	// Cut says that CmdLine is only the beginning of what there was: its last word may be a piece.
+	Cut bool
 
 	UID, GID uint32 // whom it acts as
 	LoginUID uint32 // who signed in; record.NoLogin for nobody
@@ -78,9 +80,18 @@ func split(argv, line string) []string {
 	return strings.Split(strings.TrimSuffix(argv, "\x00"), "\x00")
 }
 
-// WithArgs returns a copy of the process that has these arguments instead, each ended by a zero byte.
-func (p *Process) WithArgs(args []byte) *Process {
-	q := *p
+// longArgs is the least length, in bytes, at which a sensor cuts arguments.
+const longArgs = 2000
+
+// cutArgs reports whether the arguments of a record are cut: what it flags may be another text of it.
+func cutArgs(r *record.Record) bool {
+	return r.Flags&record.FlagTruncated != 0 && len(r.Args) >= longArgs
+}
+
+// WithArgs returns a copy of the process that has the arguments of a record instead.
+func (p *Process) WithArgs(r *record.Record) *Process {
+	q, args := *p, r.Args
+	q.Cut = cutArgs(r)
 	q.argv = record.Text(args)
 	q.CmdLine = strings.ReplaceAll(strings.TrimSuffix(q.argv, "\x00"), "\x00", " ")
 	return &q
@@ -118,7 +129,7 @@ func (p *Process) leader(vpid uint32) *Ancestor {
 
 // ancestor is what descendants keep of a process.
 func (p *Process) ancestor() *Ancestor {
-	return &Ancestor{Key: p.Key, PID: p.PID, Start: p.Start, Name: p.Name, Exe: p.Exe, CmdLine: shorten(p.CmdLine, ancestorCmdLine), argv: shorten(p.argv, ancestorCmdLine), UID: p.UID,
+	return &Ancestor{Key: p.Key, Cut: p.Cut || len(p.CmdLine) > ancestorCmdLine || len(p.argv) > ancestorCmdLine, PID: p.PID, Start: p.Start, Name: p.Name, Exe: p.Exe, CmdLine: shorten(p.CmdLine, ancestorCmdLine), argv: shorten(p.argv, ancestorCmdLine), UID: p.UID,
 		LoginUID: p.LoginUID, VPID: p.Creds.VPID, PIDNS: p.PIDNS, Cgroup: p.Cgroup}
 }
 
@@ -134,6 +145,7 @@ type Ancestor struct {
 	Exe     string
 	CmdLine string // at most 1 KB
 	argv    string // as that of Process
+	Cut     bool   // likewise
 	UID     uint32
 	// LoginUID is who signed in; VPID the process id in the namespace PIDNS.
 	LoginUID, VPID, PIDNS uint32
