@@ -75,6 +75,10 @@ func (r *run) judged(f *File, j Judged) {
 		j.Finding.Location.Commit = f.Commit
 	}
 	j.Finding.Evidence = append(j.Finding.Evidence, f.Evidence...)
+	if f.Commit != "" {
+		r.hold(f, j)
+		return
+	}
 	r.report(j)
 }
 

@@ -33,6 +33,7 @@ func Run(ctx context.Context, o Options, found func(signal.Finding)) (Stats, err
 
 	stopProgress := r.startProgress()
 	err := r.Source.Files(ctx, r)
+	r.settle()
 	if err == nil {
 		r.match(ctx)
 		err = ctx.Err()
@@ -60,6 +61,7 @@ type run struct {
 	mu        sync.Mutex // guards what follows, and serialises found
 	stats     Stats
 	inventory Inventory
+	past      past
 }
 
 // startProgress calls Progress until the returned function is called, and once in there.
@@ -254,9 +256,14 @@ func (r *run) match(ctx context.Context) {
 
 // report takes a finding.
 func (r *run) report(j Judged) {
-	finding, c := j.Finding, j.Confidence
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.reportLocked(j)
+}
+
+// reportLocked is report with the lock held.
+func (r *run) reportLocked(j Judged) {
+	finding, c := j.Finding, j.Confidence
 	switch {
 	case c < r.least:
 		r.stats.Quiet++

@@ -78,8 +78,13 @@ type File struct {
 	Depth int
 	// Layer is the digest of the image layer that holds the file.
 	Layer string
-	// Commit is the first one that holds the file, for files of a history.
+	// Commit is the first one that holds the file, for files of a history: of which a finding, by its id, is reported
+	// once, at the file of the lowest Order, when all are through.
 	Commit string
+	// Order is the place of Commit in the history, oldest first.
+	Order int
+	// Current says that the file is still in the history's newest state, at this path.
+	Current bool
 	// Evidence is added to each finding in the file: the instruction that made the layer, the commit's author.
 	Evidence []signal.Evidence
 
