@@ -54,7 +54,7 @@ func (s *Scanner) Scan(_ context.Context, f *scan.File, report scan.Report) erro
 		matches = append(matches, m)
 		return true
 	})
-	for _, group := range s.group(f, matches) {
+	for _, group := range group(f, matches) {
 		report(group.finding, group.confidence)
 	}
 	if !complete {
@@ -71,7 +71,7 @@ type sighting struct {
 }
 
 // group makes one finding of all places that hold the same secret.
-func (s *Scanner) group(f *scan.File, matches []detect.Match) []*sighting {
+func group(f *scan.File, matches []detect.Match) []*sighting {
 	var order []*sighting
 	byID := map[string]*sighting{}
 	contexts := map[string]int{}
