@@ -3,6 +3,9 @@
 GO      ?= go
 GOFLAGS ?= -trimpath
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Many tests wait for something: more packages than processors run at a time. And no program waits a second at its end.
+PACKAGES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+RACE := CGO_ENABLED=1 GORACE=atexit_sleep_ms=10 $(GO) test -race
 CORPORA ?= $(abspath ../shared/corpora)
 
 export CGO_ENABLED = 0
@@ -30,14 +33,14 @@ up: build ## the demo shop with testudo in front of it
 	@examples/demo.sh bin
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
-	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
+	$(RACE) -p $(PACKAGES) -timeout 9m ./...
 # What the race detector makes too slow, or allocates for itself.
 	$(GO) test ./edge/waf -run CoreRuleSetRegression
 	$(GO) test ./policy ./policy/match ./policy/native ./policy/sigma ./policy/falco -run 'Allocat'
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
-	TESTUDO_LONG=1 CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
+	TESTUDO_LONG=1 $(RACE) -timeout 60m ./...
 
 install-parts:
 	@./.ci/install-parts

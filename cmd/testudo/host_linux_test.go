@@ -22,7 +22,7 @@ func (f *family) client(t *testing.T, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "testudo", append(args, "--data", f.dir)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", fmt.Sprintf("SUDO_UID=%d", testUID)}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GORACE=" + quickEnd, fmt.Sprintf("SUDO_UID=%d", testUID)}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

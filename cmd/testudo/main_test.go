@@ -10,8 +10,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// quickEnd is GORACE for programs that tests start: each would wait a second at its end.
+const quickEnd = "atexit_sleep_ms=0"
+
 // TestMain makes this test binary the command too: scripts run it as testudo.
 func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", quickEnd)
 	testscript.Main(m, map[string]func(){"testudo": main})
 }
 
@@ -31,7 +35,7 @@ func TestScript(t *testing.T) {
 			env.Defer(func() { _ = os.RemoveAll(dir) })
 			for name, value := range map[string]string{
 				"HOME": filepath.Join(env.WorkDir, "home"), "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": "", "XDG_RUNTIME_DIR": "",
-				"DATA": filepath.Join(dir, "d"), "TZ": "UTC", "NO_COLOR": "1",
+				"DATA": filepath.Join(dir, "d"), "TZ": "UTC", "NO_COLOR": "1", "GORACE": quickEnd,
 			} {
 				env.Setenv(name, value)
 			}

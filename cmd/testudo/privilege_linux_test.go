@@ -53,7 +53,7 @@ func startFamily(t *testing.T, args ...string) *family {
 	}
 	defer out.Close()
 	f.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "testudo", append([]string{"up", "--data", f.dir, "--console", "127.0.0.1:0"}, args...)...)
-	f.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", fmt.Sprintf("SUDO_UID=%d", testUID), fmt.Sprintf("SUDO_GID=%d", testGID)}
+	f.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", "GORACE=" + quickEnd, fmt.Sprintf("SUDO_UID=%d", testUID), fmt.Sprintf("SUDO_GID=%d", testGID)}
 	f.cmd.Stdout, f.cmd.Stderr = out, out
 	// Something that somebody left open must not come along.
 	if f.cmd.ExtraFiles, err = strayFiles(t); err != nil {
