@@ -13,18 +13,27 @@
 #define MSG_PEEK 2
 #define HEAD 1024 /* bytes of a request that user space looks for identifiers in */
 
+/* What one end calls a connection. */
+struct chain_link {
+	__u64 began;
+	__u32 netns;
+	__u16 local_port, remote_port;
+	__u8 family, set, reserved[6];
+	__u8 local[16], remote[16];
+};
+
 /* A followed connection. Offsets count the bytes of one direction from the first. */
 struct chain_conn {
 	__u64 token;	/* inbound: of the request that is being read or served; outbound: that the last write was for */
 	__u64 read_to;	/* what was read */
 	__u64 write_to; /* what was written */
-	__u64 began;	/* names it among the connections between the same ports */
 	struct serving_key reader;
 	__u32 read_base, write_base; /* sequence numbers of offset 0 */
 	__u32 ports;		     /* that it is still the same connection */
 	__u8 inbound;
 	__u8 answered; /* something was written since the last read */
 	__u8 reserved[2];
+	struct chain_link link; /* as this end calls it; `began` names it among the connections between the same ports */
 };
 
 struct {
@@ -66,14 +75,6 @@ struct {
  * know them and no address translation changes them: whoever took it finds here by which addresses, ports and namespace it was opened. */
 struct chain_link_key {
 	__u32 opener, taker; /* sequence numbers of the first byte that who opened it writes, and who took it */
-};
-
-struct chain_link {
-	__u64 began;
-	__u32 netns;
-	__u16 local_port, remote_port;
-	__u8 family, reserved[7];
-	__u8 local[16], remote[16];
 };
 
 struct {
@@ -158,21 +159,27 @@ static __always_inline struct serving_process *process(struct task_struct *task,
 	return bpf_map_lookup_elem(&serving_pids, &pid);
 }
 
-/* note_opener says how this end, which opened a connection, calls it. */
-static __always_inline void note_opener(struct sock *sk, struct chain_conn *c)
+/* link_of says what this end calls a connection, once for all requests that come by it: it costs some twenty looks into the kernel's memory. */
+static __always_inline void link_of(struct chain_link *link, struct sock *sk)
 {
-	struct chain_link_key key = {.opener = c->write_base, .taker = c->read_base};
-	struct chain_link link = {.began = c->began};
 	struct part_net n = {};
 
-	net_of(&n, sk, -1);
-	link.netns = n.netns;
-	link.family = n.family;
-	link.local_port = n.local_port;
-	link.remote_port = n.remote_port;
-	__builtin_memcpy(link.local, n.local, 16);
-	__builtin_memcpy(link.remote, n.remote, 16);
-	bpf_map_update_elem(&chain_links, &key, &link, BPF_ANY);
+	net_ends(&n, sk, -1);
+	link->began = bpf_ktime_get_boot_ns();
+	link->netns = n.netns;
+	link->family = n.family;
+	link->set = n.set;
+	link->local_port = n.local_port;
+	link->remote_port = n.remote_port;
+	__builtin_memcpy(link->local, n.local, 16);
+	__builtin_memcpy(link->remote, n.remote, 16);
+}
+
+/* note_opener notes how this end, which opened a connection, calls it. */
+static __always_inline void note_opener(struct chain_conn *c)
+{
+	struct chain_link_key key = {.opener = c->write_base, .taker = c->read_base};
+	bpf_map_update_elem(&chain_links, &key, &c->link, BPF_ANY);
 }
 
 static __always_inline struct chain_link *find_link(struct chain_conn *c)
@@ -181,17 +188,17 @@ static __always_inline struct chain_link *find_link(struct chain_conn *c)
 	return bpf_map_lookup_elem(&chain_links, &key);
 }
 
-/* append_peer: the connection as who opened it calls it. */
-static __always_inline void append_peer(struct scratch *s, struct chain_conn *c)
+/* append_link: a connection as one end calls it. What it has carried is in the range that was read or written. */
+static __always_inline void append_link(struct scratch *s, __u16 tag, const struct chain_link *link)
 {
-	struct chain_link *link = find_link(c);
-	struct part_net *n = link ? append_fixed(s, TAG_PEER, sizeof(*n)) : NULL;
+	struct part_net *n = append_fixed(s, tag, sizeof(*n));
 
 	if (!n)
 		return;
 	n->family = link->family;
 	n->protocol = IPPROTO_TCP;
-	n->set = NET_LOCAL | NET_REMOTE;
+	n->set = link->set;
+	n->fd = -1;
 	n->netns = link->netns;
 	n->began = link->began;
 	n->local_port = link->local_port;
@@ -205,12 +212,13 @@ static __always_inline void begin_conn(struct sock *sk, bool inbound, bool estab
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
-	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk), .began = bpf_ktime_get_boot_ns()};
+	struct chain_conn c = {.inbound = inbound, .ports = ports_of(sk)};
+	link_of(&c.link, sk);
 	c.read_base = BPF_CORE_READ(tp, rcv_nxt);
 	c.write_base = BPF_CORE_READ(tp, write_seq);
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
 	if (!inbound && established)
-		note_opener(sk, &c);
+		note_opener(&c);
 }
 
 /* was_opened_here: did somebody whose connections are followed open the connection that was just taken? Whatever port it has come to. */
@@ -231,13 +239,13 @@ static __always_inline struct chain_conn *find_conn(struct sock *sk, bool inboun
 
 	if (known && known->ports == ports)
 		return known;
-	struct chain_conn c = {.inbound = inbound, .ports = ports, .began = bpf_ktime_get_boot_ns(), .read_to = stream_read_end(sk),
-			       .write_to = stream_write_end(sk)};
+	struct chain_conn c = {.inbound = inbound, .ports = ports, .read_to = stream_read_end(sk), .write_to = stream_write_end(sk)};
+	link_of(&c.link, sk);
 	c.read_base = BPF_CORE_READ(tp, copied_seq) - (__u32)c.read_to;
 	c.write_base = BPF_CORE_READ(tp, write_seq) - (__u32)c.write_to;
 	bpf_map_update_elem(&chain_conns, &key, &c, BPF_ANY);
 	if (!inbound)
-		note_opener(sk, &c);
+		note_opener(&c);
 	return bpf_map_lookup_elem(&chain_conns, &key);
 }
 
@@ -345,7 +353,7 @@ static __always_inline struct scratch *begin_request(__u16 kind)
 	return s;
 }
 
-static __always_inline void tell(__u16 kind, struct sock *sk, struct chain_conn *c, __u64 from, __u64 to, struct serving_key *self, bool unsure)
+static __always_inline void tell(__u16 kind, struct chain_conn *c, __u64 from, __u64 to, struct serving_key *self, bool unsure)
 {
 	struct scratch *s = begin_request(kind);
 	if (!s)
@@ -356,12 +364,12 @@ static __always_inline void tell(__u16 kind, struct sock *sk, struct chain_conn 
 		r->flags |= FLAG_INBOUND;
 	if (unsure)
 		r->flags |= FLAG_AMBIGUOUS;
-	struct part_net *n = append_net(s, sk, -1);
-	if (n)
-		n->began = c->began;
+	append_link(s, TAG_NET, &c->link);
 	append_range(s, from, to);
 	if (self) {
-		append_peer(s, c);
+		struct chain_link *opener = find_link(c);
+		if (opener)
+			append_link(s, TAG_PEER, opener);
 		__u64 goroutine[6] = {self->mode == SERVING_GO ? self->id : 0};
 		append_nums(s, 1, goroutine);
 		append_head(s, to - from);
@@ -431,7 +439,7 @@ int chain_read(__u64 *ctx)
 		p->token = p->forked = 0; /* it does not do what its parent was asked for any more */
 		p->served = 1;
 	}
-	tell(KIND_SERVE, sk, c, from, to, &self, false); /* that it was read is sure; what comes of it may not be */
+	tell(KIND_SERVE, c, from, to, &self, false); /* that it was read is sure; what comes of it may not be */
 	return 0;
 }
 
@@ -485,7 +493,7 @@ int chain_write(__u64 *ctx)
 	c->token = token;
 	if (!token)
 		return 0;
-	tell(KIND_SEND, sk, c, c->write_to - ret, c->write_to, NULL, token & SERVING_UNSURE);
+	tell(KIND_SEND, c, c->write_to - ret, c->write_to, NULL, token & SERVING_UNSURE);
 	return 0;
 }
 

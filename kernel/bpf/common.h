@@ -49,9 +49,10 @@ struct {
 /* What the reader wants to be woken for. While it has nothing to do it sleeps until the first record; then it looks every few milliseconds,
  * and is woken in between when much is pending, or by a record that somebody waits for. */
 struct reader {
-	__u32 idle;
-	__u32 urgent; /* kinds, as bits */
-	__u64 pending; /* bytes */
+	__u32 idle;    /* zeroed by who wakes it: one wake-up is enough, and each costs an interrupt */
+	__u32 urgent;  /* kinds, as bits */
+	__u32 pending; /* bytes */
+	__u32 woken;   /* where it was in the ring when it was woken last because much is pending, and one */
 };
 
 struct {
@@ -426,9 +427,22 @@ static __always_inline __u64 wake_flags(__u32 kind)
 {
 	__u32 zero = 0;
 	struct reader *c = bpf_map_lookup_elem(&reader, &zero);
-	if (c && (c->idle || c->urgent >> (kind & (KINDS - 1)) & 1 || bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= c->pending))
+	if (!c)
+		return BPF_RB_NO_WAKEUP;
+	if (c->idle) {
+		c->idle = 0;
 		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	}
+	if (c->urgent >> (kind & (KINDS - 1)) & 1)
+		return BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) < c->pending)
+		return BPF_RB_NO_WAKEUP;
+	/* It has been woken, and is on its way as long as it has not read on. */
+	__u32 at = bpf_ringbuf_query(&records, BPF_RB_CONS_POS) + 1;
+	if (c->woken == at)
+		return BPF_RB_NO_WAKEUP;
+	c->woken = at;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 /* send hands the record to the reader. */

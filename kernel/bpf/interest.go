@@ -30,8 +30,7 @@ type config struct {
 
 // wakeups is struct reader of common.h.
 type wakeups struct {
-	Idle, Urgent uint32
-	Pending      uint64
+	Idle, Urgent, Pending, Woken uint32
 }
 
 // Watch sets what is to be seen, at once and while records flow: what was wanted before and is wanted after is not missed.
@@ -70,7 +69,7 @@ func (l *Loader) idle(sleeps bool) error {
 
 // tellReader tells the programs what the reader wants to be woken for.
 func (l *Loader) tellReader() error {
-	w := wakeups{Urgent: l.filters.urgent, Pending: min(wakeBytes, uint64(l.maps["records"].MaxEntries())/4)}
+	w := wakeups{Urgent: l.filters.urgent, Pending: min(wakeBytes, l.maps["records"].MaxEntries()/4)}
 	if l.filters.idle {
 		w.Idle = 1
 	}

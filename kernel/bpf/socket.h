@@ -136,8 +136,8 @@ static __always_inline void net_counters(struct part_net *n, struct sock *sk)
 	n->packets_out = BPF_CORE_READ(tcp, segs_out);
 }
 
-/* net_of says of a socket what the kernel knows: nothing of it is from the memory of a program. n is zero before. */
-static __always_inline void net_of(struct part_net *n, struct sock *sk, __s32 fd)
+/* net_ends says of a socket what the kernel knows, but for what it has carried: nothing of it is from the memory of a program. n is zero before. */
+static __always_inline void net_ends(struct part_net *n, struct sock *sk, __s32 fd)
 {
 	struct inet_sock *inet = (void *)sk;
 	__u16 family = family_of(sk), port;
@@ -181,7 +181,13 @@ static __always_inline void net_of(struct part_net *n, struct sock *sk, __s32 fd
 		n->set |= NET_LOCAL;
 	if (n->remote_port)
 		n->set |= NET_REMOTE;
-	if (n->protocol == IPPROTO_TCP && is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+}
+
+/* net_of says of a socket what the kernel knows, and what it has carried. n is zero before. */
+static __always_inline void net_of(struct part_net *n, struct sock *sk, __s32 fd)
+{
+	net_ends(n, sk, fd);
+	if (is_inet(n->family) && n->protocol == IPPROTO_TCP && is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		net_counters(n, sk);
 }
 

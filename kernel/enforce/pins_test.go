@@ -127,7 +127,7 @@ func TestClosedWhenItDies(t *testing.T) {
 			if left, err := Pinned(pins); err != nil || len(left) != 0 {
 				t.Errorf("pinned %v, %v", left, err)
 			}
-			if !runs(t, bad, dir+"/fine") {
+			if !runs(t, bad, dir+"/fine-"+name) {
 				t.Error("it is refused after the release")
 			}
 		})
