@@ -170,14 +170,13 @@ CALL_PROGRAM(naming)
 	struct scratch *s = acquire(KIND_CALL, w.call);
 	if (!s)
 		return 0;
+	struct text one = {.follow = true}, two = {.follow = true};
 	if (path) {
-		append_text(s, TAG_PATH, task, dirfd, path);
+		append_text(s, TAG_PATH, task, dirfd, path, &one);
 		record_of(s)->flags |= FLAG_UNCLEAN;
 	}
-	if (path2) {
-		append_text(s, TAG_PATH2, task, dirfd2, path2);
-		record_of(s)->flags |= FLAG_UNCLEAN;
-	}
+	if (path2)
+		append_text(s, TAG_PATH2, task, dirfd2, path2, &two);
 	if (raw)
 		append_string(s, TAG_PATH2, raw, PATH_LEN, true);
 	if (fd >= 0) {
@@ -192,6 +191,8 @@ CALL_PROGRAM(naming)
 	if (name)
 		append_string(s, TAG_NAME, name, PATH_LEN, true);
 	append_args(s, regs, compat, w.args);
+	if (path && (ret >= 0 || refused(ret)))
+		append_named(s, task, &one, &two, SET_NONE, true);
 	finish(s, ret, compat);
 	return 0;
 }

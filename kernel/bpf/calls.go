@@ -11,9 +11,10 @@ import (
 
 // How much of a call is wanted; paths.h knows the same.
 const (
-	wantedNot    = iota
-	wantedInSet  // where the path is in the set of changed files
-	wantedAlways // whatever its path
+	wantedNot     = iota
+	wantedInSet   // where the path is in the set of changed files
+	wantedAlways  // whatever its path
+	wantedTracked // by the reader, which keeps account of what names lead through
 )
 
 // callsOffset is where the numbers of the machine's 32-bit form begin in the map of numbers.
@@ -26,13 +27,13 @@ type number struct {
 	Args   uint8
 }
 
-// tellCalls tells the programs which system calls are wanted.
-func (l *Loader) tellCalls(want kernel.Interest, opens bool) error {
+// tellCalls tells the programs which system calls are wanted: whether opens are, and whether the paths of names matter.
+func (l *Loader) tellCalls(want kernel.Interest, opens, names bool) error {
 	l.filters.calls = false
 	tell := func(at uint32, c record.Call) error {
 		n := number{Call: uint16(c), Args: arguments(c)}
 		if l.handled[c] {
-			n.Wanted = wanted(want, c, opens)
+			n.Wanted = wanted(want, c, opens, names)
 		}
 		if n.Wanted != wantedNot {
 			l.filters.calls = true
@@ -82,7 +83,7 @@ func (l *Loader) tellWaits(followed bool) error {
 	return nil
 }
 
-func wanted(want kernel.Interest, c record.Call, opens bool) uint8 {
+func wanted(want kernel.Interest, c record.Call, opens, names bool) uint8 {
 	switch c {
 	case record.CallOpen, record.CallOpenat, record.CallOpenat2, record.CallCreat:
 		if opens { // which of them a program uses is its own choice
@@ -93,6 +94,8 @@ func wanted(want kernel.Interest, c record.Call, opens bool) uint8 {
 	switch {
 	case neededByNet(want, c):
 		return wantedAlways
+	case !want.Calls[c] && names && leads(c):
+		return wantedTracked
 	case !want.Calls[c]:
 		return wantedNot
 	case want.AnyPath[c]:

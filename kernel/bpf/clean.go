@@ -20,6 +20,8 @@ const (
 // Offsets in the header of a record.
 const (
 	offKind  = 4
+	offCall  = 6
+	offTime  = 8
 	offFlags = 80
 )
 
@@ -37,7 +39,7 @@ func appendRecord(batch, sample []byte) []byte {
 		batch = append(batch, sample...)
 	}
 	flags := native.Uint32(batch[at+offFlags:])
-	if flags&flagUnclean == 0 {
+	if flags&flagUnclean == 0 || flags&flagText != 0 { // names has more to do with those
 		return batch
 	}
 	native.PutUint32(batch[at+offFlags:], flags&^flagUnclean)

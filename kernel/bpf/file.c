@@ -4,8 +4,23 @@
 
 #define O_ACCMODE 3
 #define O_CREAT 0100
+#define O_EXCL 0200
 #define O_TRUNC 01000
+#if defined(__TARGET_ARCH_x86)
+#define O_NOFOLLOW 0400000
+#else
+#define O_NOFOLLOW 0100000
+#endif
 #define O_PATH 010000000
+
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_REMOVEDIR 0x200
+#define AT_SYMLINK_FOLLOW 0x400
+
+/* Of struct wanted. */
+#define WANTED_IN_SET 1
+#define WANTED_ALWAYS 2
+#define WANTED_TRACKED 3 /* by the reader alone, which keeps account of what names lead through */
 
 struct open_how {
 	__u64 flags;
@@ -48,25 +63,26 @@ CALL_PROGRAM(open)
 		set = SET_WRITE;
 	if (!filters_of(c, set) && !c->quiet)
 		return 0;
-	bool wanted = comm_in(c, set), text = ret < 0;
+	bool wanted = comm_in(c, set);
+	struct text t = {.follow = !(how.flags & O_NOFOLLOW) && (how.flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL)}, none = {}, *text = NULL;
 	struct scratch *s = acquire(KIND_CALL, w.call);
 	if (!s)
 		return 0;
-	if (ret < 0) {
-		append_text(s, TAG_PATH, task, dirfd, name);
-	} else {
-		struct file *f = file_at(task, ret);
-		if (!f) /* another thread has closed it */
-			append_text(s, TAG_PATH, task, dirfd, name);
-		text = !f;
-		if (f) {
-			look_for(s, c, set);
-			append_path(s, TAG_PATH, &f->f_path);
-		}
+	struct file *f = ret < 0 ? NULL : file_at(task, ret);
+	if (f) {
+		look_for(s, c, set);
+		append_path(s, TAG_PATH, &f->f_path);
+	} else { /* it failed, or another thread has closed it */
+		text = &t;
+		append_text(s, TAG_PATH, task, dirfd, name, text);
 	}
-	if (!wanted && !judge(s, c, set, text) && (!of_request(c, task) || (set == SET_READ && judge(s, c, SET_QUIET, text)))) {
-		drop(s);
-		return 0;
+	if (!wanted && !judge(s, c, set, text)) {
+		bool unsure = t.open && (ret >= 0 || refused(ret));
+		wanted = of_request(c, task) && (set != SET_READ || !judge(s, c, SET_QUIET, text));
+		if (!wanted && !unsure) {
+			drop(s);
+			return 0;
+		}
 	}
 	if (ret >= 0) {
 		struct file *f = file_at(task, ret);
@@ -82,6 +98,8 @@ CALL_PROGRAM(open)
 		nums[2] = how.flags;
 		nums[3] = how.mode;
 	}
+	if (text && (ret >= 0 || refused(ret)))
+		append_named(s, task, text, &none, set, wanted);
 	finish(s, ret, compat);
 	return 0;
 }
@@ -94,7 +112,8 @@ CALL_PROGRAM(name)
 	struct wanted w = this_call(regs, compat);
 	__s32 dirfd = AT_FDCWD, dirfd2 = AT_FDCWD;
 	int name = 0, name2 = -1, given = -1;
-	bool wanted;
+	struct text one = {}, two = {};
+	bool tracked = !ret; /* it may make, move or take away what other names lead through */
 
 	if (!c)
 		return 0;
@@ -103,20 +122,56 @@ CALL_PROGRAM(name)
 	case CALL_link:
 		name2 = 1;
 		break;
+	case CALL_linkat:
+		one.follow = ARG(4) & AT_SYMLINK_FOLLOW;
+		/* fallthrough */
 	case CALL_renameat:
 	case CALL_renameat2:
-	case CALL_linkat:
 		dirfd = ARG(0), dirfd2 = ARG(2);
 		name = 1, name2 = 3;
 		break;
-	case CALL_unlinkat:
+	case CALL_mkdir:
+	case CALL_rmdir:
+		break;
 	case CALL_mkdirat:
-	case CALL_mknodat:
+		dirfd = ARG(0);
+		name = 1;
+		break;
+	case CALL_unlinkat:
+		dirfd = ARG(0);
+		name = 1;
+		tracked &= (ARG(2) & AT_REMOVEDIR) != 0;
+		break;
 	case CALL_fchmodat:
+		one.follow = true;
+		/* fallthrough */
+	case CALL_mknodat:
+		dirfd = ARG(0);
+		name = 1;
+		tracked = false;
+		break;
 	case CALL_fchmodat2:
+		dirfd = ARG(0);
+		name = 1;
+		one.follow = !(ARG(3) & AT_SYMLINK_NOFOLLOW);
+		tracked = false;
+		break;
 	case CALL_fchownat:
 		dirfd = ARG(0);
 		name = 1;
+		one.follow = !(ARG(4) & AT_SYMLINK_NOFOLLOW);
+		tracked = false;
+		break;
+	case CALL_chmod:
+	case CALL_chown:
+	case CALL_truncate:
+	case CALL_setxattr:
+		one.follow = true;
+		/* fallthrough */
+	case CALL_unlink:
+	case CALL_lchown:
+	case CALL_mknod:
+		tracked = false;
 		break;
 	case CALL_symlink:
 		name = 1, given = 0;
@@ -130,21 +185,26 @@ CALL_PROGRAM(name)
 	if (!s)
 		return 0;
 	const void *user = (void *)(name == 0 ? ARG(0) : name == 1 ? ARG(1) : ARG(2));
-	wanted = w.wanted > 1;
-	append_text(s, TAG_PATH, task, dirfd, user);
-	if (judge(s, c, SET_CHANGE, true))
-		wanted = true;
+	bool in = false, told = w.wanted == WANTED_ALWAYS || (w.wanted == WANTED_IN_SET && of_request(c, task));
+	append_text(s, TAG_PATH, task, dirfd, user, &one);
+	in = judge(s, c, SET_CHANGE, &one);
 	if (name2 >= 0) {
-		append_text(s, TAG_PATH2, task, dirfd2, (void *)(name2 == 1 ? ARG(1) : ARG(3)));
-		if (judge(s, c, SET_CHANGE, true))
-			wanted = true;
+		append_text(s, TAG_PATH2, task, dirfd2, (void *)(name2 == 1 ? ARG(1) : ARG(3)), &two);
+		if (judge(s, c, SET_CHANGE, &two))
+			in = true;
 	}
-	if (!wanted && !of_request(c, task)) {
+	if (w.wanted == WANTED_TRACKED)
+		in = false;
+	else if ((one.open || two.open) && (!ret || refused(ret)))
+		in = true;
+	if (!told && !in && !tracked) {
 		drop(s);
 		return 0;
 	}
 	append_string(s, TAG_NAME, given == 0 ? (void *)ARG(0) : user, PATH_LEN, true);
 	append_args(s, regs, compat, w.args);
+	if (!ret || refused(ret))
+		append_named(s, task, &one, &two, w.wanted == WANTED_TRACKED ? SET_NONE : SET_CHANGE, told);
 	finish(s, ret, compat);
 	return 0;
 }
@@ -163,7 +223,7 @@ CALL_PROGRAM(descriptor)
 		return 0;
 	look_for(s, c, SET_CHANGE);
 	append_path(s, TAG_PATH, &f->f_path);
-	if (!judge(s, c, SET_CHANGE, false) && w.wanted < 2 && !of_request(c, current_task())) {
+	if (!judge(s, c, SET_CHANGE, NULL) && w.wanted != WANTED_ALWAYS && !of_request(c, current_task())) {
 		drop(s);
 		return 0;
 	}

@@ -45,12 +45,13 @@ func (l *Loader) Watch(_ context.Context, want kernel.Interest) error {
 	if err := l.fillFilters(&c, want); err != nil {
 		return err
 	}
+	l.want.Store(newWants(&want))
 	if err := l.maps["config"].Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("the programs' configuration: %w", err)
 	}
 	l.filters.generation = c.Generation
 	l.interest = want
-	if err := l.tellCalls(want, c.Read|c.Write|c.Quiet != 0); err != nil {
+	if err := l.tellCalls(want, c.Read|c.Write|c.Quiet != 0, c.Read|c.Write|c.Change != 0); err != nil {
 		return err
 	}
 	if l.attached {

@@ -87,7 +87,7 @@ func TestNumbersOfHeader(t *testing.T) {
 	flags := map[string]record.Flags{"SEEDED": record.FlagSeeded, "TRUNCATED": record.FlagTruncated, "THREAD": record.FlagThread, "KERNEL": record.FlagKernel,
 		"UPPER": record.FlagUpper, "MEMORY": record.FlagMemory, "DELETED": record.FlagDeleted, "SETUID": record.FlagSetuid, "SETGID": record.FlagSetgid,
 		"IPC32": record.FlagIPC32, "AMBIGUOUS": record.FlagAmbiguous, "INBOUND": record.FlagInbound, "SOCKET": record.FlagSocket,
-		"WRITABLE": record.FlagWritable, "TTY": record.FlagTTY}
+		"WRITABLE": record.FlagWritable, "TTY": record.FlagTTY, "UNSURE": record.FlagUnsure}
 	found := regexp.MustCompile(`FLAG_(\w+) = 1 << (\d+)`).FindAllStringSubmatch(text, -1)
 	if len(found) != len(flags) {
 		t.Errorf("%d flags in C, %d in Go", len(found), len(flags))

@@ -62,6 +62,9 @@ type Loader struct {
 	interest kernel.Interest
 	filters  filters
 
+	want  atomic.Pointer[wants] // what interest asks for of paths, for the reader
+	names nameCounts
+
 	goPrograms goruntime.Cache
 
 	records, bytes atomic.Uint64 // handed on

@@ -9,12 +9,40 @@
 #define HASH_DOTDOT ((HASH_DOT ^ '.') * FNV_PRIME)
 #define HASH_PROC ((((((((FNV_OFFSET ^ 'p') * FNV_PRIME) ^ 'r') * FNV_PRIME) ^ 'o') * FNV_PRIME) ^ 'c') * FNV_PRIME)
 
+#define FLAG_TEXT (1u << 30) /* the paths are what a program passed: the part TAG_NAMED says how, and the reader finds out where they lead */
+#define TAG_NAMED 0x7f01
+#define TAG_ROOT 0x7f02 /* the root of a process that has another than its mount namespace */
+
+/* What the reader needs to know of paths that a program passed, docs/decisions/0030-names-and-links.md. */
+struct named {
+	__u32 base[2];  /* how much of a path is the folder that the name was taken from, which the kernel knows */
+	__u8 follow[2]; /* a link at the end is followed, too */
+	__u8 set;	/* SET_...: the path has to be in, SET_NONE: what is asked for is not the path */
+	__u8 asked;	/* whatever the path */
+};
+
+_Static_assert(sizeof(struct named) == 12, "names.go reads it");
+
+#define SET_NONE 255
+
+/* text is a path that a program passed. */
+struct text {
+	__u32 base;
+	bool follow;
+	bool open; /* it may lead elsewhere than it says */
+};
+
+/* What scan has seen. */
+#define SEEN_ASKED 1
+#define SEEN_DEEP 2 /* the name is of several parts: those before the last may be links */
+
 #define SCAN_BYTES 256 /* of a longer path the parts are not looked at: it is taken to have what is asked for */
 #define END_BYTES 48
 
-/* scan looks at the parts of the path that a program passed, which was appended last, and returns 1 where it is wanted: for a part that is asked for, or
- * because its name does not say where it leads. A function of its own, which the verifier looks at once. */
-__attribute__((noinline)) int scan(__u32 set, __u32 filters)
+/* scan looks at the parts of the path that a program passed, which was appended last, and returns SEEN_ASKED where it is wanted: for a part that is asked
+ * for, or because its name does not say where it leads. The name begins behind the folder of `base` bytes. A function of its own, which the
+ * verifier looks at once. */
+__attribute__((noinline)) int scan(__u32 set, __u32 filters, __u32 base)
 {
 	struct scratch *s = own_scratch();
 	if (!s)
@@ -33,15 +61,17 @@ __attribute__((noinline)) int scan(__u32 set, __u32 filters)
 			*run += 1;
 			continue;
 		}
+		if (i > base && i < len)
+			*found |= SEEN_DEEP;
 		struct part_key key = {.set = set, .hash = *hash};
 		if (len > 1 && (!*run || key.hash == HASH_DOT || key.hash == HASH_DOTDOT)) {
 			record_of(s)->flags |= FLAG_UNCLEAN;
-			*found = 1;
+			*found |= SEEN_ASKED;
 		}
 		if (key.hash == HASH_PROC) /* may lead anywhere: /proc/self/root */
-			*found = 1;
+			*found |= SEEN_ASKED;
 		if (filters & FILTER_PART && bpf_map_lookup_elem(&parts, &key))
-			*found = 1;
+			*found |= SEEN_ASKED;
 		*hash = FNV_OFFSET;
 		*run = 0;
 		if (i >= len)
@@ -96,9 +126,16 @@ static __always_inline bool comm_in(struct config *c, __u32 set)
 	return bpf_map_lookup_elem(&comms, &key) != NULL;
 }
 
-/* judge: is the path that was appended last in a set? text: it is what a program passed, not what the kernel found; else look_for was
- * called before it was walked. */
-static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set, bool text)
+/* refused: does the error say that what was named is there, and was kept from the caller? */
+static __always_inline bool refused(long ret)
+{
+	return ret == -1 /* EPERM */ || ret == -13 /* EACCES */ || ret == -16 /* EBUSY */ || ret == -21 /* EISDIR */ || ret == -26 /* ETXTBSY */ ||
+	       ret == -30 /* EROFS */;
+}
+
+/* judge: is the path that was appended last in a set? text: it is what a program passed, not what the kernel found, and what of it the text does not
+ * say is noted there; else look_for was called before it was walked. */
+static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set, struct text *text)
 {
 	__u32 filters = filters_of(c, set), len = s->path_len, key = c->generation << 2 | set;
 	__u64 at = bounded(s->path_at, RECORD_MAX - 1);
@@ -109,8 +146,13 @@ static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set
 			record_of(s)->flags |= FLAG_UNCLEAN;
 		return filters;
 	}
-	if (text ? scan(key, filters) : s->part && filters & FILTER_PART)
+	if (text) {
+		int seen = scan(key, filters, text->base);
+		in |= seen & SEEN_ASKED;
+		text->open = filters && (seen & SEEN_DEEP || (text->follow && len > text->base));
+	} else if (s->part && filters & FILTER_PART) {
 		in = true;
+	}
 	if (!in && filters & FILTER_PREFIX) {
 		s->data[at + bounded(len, 2 * PATH_LEN - 1)] = 0;
 		bpf_probe_read_kernel(&s->prefix.text, sizeof(s->prefix.text), &s->data[at]);
@@ -125,7 +167,7 @@ static __always_inline bool judge(struct scratch *s, struct config *c, __u32 set
 
 /* append_text: the path that a program passed, from where it is taken: the folder dirfd, or the working directory. As the kernel would
  * take it, but that links in it are not followed and "." and ".." are left to the reader. Returns how long it is; 0 or less: none. */
-static __always_inline long append_text(struct scratch *s, __u16 tag, struct task_struct *task, __s32 dirfd, const void *user)
+static __always_inline long append_text(struct scratch *s, __u16 tag, struct task_struct *task, __s32 dirfd, const void *user, struct text *t)
 {
 	__u32 pos = s->pos;
 	struct path *base;
@@ -157,6 +199,7 @@ static __always_inline long append_text(struct scratch *s, __u16 tag, struct tas
 		len = 0;
 	else
 		bpf_probe_read_kernel(to, bounded(len, 2 * PATH_LEN - 1), &s->walk[bounded(PATH_LEN - len, PATH_LEN - 1)]);
+	t->base = len;
 	if (first && first != '/') {
 		to[bounded(len, 2 * PATH_LEN - 1)] = '/';
 		len++;
@@ -175,6 +218,33 @@ static __always_inline long append_text(struct scratch *s, __u16 tag, struct tas
 	s->path_len = len;
 	s->pos = pos + sizeof(*p) + len;
 	return len;
+}
+
+/* append_named has the reader find out where the paths of a record lead, which a program passed. */
+static __always_inline void append_named(struct scratch *s, struct task_struct *task, struct text *one, struct text *two, __u8 set, bool asked)
+{
+	__u32 pos = s->pos;
+	if (pos > RECORD_MAX - 4096)
+		return;
+	struct part *p = (void *)&s->data[bounded(pos, RECORD_MAX - 1)];
+	struct named *n = (void *)(p + 1);
+	p->tag = TAG_NAMED;
+	p->len = sizeof(*n);
+	s->pos = pos + sizeof(*p) + sizeof(*n);
+	n->base[0] = one->base;
+	n->base[1] = two->base;
+	n->follow[0] = one->follow;
+	n->follow[1] = two->follow;
+	n->set = set;
+	n->asked = asked;
+	record_of(s)->flags |= FLAG_TEXT;
+	__u32 at = s->path_at, len = s->path_len;
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	long root = walk((__u64)BPF_CORE_READ(fs, root.mnt), (__u64)BPF_CORE_READ(fs, root.dentry));
+	if (root != 1)
+		append_walked(s, TAG_ROOT, root);
+	s->path_at = at;
+	s->path_len = len;
 }
 
 /* append_args: the arguments of the call, n of them. */

@@ -39,6 +39,7 @@ enum flag {
 	FLAG_SEEDED = 1 << 0, FLAG_TRUNCATED = 1 << 1, FLAG_THREAD = 1 << 2, FLAG_KERNEL = 1 << 3, FLAG_UPPER = 1 << 4,
 	FLAG_MEMORY = 1 << 5, FLAG_DELETED = 1 << 6, FLAG_SETUID = 1 << 7, FLAG_SETGID = 1 << 8, FLAG_IPC32 = 1 << 9,
 	FLAG_AMBIGUOUS = 1 << 10, FLAG_INBOUND = 1 << 11, FLAG_SOCKET = 1 << 12, FLAG_WRITABLE = 1 << 13, FLAG_TTY = 1 << 14,
+	FLAG_UNSURE = 1 << 15,
 };
 
 enum tag {

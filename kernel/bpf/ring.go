@@ -78,3 +78,19 @@ func (r *ring) read(take func(sample []byte) bool) (more bool) {
 	}
 	return atomic.LoadUint64(position(r.producer)) != end
 }
+
+// peek calls look with the records that wait at a position and behind it, as far as they are whole, until it returns false, and returns the position of the
+// first that it was not called with. They are read all the same.
+func (r *ring) peek(at uint64, look func(sample []byte) bool) uint64 {
+	at = max(at, *position(r.consumer))
+	for end := atomic.LoadUint64(position(r.producer)); at < end; {
+		h := r.data[at&r.mask:]
+		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&h[0])))
+		n := uint64(size &^ (ringBusy | ringDiscard))
+		if size&ringBusy != 0 || (size&ringDiscard == 0 && !look(h[ringHeader:ringHeader+n])) {
+			break
+		}
+		at += (n + ringHeader + 7) &^ 7
+	}
+	return at
+}

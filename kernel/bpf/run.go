@@ -46,6 +46,8 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 	defer w.until(ctx)()
 
 	rd := reader{l: l, ring: r, wait: w, receive: receive, batch: make([]byte, 0, batchSize+record.MaxSize), lost: map[record.Kind]uint64{}}
+	rd.names = newNames(&l.want, &l.names)
+	defer rd.names.close()
 	lost, err := l.Lost()
 	if err != nil {
 		return err
@@ -73,6 +75,9 @@ type reader struct {
 	wait    *waiter
 	receive func([]byte)
 	batch   []byte
+	names   *names
+	named   bool                   // the batch has records for it
+	settled []byte                 // the batch as it leaves names
 	lost    map[record.Kind]uint64 // told of
 	looked  time.Time
 	count   uint64 // of records in the batch
@@ -114,7 +119,9 @@ func (r *reader) drain() bool {
 			if len(r.batch) >= batchSize {
 				return false
 			}
+			at := len(r.batch)
 			r.batch = appendRecord(r.batch, sample)
+			r.named = r.named || (len(r.batch) > at && isText(r.batch[at:]))
 			r.count++
 			return true
 		})
@@ -135,10 +142,17 @@ func (r *reader) flush() {
 	if len(r.batch) == 0 {
 		return
 	}
-	r.l.bytes.Add(uint64(len(r.batch)))
+	batch := r.batch
+	if r.named {
+		r.settled, r.count = r.names.settle(r.settled[:0], batch, r.ring)
+		batch = r.settled
+	}
+	r.l.bytes.Add(uint64(len(batch)))
 	r.l.records.Add(r.count)
-	r.count = 0
-	r.receive(r.batch)
+	if len(batch) > 0 {
+		r.receive(batch)
+	}
+	r.count, r.named = 0, false
 	r.batch = r.batch[:0]
 }
 

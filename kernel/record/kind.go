@@ -57,6 +57,7 @@ const (
 	FlagSocket                      // standard input, output or error is a socket
 	FlagWritable                    // the process may write the executable that it runs
 	FlagTTY                         // the process has a controlling terminal
+	FlagUnsure                      // where the name that was passed led is not certain: what it leads through has changed, or cannot be looked at
 )
 
 // Gate is what carried out, or would carry out, a verdict.
