@@ -13,8 +13,8 @@ import (
 
 // Config says whether this host is watched, and what becomes of what is seen.
 type Config struct {
-	// Enabled is "auto" (watch where the privileges are there, and say what is missing where not), "on" (not to be able to
-	// is an error) or "off".
+	// Enabled is "auto" (watch with the privileges that are there, and say what is missing), "on" (not to be root is an error, unless eyes is
+	// procwatch) or "off".
 	Enabled string `yaml:"enabled"`
 	// Mode is what becomes of rules that refuse: "monitor" (told of and let pass) or "enforce" (refused, or killed, by the earliest
 	// gate that this kernel has for it).

@@ -137,7 +137,7 @@ func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
 	}
 	log := a.logger()
 	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: log, Console: withConsole, Edge: true,
-		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Root: a.entered.Root, Settled: a.entered.Changed})
+		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Watch: withConsole && !a.noKernel, Root: a.entered.Root, Settled: a.entered.Changed})
 	if err != nil {
 		return err
 	}

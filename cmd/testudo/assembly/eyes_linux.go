@@ -14,12 +14,13 @@ type seeing struct {
 	log *slog.Logger
 
 	eyes       // what sees; nil before Open
+	lack error // why eBPF is not even tried; nil where it is
 	why  error // that it is not eBPF; nil where that was not asked for
 }
 
 func (s *seeing) Open(ctx context.Context) error {
-	s.why = nil
-	if s.cfg.Eyes != kernel.EyesProcwatch {
+	s.why = s.lack
+	if s.lack == nil && s.cfg.Eyes != kernel.EyesProcwatch {
 		by := &tracing{cfg: s.cfg, log: s.log}
 		err := by.Open(ctx)
 		if s.eyes = by; err == nil || s.cfg.Eyes == kernel.EyesEBPF {

@@ -22,11 +22,11 @@ const baselineFile = "files.baseline"
 // watchFiles puts the monitor of files between the plane and the judge, where files are watched.
 func (p *kernelPlane) watchFiles(host string) (signal.Sink, error) {
 	m := p.m
-	if !m.settings.FIM.Enabled {
+	if !m.settings.FIM.Enabled || p.client == nil { // a baseline by somebody who may not read all of it would be none
 		return m.node, nil
 	}
 	var err error
-	p.files, err = fim.New(m.settings.FIM, fim.Deps{Examiner: p.sensor, Sink: m.node, Book: book{m.storage}, File: filepath.Join(m.opts.Dir, baselineFile), Host: host,
+	p.files, err = fim.New(m.settings.FIM, fim.Deps{Examiner: p.client, Sink: m.node, Book: book{m.storage}, File: filepath.Join(m.opts.Dir, baselineFile), Host: host,
 		Redact: redactor(), Logger: m.log, Registerer: m.registry})
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (d filesDesk) monitor() (*fim.Monitor, error) {
 	case !d.m.settings.FIM.Enabled:
 		return nil, fmt.Errorf("%w: files are not watched: fim.enabled is false", console.ErrUnavailable)
 	case d.m.kernel == nil || d.m.kernel.files == nil:
-		return nil, fmt.Errorf("%w: files are not watched, as the host is not: that takes root, as in sudo testudo up", console.ErrUnavailable)
+		return nil, fmt.Errorf("%w: files are not watched: that takes root, as in sudo testudo up", console.ErrUnavailable)
 	}
 	return d.m.kernel.files, nil
 }

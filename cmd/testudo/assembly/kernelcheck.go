@@ -23,7 +23,7 @@ func ProbeKernel(ctx context.Context, log *slog.Logger) []console.Check {
 	}
 	if os.Geteuid() != 0 {
 		return []console.Check{{Name: KernelCheck, Detail: fmt.Sprintf("Linux %s, not tried as uid %d", release(), os.Geteuid()),
-			Cost: "what it allows is known to root alone; without root the host is not watched", Command: "sudo testudo doctor"}}
+			Cost: "what it allows is known to root alone; without root testudo up sees processes that last, in /proc, and files by inotify, and refuses nothing", Command: "sudo testudo doctor"}}
 	}
 	s, isOurs := Sensor(SensorConfig{}, log).(*sensor)
 	if !isOurs {

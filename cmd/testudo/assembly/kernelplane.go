@@ -25,8 +25,9 @@ import (
 // kernelPlane is everything of this node that sees the host, but for the sensor, which is another process.
 type kernelPlane struct {
 	m      *Machine
-	keeper *privilege.Keeper
-	sensor *wire.Client
+	keeper *privilege.Keeper // nil where the sensor is in this process
+	sensor kernel.Sensor
+	client *wire.Client // the same, where it is a process of its own; else nil
 	plane  *kernel.Plane
 	files  *fim.Monitor  // nil where no files are watched
 	rules  chan struct{} // other rules are in force, or other containers run
@@ -38,23 +39,32 @@ type kernelPlane struct {
 	pace       pace
 }
 
-// openKernel joins the sensor that the keeper starts.
+// openKernel joins the sensor that the keeper starts. Where there is none, because this is no root, what an ordinary user may see is seen by this
+// process itself.
 func (m *Machine) openKernel() error {
 	cfg := m.settings.Kernel
+	own := m.opts.Keeper == nil
 	switch {
 	case cfg.Enabled == "off":
-		if m.opts.Keeper != nil {
+		if !own {
 			return m.opts.Keeper.Close()
 		}
 		return nil
-	case m.opts.Keeper == nil && cfg.Enabled == "on":
-		return errors.New("kernel.enabled is on, and nobody may watch the host: start testudo up by root, as with sudo, without --no-kernel")
-	case m.opts.Keeper == nil:
+	case own && cfg.Enabled == "on" && (!m.opts.Watch || cfg.Eyes != kernel.EyesProcwatch):
+		return errors.New("kernel.enabled is on, and nobody may watch the host: start testudo up by root, as with sudo, without --no-kernel; or set kernel.eyes to procwatch, which sees less")
+	case own && (!m.opts.Watch || cfg.Eyes == kernel.EyesEBPF):
 		return nil
 	}
 	p := &kernelPlane{m: m, keeper: m.opts.Keeper, rules: make(chan struct{}, 1)}
-	p.sensor = wire.NewClient(links{p}, m.log)
-	p.sensor.Ended = p.ended
+	if own {
+		if p.sensor = ownSensor(SensorConfigOf(&m.settings), m.log); p.sensor == nil {
+			return nil
+		}
+	} else {
+		p.client = wire.NewClient(links{p}, m.log)
+		p.client.Ended = p.ended
+		p.sensor = p.client
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("kernel: the name of this host: %w", err)
@@ -67,15 +77,22 @@ func (m *Machine) openKernel() error {
 	if err != nil {
 		return err
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: m.chain, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	var follows kernel.Chain // nil, and no pointer that is
+	if m.chain != nil {
+		follows = m.chain
+	}
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: follows, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
 	}
-	p.sensor.Unheld = p.plane.Unheld
 	m.kernel = p
 	p.rulesChanged()
-	return errors.Join(m.registry.Register(sensorMetrics{p.sensor}), m.registry.Register(m.chain.Metrics()))
+	if p.client == nil {
+		return nil
+	}
+	p.client.Unheld = p.plane.Unheld
+	return errors.Join(m.registry.Register(sensorMetrics{p.client}), m.registry.Register(m.chain.Metrics()))
 }
 
 // rulesChanged has the sensor see, and the kernel refuse, what the rules in force from now on need. It returns at once.
@@ -91,7 +108,9 @@ func (p *kernelPlane) rulesChanged() {
 
 // run watches until ctx ends, and then lets the keeper go.
 func (p *kernelPlane) run(ctx context.Context) error {
-	defer p.keeper.Close()
+	if p.keeper != nil {
+		defer p.keeper.Close()
+	}
 	var wait sync.WaitGroup
 	wait.Go(func() { p.follow(ctx) })
 	if p.files != nil {
@@ -158,7 +177,10 @@ func (p *kernelPlane) health() error {
 	if p == nil {
 		return nil
 	}
-	err := p.sensor.Health()
+	if p.client == nil {
+		return p.plane.Health()
+	}
+	err := p.client.Health()
 	if err == nil {
 		return p.plane.Health()
 	}

@@ -43,6 +43,7 @@ type Options struct {
 	Offline bool   // the machine is not run: listen on nothing
 	Scan    []string
 	Keeper  *privilege.Keeper // of the sensor; nil where none was started
+	Watch   bool              // without a keeper the host is watched by this process, as far as it may
 	Root    bool              // the process stays root, because there is nobody else to become
 	Settled bool              // privileges of the start are given up once everything listens
 }

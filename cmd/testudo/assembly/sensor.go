@@ -13,6 +13,7 @@ import (
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/fim"
+	"github.com/testudo-sec/testudo/kernel/record"
 )
 
 // What a sensor is put together from. Any of it may be missing: then the sensor says so as a feature.
@@ -274,10 +275,14 @@ func (s *sensor) Status(context.Context) (kernel.Status, error) {
 	if s.gates != nil {
 		s.gates.Status(&st)
 	} else {
-		st.Features = append(st.Features, kernel.Feature{Name: "gates", Detail: "not part of this version", Cost: "nothing is refused before it happens"})
+		st.Features = append(st.Features, kernel.Feature{Name: "gates", Detail: "they take root, and Linux",
+			Cost: "nothing is refused before it happens: where a rule is enforced, who did it is killed, if it is a process of this user", Mend: "sudo testudo up"})
 	}
 	if s.hands != nil {
 		st.Features = append(st.Features, s.hands.Features()...)
+		if s.gates == nil {
+			st.Gates = append(st.Gates, record.GateKill)
+		}
 	} else {
 		st.Features = append(st.Features, kernel.Feature{Name: "actions", Detail: "not on this system", Cost: "nothing is killed, frozen or isolated"})
 	}

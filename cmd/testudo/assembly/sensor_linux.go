@@ -45,6 +45,20 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 	})
 }
 
+// ownSensor sees what an ordinary user may, in the process of the node: processes in /proc, files by inotify. It acts on processes of this user.
+func ownSensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
+	runtimes := runtimesOf(cfg.Sockets)
+	return newSensor(sensorParts{
+		workloads: workload.New(runtimes, "/"),
+		programs:  software.New(software.Default(), "/"),
+		sockets:   slices.Concat(runtimes.Docker, runtimes.Containerd, runtimes.CRI),
+		eyes:      &seeing{cfg: cfg, log: log, lack: fmt.Errorf("uid %d is not root", os.Geteuid())},
+		hands:     hand.New(),
+		seed:      seed,
+		log:       log,
+	})
+}
+
 // examinerOf says what files are; nil where none are watched.
 func examinerOf(cfg fim.Config, reader *software.Reader) kernel.Examiner {
 	if !cfg.Enabled || cfg.Validate() != nil {

@@ -18,3 +18,6 @@ func release() string { return "" }
 
 // FileExaminer needs Linux.
 func FileExaminer(fim.Config) kernel.Examiner { return nil }
+
+// ownSensor is Linux's alone.
+func ownSensor(SensorConfig, *slog.Logger) kernel.Sensor { return nil }

@@ -3,6 +3,7 @@ package assembly
 import (
 	"cmp"
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,10 @@ func (v hostView) Host(ctx context.Context) (console.Host, error) {
 		return h, nil
 	}
 	stats := p.plane.Table().Stats()
-	h.Living, h.Ended, h.Starts, h.SensorPID = stats.Live, stats.Exited, p.sensor.Starts(), int(p.pid.Load())
+	h.Living, h.Ended, h.Starts, h.SensorPID = stats.Live, stats.Exited, 1, os.Getpid()
+	if p.client != nil {
+		h.Starts, h.SensorPID = p.client.Starts(), int(p.pid.Load())
+	}
 	if err := p.health(); err != nil {
 		h.Problem = err.Error()
 	}
