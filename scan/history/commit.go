@@ -19,6 +19,8 @@ const (
 	maxParents    = 10_000
 )
 
+var errNotCommit = errors.New("not a commit")
+
 // parsed is what a commit says.
 type parsed struct {
 	tree    oid
@@ -77,7 +79,7 @@ func (rd *reader) commit(o id) (parsed, error) {
 		return parsed{}, err
 	}
 	if k != commitObject {
-		return parsed{}, errors.New("not a commit")
+		return parsed{}, errNotCommit
 	}
 	c, ok := parseCommit(data, rd.repo.hash)
 	if !ok {
@@ -96,7 +98,7 @@ func (rd *reader) peel(o id) (id, error) {
 		case k == commitObject:
 			return o, nil
 		case k != tagObject:
-			return none, errors.New("not a commit")
+			return none, errNotCommit
 		}
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		target, ok := bytes.CutPrefix(line, []byte("object "))

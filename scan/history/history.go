@@ -233,10 +233,16 @@ func (h *History) tips(ctx context.Context, w *reading, g *graph) error {
 	}
 	var err error
 	add := func(o oid) {
-		if at, ok := w.repo.find(o); ok && err == nil {
-			if at, e := w.rd.peel(at); e == nil {
-				err = g.add(ctx, at, false)
-			}
+		at, ok := w.repo.find(o)
+		if !ok || err != nil {
+			return
+		}
+		at, e := w.rd.peel(at)
+		switch {
+		case e == nil:
+			err = g.add(ctx, at, false)
+		case !errors.Is(e, errNotCommit): // a tag may name a file
+			w.tell("commit "+o.text(w.repo.hash), e)
 		}
 	}
 	w.repo.refs(func(name string, o oid) {
