@@ -18,7 +18,7 @@ func (a *app) enter(cmd *cobra.Command) error {
 	}
 	o := privilege.Options{Args: os.Args, Service: true}
 	switch cmd.CommandPath() {
-	case "testudo up", "testudo edge":
+	case "testudo up", "testudo edge", "testudo agent":
 	default:
 		a.borrow()
 		return nil
@@ -26,7 +26,7 @@ func (a *app) enter(cmd *cobra.Command) error {
 	if os.Geteuid() == 0 {
 		t := a.target()
 		settings := a.peek(t)
-		if cmd.Name() == "up" && !a.noKernel && settings.Kernel.Enabled != "off" {
+		if cmd.Name() != "edge" && !a.noKernel && settings.Kernel.Enabled != "off" {
 			o.Keep = append([]string{"sensor", "--keep"}, sensorArgs(assembly.SensorConfigOf(&settings))...)
 		}
 		if t != nil {

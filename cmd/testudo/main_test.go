@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // quickEnd is GORACE for programs that tests start: each would wait a second at its end.
@@ -20,9 +22,18 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript runs the whole command, as testdata/script says.
-func TestScript(t *testing.T) {
+func TestScript(t *testing.T) { runScripts(t, "testdata/script") }
+
+// TestRootScript runs the scripts that watch this host.
+func TestRootScript(t *testing.T) {
+	require.Root(t)
+	runScripts(t, "testdata/root")
+}
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

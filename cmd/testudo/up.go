@@ -17,6 +17,15 @@ import (
 	"github.com/testudo-sec/testudo/kernel/privilege"
 )
 
+// role is which parts of a machine run.
+type role struct{ console, edge, kernel bool }
+
+var (
+	roleUp    = role{console: true, edge: true, kernel: true}
+	roleEdge  = role{edge: true}
+	roleAgent = role{kernel: true}
+)
+
 // upFlags are the flags of up and edge.
 type upFlags struct {
 	protect string
@@ -43,7 +52,7 @@ What cannot run, because a port is busy or nothing is named, is said; the rest r
   testudo up --protect http://127.0.0.1:3000 --edge :8080 --scan .`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.up(cmd.Context(), f, true)
+			return a.up(cmd.Context(), f, roleUp)
 		},
 	}
 	cmd.Flags().StringVar(&f.protect, "protect", "", "application to guard, as in http://host:port")
@@ -66,7 +75,7 @@ func (a *app) edgeCommand() *cobra.Command {
   testudo edge --listen :8080 --upstream http://127.0.0.1:3000 --mode detect`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.up(cmd.Context(), f, false)
+			return a.up(cmd.Context(), f, roleEdge)
 		},
 	}
 	cmd.Flags().StringVar(&f.protect, "upstream", "", "application to guard, as in http://host:port")
@@ -123,12 +132,12 @@ func checkAddress(address string) error {
 }
 
 // up runs a machine until it is told to stop.
-func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
+func (a *app) up(ctx context.Context, f upFlags, r role) error {
 	started := time.Now()
 	if err := f.apply(&a.settings); err != nil {
 		return err
 	}
-	if !withConsole && len(a.settings.Edge.Routes) == 0 {
+	if r == roleEdge && len(a.settings.Edge.Routes) == 0 {
 		return errors.New("nothing to guard: name the application with --upstream http://host:port, or routes in testudo.yaml")
 	}
 	dir, err := a.dataDir()
@@ -136,8 +145,8 @@ func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
 		return err
 	}
 	log := a.logger()
-	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: log, Console: withConsole, Edge: true,
-		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Watch: withConsole && !a.noKernel, Root: a.entered.Root, Settled: a.entered.Changed})
+	m, err := assembly.New(ctx, a.settings, assembly.Options{Version: buildVersion(), Dir: dir, Logger: log, Console: r.console, Edge: r.edge,
+		Scan: a.settings.Scan.Paths, Keeper: a.entered.Keeper, Watch: r.kernel && !a.noKernel, Root: a.entered.Root, Settled: a.entered.Changed})
 	if err != nil {
 		return err
 	}
@@ -146,14 +155,14 @@ func (a *app) up(ctx context.Context, f upFlags, withConsole bool) error {
 	}
 	up := time.Since(started)
 	var greeting sync.WaitGroup
-	greeting.Go(func() { a.greet(ctx, m, dir, f, withConsole, up) })
+	greeting.Go(func() { a.greet(ctx, m, dir, f, r, up) })
 	err = m.Run(ctx)
 	greeting.Wait()
 	return err
 }
 
 // greet says where everything is, what to try, and what is missing.
-func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFlags, withConsole bool, up time.Duration) {
+func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFlags, r role, up time.Duration) {
 	watched := m.Kernel(ctx) // waits until the sensor runs
 	_, color, terminal := isTerminal(a.stdout)
 	bold := func(s string) string {
@@ -187,11 +196,11 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	for _, path := range a.settings.Scan.Paths {
 		line("scan", "%s", path)
 	}
-	if withConsole && !a.noKernel {
+	if r.kernel && !a.noKernel {
 		line("kernel", "%s", watched)
 	}
 	line("data", "%s", dir)
-	if url := m.EdgeURL(); url != "" && withConsole {
+	if url := m.EdgeURL(); url != "" && r.console {
 		fmt.Fprintf(&b, "\n  try\n")
 		for _, request := range tries(url, f.demo) {
 			fmt.Fprintf(&b, "    %s\n", request)
