@@ -3,6 +3,7 @@
 package goruntime
 
 import (
+	"bufio"
 	"debug/buildinfo"
 	"debug/dwarf"
 	"debug/elf"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ErrNotGo says that an executable is not a Go program.
@@ -189,8 +191,10 @@ func fromDebug(exe *elf.File) (uint32, error) {
 
 // Cache remembers what executables are: many processes run one. Its zero value is ready, and safe for concurrent use.
 type Cache struct {
-	mu    sync.Mutex
-	known map[identity]answer
+	mu     sync.Mutex
+	known  map[identity]answer
+	busy   [2]int        // files that are being read, by whether their file system is a program's
+	within time.Duration // 0 for lookWithin; for tests
 }
 
 type answer struct {
@@ -201,8 +205,53 @@ type answer struct {
 // maxKnown bounds the executables that a Cache remembers.
 const maxKnown = 1024
 
-// Look is the function of that name, for a file that may have been looked at before.
+// A file is read by somebody who can be left behind: the program or the server that its file system is may never answer. What waits in
+// a program's file system does not keep other files from being read.
+const lookWithin = 3 * time.Second
+
+// mostBusy is how many files of either kind are read at a time, those included that were given up.
+var mostBusy = [2]int{8, 4}
+
+// ErrBusy says that as many files as may be read at a time are, and do not come to an end.
+var ErrBusy = errors.New("too many files are being read, whose file systems do not answer")
+
+// Look is the function of that name, for a file that may have been looked at before, such as /proc/PID/exe. It returns within some seconds,
+// whatever file system the file is on.
 func (c *Cache) Look(name string) (Layout, error) {
+	pool := 0
+	if servedByProgram(name) {
+		pool = 1
+	}
+	c.mu.Lock()
+	if c.busy[pool] >= mostBusy[pool] {
+		c.mu.Unlock()
+		return Layout{}, ErrBusy
+	}
+	c.busy[pool]++
+	within := c.within
+	c.mu.Unlock()
+	if within == 0 {
+		within = lookWithin
+	}
+	done := make(chan answer, 1)
+	go func() {
+		l, err := c.look(name)
+		c.mu.Lock()
+		c.busy[pool]--
+		c.mu.Unlock()
+		done <- answer{l, err}
+	}()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case a := <-done:
+		return a.l, a.err
+	case <-timer.C:
+		return Layout{}, fmt.Errorf("%s: its file system does not answer within %v", name, within)
+	}
+}
+
+func (c *Cache) look(name string) (Layout, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return Layout{}, err
@@ -231,4 +280,19 @@ func (c *Cache) Look(name string) (Layout, error) {
 		c.known[id] = answer{l, err}
 	}
 	return l, err
+}
+
+// filesystemOf returns the type of the file system that is mounted with this number, from a text as /proc/PID/mountinfo has it (proc_pid_mountinfo(5)).
+func filesystemOf(mountinfo io.Reader, mount string) (string, bool) {
+	lines := bufio.NewScanner(mountinfo)
+	for lines.Scan() {
+		id, rest, _ := strings.Cut(lines.Text(), " ")
+		if id != mount {
+			continue
+		}
+		_, behind, ok := strings.Cut(rest, " - ")
+		kind, _, _ := strings.Cut(behind, " ")
+		return kind, ok
+	}
+	return "", false
 }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package goruntime
+
+func servedByProgram(string) bool { return false }
