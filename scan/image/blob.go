@@ -81,6 +81,14 @@ var errDigest = errors.New("the content is not what its digest says: it was chan
 
 // readBlob reads a small blob whole and checks its digest.
 func readBlob(ctx context.Context, from blobs, d *descriptor, limit int64) ([]byte, error) {
+	var h hash.Hash
+	var sum string
+	if d.Digest != "" {
+		var err error
+		if h, sum, err = newHash(d.Digest); err != nil {
+			return nil, err
+		}
+	}
 	b, err := from.open(ctx, d)
 	if err != nil {
 		return nil, err
@@ -96,11 +104,7 @@ func readBlob(ctx context.Context, from blobs, d *descriptor, limit int64) ([]by
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("%s: more than the limit (max_manifest) of %d bytes", d, limit)
 	}
-	if d.Digest != "" {
-		h, sum, err := newHash(d.Digest)
-		if err != nil {
-			return nil, err
-		}
+	if h != nil {
 		h.Write(data)
 		if sumOf(h) != sum {
 			return nil, fmt.Errorf("%s: %w", d, errDigest)

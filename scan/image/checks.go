@@ -110,6 +110,9 @@ func (c *checker) inEnv(name string) bool {
 // scan has the scanners read lines as a file, and returns the lines in which they found something.
 func (c *checker) scan(ctx context.Context, at string, lines []string, evidence func(line int) []signal.Evidence) map[int]bool {
 	known := map[int]bool{}
+	if len(lines) == 0 {
+		return known
+	}
 	var b strings.Builder
 	for _, l := range lines {
 		b.WriteString(strings.Map(func(r rune) rune {

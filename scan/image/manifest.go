@@ -136,6 +136,9 @@ func (r *resolver) choose(all []descriptor) (descriptor, error) {
 		if d.Platform != nil && d.Platform.OS == "unknown" || d.Annotations["vnd.docker.reference.type"] != "" {
 			continue
 		}
+		if d.Platform != nil && *d.Platform == (platform{}) {
+			d.Platform = nil
+		}
 		images = append(images, d)
 	}
 	if r.tag != "" {

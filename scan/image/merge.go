@@ -31,11 +31,14 @@ func (r *reading) merge(ctx context.Context) {
 		if s.known {
 			given.Counts = s.content.counts
 		}
-		for _, rs := range []results{s.content.found, s.packages} {
-			for _, p := range slices.Sorted(maps.Keys(rs)) {
-				if !excluded(p) {
-					given.Skips = append(given.Skips, rs[p].Skips...)
-				}
+		for _, p := range slices.Sorted(maps.Keys(s.content.found)) {
+			if !excluded(p) {
+				given.Skips = append(given.Skips, s.content.found[p].Skips...)
+			}
+		}
+		for _, p := range slices.Sorted(maps.Keys(s.packages)) {
+			if _, how := r.layers.hidden(p, n); how == visible && !excluded(p) { // what is gone need not be readable
+				given.Skips = append(given.Skips, s.packages[p].Skips...)
 			}
 		}
 		r.v.File(ctx, &scan.File{Given: &given})
