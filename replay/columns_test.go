@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
@@ -252,7 +253,7 @@ func TestColumnsAgree(t *testing.T) {
 		events = append(events, w.event(i, start))
 	}
 	h := lakeOf(t, events, 700)
-	rounds := 50 * thorough()
+	rounds := 50 * thorough() / require.Stride(2)
 	matched := 0
 	for range rounds {
 		agree(t, h, w.expr(3), replay.Query{Limit: replay.MaxLimit}, &matched)

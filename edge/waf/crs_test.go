@@ -137,9 +137,9 @@ func TestCoreRuleSetRegression(t *testing.T) {
 	}()
 
 	tests := readFTW(t, dir)
-	if raceEnabled {
+	if require.Race {
 		var some []namedStages
-		for i := 0; i < len(tests); i += 12 {
+		for i := 0; i < len(tests); i += require.Stride(30) {
 			some = append(some, tests[i])
 		}
 		tests = some
@@ -159,7 +159,7 @@ func TestCoreRuleSetRegression(t *testing.T) {
 	}
 	share := 1 - float64(len(failures))/float64(len(tests))
 	t.Logf("%d of %d tests as expected, %.2f%%", len(tests)-len(failures), len(tests), 100*share)
-	if !raceEnabled && share < crsShare {
+	if !require.Race && share < crsShare {
 		t.Errorf("%.2f%% as expected, want at least %.0f%%", 100*share, 100*crsShare)
 	}
 }

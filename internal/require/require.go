@@ -102,3 +102,12 @@ func repositoryRoot() string {
 	}
 	return ""
 }
+
+// Stride is how far a loop over all cases of one goroutine goes at a step: under the race detector, which finds nothing
+// there, every nth case will do. `make test` goes through all of them without it.
+func Stride(n int) int {
+	if Race {
+		return n
+	}
+	return 1
+}

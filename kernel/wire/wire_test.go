@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -252,7 +253,7 @@ func TestRecordsPassUnchanged(t *testing.T) {
 	eventually(t, func() bool { k.mu.Lock(); defer k.mu.Unlock(); return len(k.all) == len(sent) })
 	j.stop()
 	<-j.served
-	if !cmp.Equal(k.all, sent) {
+	if !bytes.Equal(k.all, sent) {
 		t.Error("what came is not what was sent")
 	}
 }

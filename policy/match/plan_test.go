@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/signal"
 	"regexp"
 )
@@ -86,7 +87,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	if x.Match(e, &m); len(m.Fired) > 0 {
 		t.Fatalf("%v fired", m.Fired)
 	}
-	if testing.AllocsPerRun(100, func() { x.Match(e, &m) }) > 0 && !raceEnabled {
+	if testing.AllocsPerRun(100, func() { x.Match(e, &m) }) > 0 && !require.Race {
 		t.Error("an event that matches nothing was not judged without allocation")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -197,7 +198,7 @@ func TestPlannedAgreesWithCEL(t *testing.T) {
 	}
 	// rapid runs 100 checks; the grammar needs some thousands to reach its corners.
 	each := 60
-	if RaceDetector {
+	if require.Race {
 		each = 10 // it looks for races, and is ten times slower
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -3,7 +3,6 @@ package sigma
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -216,23 +215,6 @@ func TestReferencesById(t *testing.T) {
 	}
 	if _, err := policy.NewSet(rules); err != nil {
 		t.Error(err)
-	}
-}
-
-// A filter of every rule is read for each log source, which is no more than the file holds; what it comes to is bounded.
-func TestLargeFilters(t *testing.T) {
-	rules := ""
-	for i := range 200 {
-		rules += "title: T" + strconv.Itoa(i) + "\nlogsource: {product: x, service: s" + strconv.Itoa(i) + "}\ndetection: {sel: {A: 1}, condition: sel}\n---\n"
-	}
-	filter := func(values int) string {
-		return rules + "title: F\nid: f\nlogsource: {product: x}\nfilter: {rules: any, s: {U: [" + strings.Repeat("eve, ", values) + "bob]}, condition: s}\n"
-	}
-	if got, problems := compileText(t, Config{}, filter(2000)); len(problems) > 0 || len(got) != 200 {
-		t.Errorf("%d rules, %v", len(got), problems)
-	}
-	if _, problems := compileText(t, Config{}, filter(20_000)); len(problems) != 1 || !strings.Contains(problems[0].Message, "more than 1000000 texts") {
-		t.Errorf("%v", problems)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 func damaged(t *testing.T, dir string, opts VerifyOptions) *Damage {
@@ -24,7 +26,7 @@ func TestEveryByte(t *testing.T) {
 	d := copyLedger(t, dir)
 	for _, name := range []string{entriesFile, headsFile} {
 		good := read(t, dir, name)
-		for i := range good {
+		for i := 0; i < len(good); i += require.Stride(4) {
 			for _, flip := range []byte{1, 0x20, 0x80} {
 				if flip != 1 && i%5 != 0 {
 					continue // every byte once, every fifth in three ways
@@ -73,7 +75,7 @@ func TestTruncation(t *testing.T) {
 
 	t.Run("entries", func(t *testing.T) {
 		d := copyLedger(t, dir)
-		for cut := range entries {
+		for cut := 0; cut < len(entries); cut += require.Stride(4) {
 			write(t, d, entriesFile, entries[:cut])
 			if got := damaged(t, d, VerifyOptions{}); got.File != entriesFile {
 				t.Fatal(got)
@@ -82,7 +84,7 @@ func TestTruncation(t *testing.T) {
 	})
 	t.Run("heads", func(t *testing.T) {
 		d := copyLedger(t, dir)
-		for cut := range heads {
+		for cut := 0; cut < len(heads); cut += require.Stride(4) {
 			write(t, d, headsFile, heads[:cut])
 			damaged(t, d, VerifyOptions{})
 		}

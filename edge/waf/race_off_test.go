@@ -1,5 +1,0 @@
-//go:build !race
-
-package waf_test
-
-const raceEnabled = false

@@ -1,6 +1,0 @@
-//go:build race
-
-package native
-
-// RaceDetector tells whether the tests run under the race detector.
-const RaceDetector = true
