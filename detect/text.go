@@ -148,7 +148,7 @@ func classifyPath(p string) file {
 		".php", ".swift", ".scala", ".m", ".lua", ".pl", ".dart", ".vue", ".svelte", ".groovy", ".ex", ".exs", ".clj", ".hs", ".s", ".proto", ".css", ".scss", ".sql":
 		f.code = true
 	}
-	if strings.HasSuffix(stem, "_test") || strings.HasSuffix(stem, ".test") || strings.HasSuffix(stem, ".spec") || strings.HasSuffix(stem, "_spec") ||
+	if strings.HasSuffix(stem, "_test") || strings.Contains(stem, "_test_") || strings.Contains(stem, "_test.") || strings.HasSuffix(stem, ".test") || strings.HasSuffix(stem, ".spec") || strings.HasSuffix(stem, "_spec") ||
 		strings.HasPrefix(stem, "test_") || strings.HasPrefix(stem, "testdata") || strings.HasSuffix(stem, "-test") || strings.HasPrefix(stem, "example") ||
 		strings.HasSuffix(base, ".example") || strings.HasSuffix(base, ".sample") || strings.HasSuffix(base, ".template") || strings.HasSuffix(base, ".dist") ||
 		base == "pkg-info" || base == "metadata" || strings.HasPrefix(base, "changelog") || strings.HasPrefix(base, "readme") || strings.HasPrefix(base, "swagger") || strings.HasPrefix(base, "openapi") ||
