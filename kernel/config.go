@@ -23,6 +23,9 @@ type Config struct {
 	Monitor []string `yaml:"monitor"`
 	// Enforce lists ids of rules that are enforced although mode is "monitor".
 	Enforce []string `yaml:"enforce"`
+	// Force lists ids of rules that are enforced although they would lock everybody out: a rule that refuses that the SSH server or a shell starts or reads what it
+	// needs, that somebody signs in, that testudo or the first process run, or everything, is otherwise only told of.
+	Force []string `yaml:"force"`
 	// Fail is what becomes of what is enforced when testudo ends or dies: "open" (all is let through) or "closed" (what the kernel holds by
 	// itself stays in force, until testudo runs again or is told to release it).
 	Fail string `yaml:"fail"`

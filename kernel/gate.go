@@ -35,6 +35,9 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 		return Answer{}
 	}
 	rule := p.enforcing(&v)
+	if r.PID == 1 { // nor is it by what the kernel holds by itself: the host would not live
+		rule = ""
+	}
 	if rule != "" {
 		p.metrics.denied.Add(1)
 	} else if top := v.Top(); top != nil {
@@ -56,6 +59,9 @@ func (p *Plane) gateEvent(r *record.Record, proc *process.Process, gate record.G
 	e := new(signal.Event)
 	if !p.b.build(e, &v) {
 		return nil
+	}
+	if r.PID == 1 {
+		gate = record.GateNone
 	}
 	e.SetString(signal.FieldKernelGate, gate.String())
 	return e

@@ -61,7 +61,7 @@ func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Proce
 // enforcing returns the first rule of a verdict that refuses and is enforced, "" for none.
 func (p *Plane) enforcing(v *signal.Verdict) string {
 	for i := range v.Hits {
-		if h := &v.Hits[i]; h.Decision == signal.Deny && p.cfg.Enforces(h.Rule) {
+		if h := &v.Hits[i]; h.Decision == signal.Deny && p.d.Enforces(h.Rule) {
 			return h.Rule
 		}
 	}

@@ -32,6 +32,8 @@ type Deps struct {
 	Host       string                // device.hostname of events
 	Boot       string                // as /proc/sys/kernel/random/boot_id has it
 	Clock      *process.Clock        // nil: this host's
+	// Enforces reports whether what a rule refuses is refused; nil: as the configuration says.
+	Enforces func(rule string) bool
 	// Learned is called when a container is known that was not, and must return at once; may be nil. See [Plane.Workloads].
 	Learned func()
 	// Own are the processes of testudo itself, and Data the folder they keep their state in. What these processes do to files below
@@ -106,6 +108,9 @@ func New(cfg Config, d Deps) (*Plane, error) {
 		p.own[pid] = 0
 	}
 	p.d.Data = strings.TrimRight(d.Data, "/")
+	if p.d.Enforces == nil {
+		p.d.Enforces = p.cfg.Enforces
+	}
 	p.b = newBuilder(d.Host, p.table, d.Chain, cmdmask.New(cfg.Masked, d.Redact), linuxabi.MachineOf(runtime.GOARCH))
 	p.health.limit = uint64(cfg.MaxLost)
 	p.metrics = newMetrics(p)

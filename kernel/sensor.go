@@ -104,6 +104,7 @@ type GuardRule struct {
 	Rule    string // id of the rule that it is a piece of
 	Hook    Hook
 	Enforce bool // else it is only told of
+	Force   bool // also where it refuses so much that nobody could take it back
 	// Cgroups are the workloads it holds for; nil for all, Host for what is in no container.
 	Cgroups []uint64
 	Host    bool

@@ -157,7 +157,7 @@ func (e *Enforcer) GuardExcept(ctx context.Context, g kernel.Guard, left []Resid
 		leave[r.Index] = true
 	}
 	for i, r := range g.Rules {
-		if why := lockout(r); why != "" && !e.opt.Force && !leave[i] {
+		if why := lockout(r); why != "" && !e.opt.Force && !r.Force && !leave[i] {
 			return fmt.Errorf("rule %s: %s", r.Rule, why)
 		}
 	}

@@ -97,7 +97,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		{Rule: "r", Hook: kernel.HookConnect, Enforce: true},
 		{Rule: "r", Hook: kernel.HookConnect, Enforce: true, Remote: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
 	} {
-		if err := e.Guard(t.Context(), kernel.Guard{Rules: []kernel.GuardRule{r}}); err == nil || !strings.Contains(err.Error(), "set force") {
+		if err := e.Guard(t.Context(), kernel.Guard{Rules: []kernel.GuardRule{r}}); err == nil || !strings.Contains(err.Error(), "kernel.force") {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}

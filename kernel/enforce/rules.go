@@ -176,11 +176,11 @@ func lockout(r kernel.GuardRule) string {
 	}
 	switch {
 	case r.Hook == kernel.HookExec:
-		return "it refuses every program of the host, those that would take it back too: name executables, callers or workloads, or set force"
+		return "it refuses every program of the host, those that would take it back too: name executables, callers or workloads, or list the rule in kernel.force"
 	case r.Hook == kernel.HookOpen && !set(r.File):
-		return "it refuses every file of the host: name files, executables or workloads, or set force"
+		return "it refuses every file of the host: name files, executables or workloads, or list the rule in kernel.force"
 	case r.Hook == kernel.HookConnect && r.Ports == nil && everywhere(r.Remote):
-		return "it refuses every connection of the host: name remote ends, executables or workloads, or set force"
+		return "it refuses every connection of the host: name remote ends, executables or workloads, or list the rule in kernel.force"
 	}
 	return ""
 }

@@ -81,7 +81,7 @@ func (m *Machine) openKernel() error {
 	if m.chain != nil {
 		follows = m.chain
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: follows, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: follows, Enforces: m.enforces, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
@@ -178,11 +178,11 @@ func (p *kernelPlane) health() error {
 		return nil
 	}
 	if p.client == nil {
-		return p.plane.Health()
+		return errors.Join(p.plane.Health(), p.m.lockoutFault())
 	}
 	err := p.client.Health()
 	if err == nil {
-		return p.plane.Health()
+		return errors.Join(p.plane.Health(), p.m.lockoutFault())
 	}
 	if last := p.keeper.Last(); last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {
 		return fmt.Errorf("the sensor has ended (%.200s), it is started again", last.Ended)

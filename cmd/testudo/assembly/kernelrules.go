@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 
@@ -47,15 +48,16 @@ func askedPlaces(one []kernel.AskScope) int {
 }
 
 // guard returns what the kernel is to refuse while these containers run.
-func (r *hostRules) guard(cfg *kernel.Config, running []kernel.Workload, roots func(cgroup uint64) string) kernel.Guard {
+func (r *hostRules) guard(cfg *kernel.Config, enforces func(rule string) bool, running []kernel.Workload, roots func(cgroup uint64) string) kernel.Guard {
 	g := kernel.Guard{Closed: cfg.Fail == kernel.FailClosed}
-	for _, rule := range r.plan.Guard(running, cfg.Enforces) {
+	for _, rule := range r.plan.Guard(running, enforces) {
 		if rule.Enforce { // the others are told of by their events
+			rule.Force = slices.Contains(cfg.Force, rule.Rule)
 			g.Rules = append(g.Rules, rule)
 		}
 	}
 	places := []string{"/"}
-	g.Ask = r.plan.Ask(places, cfg.Enforces)
+	g.Ask = r.plan.Ask(places, enforces)
 	most := askedPlaces(g.Ask)
 	for _, w := range running {
 		if root := roots(w.Cgroup); root != "" && len(places) < most {
@@ -63,7 +65,7 @@ func (r *hostRules) guard(cfg *kernel.Config, running []kernel.Workload, roots f
 		}
 	}
 	if len(places) > 1 && len(g.Ask) > 0 {
-		g.Ask = r.plan.Ask(places, cfg.Enforces)
+		g.Ask = r.plan.Ask(places, enforces)
 	}
 	return g
 }
@@ -95,6 +97,14 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 	set := p.m.engine.Set()
 	var errs []error
 	if p.host == nil || p.host.digest != set.Digest() {
+		tried, err := tryRules(set, factsOfHost(uint32(os.Getuid())))
+		if err != nil {
+			return fmt.Errorf("whether the rules lock everybody out of this host: %w", err)
+		}
+		p.m.lockedOut.Store(tried)
+		if fault := p.m.lockoutFault(); fault != nil {
+			errs = append(errs, fault)
+		}
 		host := newHostRules(set, p.m.settings.Edge.Routes)
 		p.plane.SetReads(host.reads)
 		if p.files != nil {
@@ -111,7 +121,7 @@ func (p *kernelPlane) apply(ctx context.Context) error {
 	for _, proc := range p.plane.Table().Live() {
 		pids[proc.Cgroup] = proc.PID
 	}
-	g := p.host.guard(cfg, p.workloads(pids), func(cgroup uint64) string {
+	g := p.host.guard(cfg, p.m.enforces, p.workloads(pids), func(cgroup uint64) string {
 		if pid := pids[cgroup]; pid != 0 {
 			return fmt.Sprintf("/proc/%d/root", pid)
 		}

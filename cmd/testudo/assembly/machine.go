@@ -84,6 +84,7 @@ type Machine struct {
 	stopping   atomic.Bool
 	scans      scanJobs
 	stateFault atomic.Pointer[error]     // why the state could not be written, as last tried
+	lockedOut  atomic.Pointer[lockouts]  // what of the rules in force would lock everybody out of this host
 	tested     atomic.Pointer[testedSet] // how the tests of the rules in force ended
 }
 
@@ -122,7 +123,7 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 		m.saved = nil
 	}
 	m.node = testudo.NewNode(testudo.Deps{ID: id, Engine: m.engine, Recorder: m.storage.Store, Orders: m.host, State: m.storage.State,
-		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) }, Enforces: m.settings.Kernel.Enforces,
+		Now: time.Now, Logger: o.Logger, Changed: func() { m.changed(console.TopicFindings) }, Enforces: m.enforces,
 		Windows: m.windowsPath(), Journal: m.storage.Store, Past: past{m}})
 	m.people = people.New(m.storage.State, m.storage, people.Options{Logger: o.Logger, Metrics: m.registry})
 	if o.Keeper != nil && m.settings.Kernel.Enabled != "off" {

@@ -54,7 +54,7 @@ func (v hostView) Host(ctx context.Context) (console.Host, error) {
 		h.Gates = append(h.Gates, g.String())
 	}
 	if plan := p.plan.Load(); plan != nil {
-		h.Rules = hostRulesShown(plan, st.Gates, cfg.Enforces)
+		h.Rules = hostRulesShown(plan, st.Gates, v.m.enforces)
 	}
 	return h, nil
 }
