@@ -83,6 +83,12 @@ type Extractor interface {
 	Extract(ctx context.Context, f *File) ([]Package, error)
 }
 
+// A Settler is an extractor that looks at the whole inventory, sorted, before anybody else does: what two files say of one package, it
+// says once. It may take out and change packages, not add any.
+type Settler interface {
+	Settle(inv *Inventory)
+}
+
 // A Matcher judges an inventory: for known vulnerabilities, for licences.
 //
 // Match calls report for each finding before it returns, with Location.Path and Line set. An error says that

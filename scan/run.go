@@ -109,7 +109,29 @@ func (r *run) Wants(path string, info fs.FileInfo) bool {
 			return true
 		}
 	}
+	for _, o := range r.Openers {
+		if w, ok := o.(wanter); ok && w.Wants(path, info) {
+			return true
+		}
+	}
 	return false
+}
+
+// wanter is an opener that opens files which are too large to be held.
+type wanter interface {
+	Wants(path string, info fs.FileInfo) bool
+}
+
+// Selective implements Chooser.
+func (r *run) Selective() bool { return len(r.Scanners)+len(r.Openers) == 0 }
+
+// Passes implements Chooser.
+func (r *run) Passes(path string, info fs.FileInfo) bool {
+	if !r.Selective() || r.Wants(path, info) {
+		return false
+	}
+	r.files.Add(1)
+	return true
 }
 
 // counter returns what counts a reason.
@@ -242,6 +264,11 @@ func (r *run) match(ctx context.Context) {
 	}
 	r.mu.Lock()
 	r.inventory.Sort()
+	for _, e := range r.Extractors {
+		if s, ok := e.(Settler); ok {
+			s.Settle(&r.inventory)
+		}
+	}
 	r.stats.Packages = uint64(len(r.inventory.Packages))
 	r.mu.Unlock()
 	if r.Inventory != nil {

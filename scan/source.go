@@ -32,6 +32,14 @@ type Visitor interface {
 	Count(why Skipped, n uint64)
 }
 
+// A Chooser is a visitor that says before a file is opened that nobody reads it; the file counts then as offered. A source
+// that asks gives the others with Content, without Data.
+type Chooser interface {
+	// Selective reports whether there are files that nobody reads; else Passes is always false.
+	Selective() bool
+	Passes(path string, info fs.FileInfo) bool
+}
+
 // Skipped is why something was left out.
 type Skipped uint8
 
@@ -49,7 +57,8 @@ const (
 // An Opener makes a source of a file that holds others, as an archive does.
 //
 // Open returns nil if the file is none of its. The paths that the source gives begin with the file's own,
-// then "!/"; their Depth is one more. What it unpacks is bounded, and what does not fit is skipped and said.
+// then "!/"; their Depth is one more. What it unpacks is bounded, and what does not fit is skipped and said. An opener with
+// an extractor's Wants is also given files that are larger than MaxFileSize.
 type Opener interface {
 	Open(f *File) Source
 }
@@ -60,7 +69,8 @@ type File struct {
 	// written as escapes (see Printable).
 	Path string
 	// Data is the whole content, valid during the call. UTF-16 with a byte order mark is
-	// converted to UTF-8. It is nil for files larger than MaxFileSize, which only extractors see.
+	// converted to UTF-8. It is nil for files larger than MaxFileSize, and
+	// where no scanner runs: only extractors see these.
 	Data []byte
 	// Binary says that a zero byte is among the first 8,000.
 	Binary bool

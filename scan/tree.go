@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -207,6 +208,9 @@ func nonEmpty(dir string) string {
 
 // readFiles reads files of one folder and offers them. It returns the buffer, grown if need be.
 func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte {
+	if job.names = w.choose(job); len(job.names) == 0 {
+		return buffer
+	}
 	dir, err := w.root.OpenRoot(nonEmpty(job.dir))
 	if err != nil {
 		for _, name := range job.names {
@@ -232,6 +236,57 @@ func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte
 	}
 	return buffer
 }
+
+// choose leaves out the files that nobody reads, where the visitor can tell.
+func (w *walk) choose(job fileJob) []string {
+	chooser, ok := w.v.(Chooser)
+	if !ok || !chooser.Selective() {
+		return job.names
+	}
+	chosen := job.names[:0]
+	for _, name := range job.names {
+		at := path.Join(job.dir, name)
+		if !chooser.Passes(at, &lazyInfo{root: w.root, path: at}) {
+			chosen = append(chosen, name)
+		}
+	}
+	return chosen
+}
+
+// lazyInfo asks for a file's mode and size when somebody wants to know. A file that is gone has none.
+type lazyInfo struct {
+	root *os.Root
+	path string
+	info fs.FileInfo
+}
+
+func (l *lazyInfo) known() fs.FileInfo {
+	if l.info == nil {
+		info, err := l.root.Lstat(l.path)
+		if err != nil {
+			info = absent{}
+		}
+		l.info = info
+	}
+	return l.info
+}
+
+func (l *lazyInfo) Name() string       { return path.Base(l.path) }
+func (l *lazyInfo) Size() int64        { return l.known().Size() }
+func (l *lazyInfo) Mode() fs.FileMode  { return l.known().Mode() }
+func (l *lazyInfo) ModTime() time.Time { return l.known().ModTime() }
+func (l *lazyInfo) IsDir() bool        { return l.Mode().IsDir() }
+func (l *lazyInfo) Sys() any           { return nil }
+
+// absent is a file that is gone.
+type absent struct{}
+
+func (absent) Name() string       { return "" }
+func (absent) Size() int64        { return 0 }
+func (absent) Mode() fs.FileMode  { return 0 }
+func (absent) ModTime() time.Time { return time.Time{} }
+func (absent) IsDir() bool        { return false }
+func (absent) Sys() any           { return nil }
 
 var (
 	errTooLarge = errors.New("larger than the limit")
@@ -264,6 +319,10 @@ func (w *walk) readFile(ctx context.Context, dir *os.Root, name, at string, buff
 			}
 		}
 		return buffer, fmt.Errorf("%w: %.1f MiB, the limit is %s", errTooLarge, float64(size)/(1<<20), limit)
+	}
+	if c, ok := w.v.(Chooser); ok && c.Selective() {
+		w.v.File(ctx, file)
+		return buffer, nil
 	}
 	if int64(len(buffer)) < size {
 		buffer = make([]byte, size+size/4+4096)
