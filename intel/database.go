@@ -497,3 +497,27 @@ func (c *contextReader) Read(p []byte) (int, error) {
 	}
 	return c.r.Read(p)
 }
+
+// IDs yields the ids of an ecosystem's advisories.
+func (d *Database) IDs(family string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		s := d.families[family]
+		if s == nil {
+			return
+		}
+		var bad error
+		stopped := false
+		err := s.records.scan(nil, func(_, value []byte) bool {
+			a, _, ok := decodeAdvisory(string(value), false)
+			if !ok {
+				bad = damaged("a record of %.40q", family)
+				return false
+			}
+			stopped = !yield(a.ID, nil)
+			return !stopped
+		})
+		if err = errors.Join(err, bad); err != nil && !stopped {
+			yield("", err)
+		}
+	}
+}

@@ -26,7 +26,7 @@ type sorter struct {
 
 type sorterRow struct{ at, key, value uint32 }
 
-const sorterLimit = 24 << 20
+const sorterLimit = 16 << 20
 
 func newSorter(dir string) *sorter { return &sorter{dir: dir, limit: sorterLimit} }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -362,4 +364,12 @@ func (r *Refused) Error() string { return fmt.Sprintf("%.128q: %s", r.ID, r.Why)
 
 func refused(id, format string, args ...any) error {
 	return &Refused{id, fmt.Sprintf(format, args...)}
+}
+
+// Sweep removes what a killed process left in a folder for temporary files. Nobody else may be writing there.
+func Sweep(work string) {
+	left, _ := filepath.Glob(filepath.Join(work, tempPrefix+"*"))
+	for _, name := range left {
+		_ = os.Remove(name)
+	}
 }

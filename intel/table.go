@@ -26,11 +26,11 @@ const (
 	dictID    = 1
 )
 
-// errDamaged says that a file is not as it was written.
-var errDamaged = errors.New("the file is damaged")
+// ErrDamaged says that a database is not as it was written.
+var ErrDamaged = errors.New("the file is damaged")
 
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %s: replace it with testudo db update, or import it again", errDamaged, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s: replace it with testudo db update, or import it again", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
