@@ -40,6 +40,11 @@ func actor(role string, args []string) {
 			_ = cmd.Start()
 			go func() { _ = cmd.Wait() }()
 		}
+	case "as-busy": // starts one that ends at once, and the next
+		fmt.Println("ok")
+		for {
+			_ = exec.Command("/bin/true").Run()
+		}
 	case "as-server": // answers on TCP what it is sent, behind its address
 		l, err := net.Listen("tcp", args[0])
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 const (
 	maxKeep       = 64
 	maxNamespaces = 4096
+	maxListings   = 10 // of a container whose processes end while it is isolated
 	// before is the priority of our chains: in front of connection tracking (-200) and of everything that is usual.
 	before = nftables.ChainPriority(-450)
 )
@@ -57,7 +58,8 @@ func (h *Hand) members(o *kernel.Order) (g group, pids []uint32, spaces map[name
 	}
 	spaces = map[namespace]string{}
 	for _, pid := range pids {
-		if ns, err := namespaceOf(netOf(pid)); err == nil {
+		ns, err := namespaceOf(netOf(pid))
+		if _, known := spaces[ns]; err == nil && !known { // the first is the oldest, and the last to end
 			spaces[ns] = netOf(pid)
 		}
 	}
@@ -82,8 +84,18 @@ func (h *Hand) isolationRefusal(spaces map[namespace]string) string {
 	return ""
 }
 
-// isolate cuts the network namespaces of a container off, but for loopback and what the order keeps.
+// isolate cuts the network namespaces of a container off, but for loopback and what the order keeps. A namespace is entered by a process
+// in it: where that one ended since it was listed, the container is listed again.
 func (h *Hand) isolate(ctx context.Context, o *kernel.Order) (kernel.Done, error) {
+	for again := 0; ; again++ {
+		done, err := h.isolateListed(ctx, o)
+		if again == maxListings || !errors.Is(err, os.ErrNotExist) {
+			return done, err
+		}
+	}
+}
+
+func (h *Hand) isolateListed(ctx context.Context, o *kernel.Order) (kernel.Done, error) {
 	g, pids, spaces, err := h.members(o)
 	if err != nil {
 		return kernel.Done{}, fmt.Errorf("isolate: %w", err)

@@ -217,6 +217,20 @@ func TestIsolateOfAPod(t *testing.T) {
 	}
 }
 
+// Who starts and ends processes all the time is isolated like anybody else.
+func TestIsolateOfABusyContainer(t *testing.T) {
+	h := New()
+	dir := newGroup(t, h.v2)
+	start(t, []string{dir}, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}, "as-busy")
+	for i := range 40 {
+		o := kernel.Order{Verb: kernel.VerbIsolate, ID: fmt.Sprint("busy-", i), Container: filepath.Base(dir)}
+		do(t, h, o)
+		if d := do(t, h, kernel.Order{Verb: kernel.VerbJoin, ID: o.ID}); d.Detail != "1 networks are joined again" {
+			t.Fatalf("%+v", d)
+		}
+	}
+}
+
 func TestHostIsNotIsolated(t *testing.T) {
 	h := New()
 	dir := newGroup(t, h.v2)
