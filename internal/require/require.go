@@ -73,6 +73,17 @@ func Root(t testing.TB) {
 	Part(t, "root", os.Geteuid() == 0, "run the tests as root")
 }
 
+// firstPIDs is the machine's first PID namespace: PROC_PID_INIT_INO of linux/proc_ns.h.
+const firstPIDs = "pid:[4026531836]"
+
+// HostPIDs skips the test unless it runs in the machine's first PID namespace: the kernel's own words of
+// processes have the numbers of that one, in which the test's processes must know themselves.
+func HostPIDs(t testing.TB) {
+	t.Helper()
+	space, err := os.Readlink("/proc/self/ns/pid")
+	Part(t, "host-pids", err == nil && space == firstPIDs, fmt.Sprintf("run the tests in no PID namespace of their own: %s, %v", space, err))
+}
+
 // Corpora returns the folder of public test corpora named by TESTUDO_CORPORA, by
 // default the folder shared/corpora beside the repository's root.
 func Corpora(t testing.TB) string {

@@ -87,6 +87,7 @@ func (k *keptLoader) close() error {
 func start(t testing.TB, o Options, want kernel.Interest) (*Loader, *seen) {
 	t.Helper()
 	require.Root(t)
+	require.HostPIDs(t)
 	require.Part(t, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
 	if o.Ring != 0 {
 		return startOwn(t, o, want, false)
@@ -110,6 +111,7 @@ func start(t testing.TB, o Options, want kernel.Interest) (*Loader, *seen) {
 func startOwn(t testing.TB, o Options, want kernel.Interest, raw bool) (*Loader, *seen) {
 	t.Helper()
 	require.Root(t)
+	require.HostPIDs(t)
 	require.Part(t, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
 	l := New(o)
 	l.raw = raw

@@ -63,6 +63,7 @@ type watch struct {
 func newWatch(t testing.TB) *watch {
 	t.Helper()
 	require.Root(t)
+	require.HostPIDs(t)
 	l := bpf.New(bpf.Options{})
 	if err := l.Load(); err != nil {
 		require.Part(t, "bpf", false, "eBPF programs cannot be loaded here: "+err.Error())

@@ -309,6 +309,7 @@ func long(short, long int) int {
 }
 
 func TestRefusedProgramNeverRuns(t *testing.T) {
+	require.HostPIDs(t)
 	e, s := begin(t, Options{})
 	dir := realDir(t)
 	bad, good := victim(t, dir+"/bad"), victim(t, dir+"/good")

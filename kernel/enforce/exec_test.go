@@ -192,6 +192,7 @@ func TestCallerAndWorkload(t *testing.T) {
 }
 
 func TestHostIsWhatIsInNoContainer(t *testing.T) {
+	require.HostPIDs(t)
 	e, _ := begin(t, Options{})
 	dir := realDir(t)
 	bad := victim(t, dir+"/bad")
@@ -281,6 +282,7 @@ func TestWatchingChangesNothing(t *testing.T) {
 
 // Testudo itself, and whom it names, is spared, and it is told that they were.
 func TestSpared(t *testing.T) {
+	require.HostPIDs(t)
 	e, s := begin(t, Options{})
 	dir := realDir(t)
 	secret := dir + "/secret"

@@ -16,6 +16,7 @@ import (
 // TestSeedAgreesWithEBPF: what /proc tells of a process and what eBPF tells of it are one key.
 func TestSeedAgreesWithEBPF(t *testing.T) {
 	require.Root(t)
+	require.HostPIDs(t)
 	l := bpf.New(bpf.Options{})
 	if err := l.Load(); err != nil {
 		require.Part(t, "bpf", false, "a kernel with BTF and the permission to load eBPF programs: "+err.Error())

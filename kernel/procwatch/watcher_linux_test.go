@@ -177,6 +177,7 @@ func TestPollingSeesProcesses(t *testing.T) {
 // The connector tells of each process, short ones too: of those that /proc no longer has, the count is in the status.
 func TestConnectorSeesProcesses(t *testing.T) {
 	require.Root(t)
+	require.HostPIDs(t)
 	probe, err := listen()
 	if err != nil {
 		require.Part(t, "proc-connector", false, "root in the first network namespace, CONFIG_PROC_EVENTS: "+err.Error())

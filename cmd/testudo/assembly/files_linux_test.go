@@ -58,6 +58,7 @@ func (n *noted) wait(t *testing.T, path string) *signal.Event {
 // in a real ledger.
 func TestFilesOnTheRealKernel(t *testing.T) {
 	require.Root(t)
+	require.HostPIDs(t)
 	root, data := filepath.Join(t.TempDir(), "watched"), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "sub"), 0o755); err != nil {
 		t.Fatal(err)

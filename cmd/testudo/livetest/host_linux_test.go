@@ -178,6 +178,7 @@ type host struct {
 func watch(t *testing.T, set *policy.Set) *host {
 	t.Helper()
 	require.Root(t)
+	require.HostPIDs(t)
 	runc := require.Program(t, "runc", "runc")
 	busybox := require.Program(t, "busybox", "busybox")
 	dir, err := os.MkdirTemp("", "live")
