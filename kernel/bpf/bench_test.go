@@ -24,6 +24,13 @@ func quiet(b *testing.B, want kernel.Interest, receive func([]byte)) *Loader {
 	require.Root(b)
 	require.Part(b, "bpf", kernelTypes() == nil, "a kernel with BTF and the permission to load eBPF programs")
 	l := New(Options{})
+	watchFor(b, l, want, receive)
+	return l
+}
+
+// watchFor loads, attaches and runs a loader until the benchmark ends.
+func watchFor(b *testing.B, l *Loader, want kernel.Interest, receive func([]byte)) {
+	b.Helper()
 	if err := l.Load(); err != nil {
 		b.Fatal(err)
 	}
@@ -45,7 +52,6 @@ func quiet(b *testing.B, want kernel.Interest, receive func([]byte)) *Loader {
 			b.Error(err)
 		}
 	})
-	return l
 }
 
 // What a record costs the reader: the processor time of this process while another makes calls as fast as it can.
@@ -135,6 +141,40 @@ func BenchmarkOpen(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			quiet(b, kernel.Interest{Reads: c.paths}, func([]byte) {})
 			spin(b)
+		})
+	}
+}
+
+// What a change by a name costs the reader, which has to find out where the name leads: the processor time of this process for each, while
+// another makes calls that are all elsewhere.
+func BenchmarkNames(b *testing.B) {
+	for _, kind := range []string{"plain", "chmod", "rename"} {
+		b.Run(kind, func(b *testing.B) {
+			calls := map[record.Call]bool{}
+			for _, c := range record.Calls() {
+				calls[c] = true
+			}
+			paths := kernel.Paths{Prefix: []string{"/etc/", "/usr/bin/", "/root/.ssh/"}, Exact: []string{"/etc/shadow"}, Name: []string{"authorized_keys"}, Part: []string{".ssh"}}
+			l := New(Options{Exclude: []uint32{uint32(os.Getpid())}})
+			var handed atomic.Int64
+			watchFor(b, l, kernel.Interest{Calls: calls, Changes: paths}, func(batch []byte) { handed.Add(int64(len(batch))) })
+			dir := b.TempDir()
+			count := filepath.Join(dir, "count")
+			if err := os.WriteFile(count, []byte(kind+" "+strconv.Itoa(b.N)), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			b.Setenv(countVariable, count)
+			before, seen := cpu(b), l.names.seen.Load()
+			b.ResetTimer()
+			helper(b, "names")
+			for was := ^uint64(0); was != l.names.seen.Load(); {
+				was = l.names.seen.Load()
+				time.Sleep(2 * batchDelay)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/call")
+			b.ReportMetric(float64(l.names.seen.Load()-seen)/float64(b.N), "followed/call")
+			b.ReportMetric(float64(l.names.kept.Load())/float64(b.N), "handed-on/call")
 		})
 	}
 }

@@ -43,14 +43,13 @@ type name struct {
 
 func (w *walk) name(n name) {
 	text := n.base + n.rest
-	whole := n.follow
 	if !strings.Contains(n.rest, "/..") {
 		clean := path.Clean("/" + text)
-		folder := text
-		if !whole {
+		folder := clean // that must be without links
+		if !n.follow {
 			folder = path.Dir(clean)
 		}
-		if len(folder) <= len(n.base) || (!w.n.blind && !w.n.changes.touched(w.space, clean, len(n.base)) && w.n.spaces.isPlain(w.space, w.pid, folder) == nil) {
+		if len(folder) <= len(n.base) || (!w.n.blind && !w.n.changes.touched(w.space, folder, len(n.base)) && w.n.spaces.isPlain(w.space, w.pid, folder) == nil) {
 			w.ends = append(w.ends, clean)
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestAsHelper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	steps := map[string]func(*testing.T){"files": helpFiles, "calls": helpCalls, "memory": helpMemory, "overlay": helpOverlay, "race": helpRace, "deny": helpDeny, "spin": helpSpin, "evade": helpEvade, "evade within": helpEvadeWithin, "evade root": helpEvadeRoot, "swing": helpSwing, "ahead": helpAhead}
+	steps := map[string]func(*testing.T){"files": helpFiles, "calls": helpCalls, "memory": helpMemory, "overlay": helpOverlay, "race": helpRace, "deny": helpDeny, "spin": helpSpin, "names": helpNames, "evade": helpEvade, "evade within": helpEvadeWithin, "evade root": helpEvadeRoot, "swing": helpSwing, "ahead": helpAhead}
 	steps[name](t)
 }
 
@@ -263,6 +264,28 @@ func helpSpin(t *testing.T) {
 	must(t, err)
 	for range n {
 		_, _, _ = unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0, 0)
+	}
+}
+
+// helpNames makes as many changes by names as the file says, of the kind that it says.
+func helpNames(t *testing.T) {
+	b, err := os.ReadFile(os.Getenv(countVariable))
+	must(t, err)
+	kind, count, _ := strings.Cut(string(b), " ")
+	n, err := strconv.Atoi(count)
+	must(t, err)
+	must(t, os.MkdirAll("a/b", 0o700))
+	must(t, os.WriteFile("a/b/file", nil, 0o600))
+	must(t, os.WriteFile("a/b/file0", nil, 0o600))
+	for i := range n {
+		switch kind {
+		case "plain":
+			must(t, unix.Mknod("a/b/pipe"+strconv.Itoa(i), unix.S_IFIFO|0o600, 0))
+		case "chmod":
+			must(t, unix.Chmod("a/b/file", 0o600))
+		case "rename":
+			must(t, unix.Rename("a/b/file"+strconv.Itoa(i), "a/b/file"+strconv.Itoa(i+1)))
+		}
 	}
 }
 

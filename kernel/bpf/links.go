@@ -40,7 +40,8 @@ type change struct {
 // Bounds of the account of changes.
 const (
 	maxPlaces  = 16 << 10
-	maxChanges = 8 // of one name: the latest
+	maxChanges = 8  // of one name: the latest
+	maxNear    = 32 // changes of one name that are looked at on either side of its use
 	// concurrent is how near to each other two calls may end such that it is not known which of them the kernel did first: a thread may have to wait
 	// between what its call does and the call's end, and so may a virtual machine.
 	concurrent = uint64(time.Second)
@@ -145,13 +146,16 @@ func (c *changes) at(to []place, k placeKey, at uint64) (all []place, known, las
 	if after < len(list) {
 		add(list[after].was)
 	}
-	for i := range list {
-		if d := int64(list[i].at - at); -int64(concurrent) < d && d < int64(concurrent) {
-			add(list[i].is)
-			add(list[i].was)
+	first, end := max(after-maxNear, 0), min(after+maxNear, len(list))
+	linked := false
+	for _, one := range list[first:end] {
+		if d := int64(one.at - at); -int64(concurrent) < d && d < int64(concurrent) {
+			add(one.is)
+			add(one.was)
+			linked = linked || one.is.kind == placeLink
 		}
 	}
-	forgotten := len(list) >= maxChanges && at-list[0].at < concurrent // there may have been more
+	forgotten := linked && len(list) >= maxChanges && at-list[first].at < concurrent // there may have been more
 	if len(to) == from || forgotten || (after == 0 && list[0].was.kind == placeUnknown) {
 		to = append(to, place{kind: placeUnknown})
 	}
