@@ -20,7 +20,7 @@ const (
 	hardlink
 	device
 	whiteout // takes the path away that layers below hold
-	opaque   // takes everything away that layers below hold in the folder
+	opaque   // a folder of which everything is taken away that layers below hold
 )
 
 // entry is a name in a layer. Paths are clean, relative to the root, without a leading slash.
@@ -68,13 +68,13 @@ func (x *index) find(p string) (e *entry, gone, emptied bool) {
 	return e, gone, emptied
 }
 
-// holds reports whether there is anything below a folder but marks.
+// holds reports whether there is anything below a folder but what takes away.
 func (x *index) holds(dir string) bool {
 	if dir == "." {
 		return len(x.entries) > 0
 	}
 	for i := x.from(dir + "/"); i < len(x.entries) && strings.HasPrefix(x.entries[i].path, dir+"/"); i++ {
-		if x.entries[i].kind < whiteout {
+		if x.entries[i].kind != whiteout {
 			return true
 		}
 	}
@@ -95,7 +95,7 @@ func (x *index) children(dir string, add func(name string, gone bool) bool) {
 		}
 		name, _, below := strings.Cut(e.path[len(prefix):], "/")
 		if !below {
-			if e.kind != opaque && !add(name, e.kind == whiteout) {
+			if !add(name, e.kind == whiteout) {
 				return
 			}
 			i++
@@ -132,9 +132,9 @@ const (
 
 // hides tells what the layer does to a path that a layer below holds.
 func (x *index) hides(p string) hiding {
-	e, gone, _ := x.find(p)
+	e, gone, emptied := x.find(p)
 	switch {
-	case e != nil:
+	case e != nil || emptied:
 		return overwritten
 	case gone || x.cuts(p):
 		return deleted

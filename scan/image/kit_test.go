@@ -22,6 +22,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
+	"github.com/testudo-sec/testudo/internal/cmdmask"
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -296,3 +297,7 @@ func (o *outcome) lines(rule string) []string {
 	}
 	return out
 }
+
+func maskNothing() *cmdmask.Masker { return cmdmask.New(nil, nil) }
+
+func osDir(dir string) fs.FS { return os.DirFS(dir) }

@@ -29,11 +29,11 @@ func (ls layers) hidden(p string, layer int) (by int, how hiding) {
 // no layer names is made up.
 func (ls layers) find(p string, top int) (layer int, e *entry) {
 	for k := top; k >= 0; k-- {
-		e, gone, _ := ls[k].find(p)
+		e, gone, emptied := ls[k].find(p)
 		switch {
 		case e != nil:
 			return k, e
-		case p == "." || ls[k].holds(p):
+		case p == "." || emptied || ls[k].holds(p):
 			return k, &entry{path: p, kind: folder, mode: fs.ModeDir | 0o755}
 		case gone || ls[k].cuts(p):
 			return 0, nil
