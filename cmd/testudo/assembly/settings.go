@@ -11,6 +11,7 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/intel"
 	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/fim"
 	"github.com/testudo-sec/testudo/policy"
@@ -22,6 +23,13 @@ import (
 	"github.com/testudo-sec/testudo/respond/kill"
 	"github.com/testudo-sec/testudo/respond/workload"
 	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/archive"
+	"github.com/testudo-sec/testudo/scan/gate"
+	"github.com/testudo-sec/testudo/scan/history"
+	"github.com/testudo-sec/testudo/scan/image"
+	"github.com/testudo-sec/testudo/scan/inventory"
+	"github.com/testudo-sec/testudo/scan/vuln"
+	"github.com/testudo-sec/testudo/scan/vuln/reach"
 	"github.com/testudo-sec/testudo/store"
 	"github.com/testudo-sec/testudo/store/bus"
 	"github.com/testudo-sec/testudo/store/lake"
@@ -45,6 +53,8 @@ type Settings struct {
 	Respond Respond `yaml:"respond"`
 	// Scan says how code and artefacts are scanned.
 	Scan Scan `yaml:"scan"`
+	// Intel is what the world knows of vulnerabilities: where the database is, and what it is made of.
+	Intel intel.Config `yaml:"intel"`
 	// Logs says which logs of others are read: files, syslog, OpenTelemetry.
 	Logs Logs `yaml:"logs"`
 	// Kernel says whether the processes, files and sockets of this host are watched, and what becomes of what rules refuse.
@@ -106,6 +116,20 @@ type Scan struct {
 	scan.Config `yaml:",inline"`
 	// Paths lists what `testudo up` scans when it starts; nothing is scanned without being named.
 	Paths []string `yaml:"paths"`
+	// Archives bounds what is unpacked.
+	Archives archive.Config `yaml:"archives"`
+	// History says how git repositories are read.
+	History history.Config `yaml:"history"`
+	// Inventory says how packages are looked for.
+	Inventory inventory.Config `yaml:"inventory"`
+	// Images bounds what of container images is read.
+	Images image.Config `yaml:"images"`
+	// Vulnerabilities says how known flaws of packages are judged.
+	Vulnerabilities vuln.Config `yaml:"vulnerabilities"`
+	// Reach looks for calls of Go programs that lead to a flaw.
+	Reach reach.Config `yaml:"reach"`
+	// Gate says what stops a change in `testudo ci`.
+	Gate gate.Policy `yaml:"gate"`
 }
 
 // Validate checks the ranges.
@@ -134,7 +158,9 @@ func DefaultSettings() Settings {
 		Policy: Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
-		Scan:   Scan{Config: scan.DefaultConfig()},
+		Scan: Scan{Config: scan.DefaultConfig(), Archives: archive.DefaultConfig(), History: history.DefaultConfig(), Inventory: inventory.DefaultConfig(),
+			Images: image.DefaultConfig(), Vulnerabilities: vuln.DefaultConfig(), Reach: reach.DefaultConfig(), Gate: gate.DefaultPolicy()},
+		Intel:  intel.DefaultConfig(),
 		Logs:   defaultLogs(),
 		Kernel: kernel.DefaultConfig(),
 		FIM:    fim.Default(),

@@ -1,0 +1,354 @@
+package assembly
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/detect"
+	"github.com/testudo-sec/testudo/detect/gitleaks"
+	"github.com/testudo-sec/testudo/intel"
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/archive"
+	"github.com/testudo-sec/testudo/scan/history"
+	"github.com/testudo-sec/testudo/scan/image"
+	"github.com/testudo-sec/testudo/scan/inventory"
+	"github.com/testudo-sec/testudo/scan/secret"
+	"github.com/testudo-sec/testudo/scan/vuln"
+	"github.com/testudo-sec/testudo/scan/vuln/reach"
+)
+
+// ScanRequest is what a command wants scanned. The zero value of Kind stands for what Target looks like.
+type ScanRequest struct {
+	Target string
+	Kind   ScanKind
+	// For says which judges there are: secret, vuln. Empty stands for all that can judge.
+	For []string
+
+	Range     string    // of a history
+	Since     time.Time // of a history
+	Paths     []string  // of a list of files below Target
+	Platform  string    // of an image
+	Tag       string    // of an archive of several images
+	PlainHTTP bool      // for a registry
+
+	Gitleaks string   // a gitleaks configuration to use beside the rules that ship, or instead
+	VEX      []string // documents
+	Child    []string // command line that ends in reach.Main
+	Baseline scan.Baseline
+	Progress func(scan.Progress)
+	Stdin    io.Reader
+	DataDir  string // for caches and the database; empty stands for the defaults
+}
+
+// ScanKind is what a target is.
+type ScanKind string
+
+// The kinds of targets.
+const (
+	ScanAuto    ScanKind = ""
+	ScanTree    ScanKind = "tree"
+	ScanFiles   ScanKind = "files"
+	ScanStdin   ScanKind = "stdin"
+	ScanHistory ScanKind = "history"
+	ScanStaged  ScanKind = "staged"
+	ScanCommit  ScanKind = "commit" // Range is the commit
+	ScanImage   ScanKind = "image"
+)
+
+// A ScanPlan is a scan that is ready to run. Close it.
+type ScanPlan struct {
+	Options scan.Options
+	Kind    ScanKind
+	Vuln    *vuln.Matcher // nil where no database is there
+	Image   *image.Image  // nil for other targets
+	// Notes say what is not looked for, and why.
+	Notes []string
+
+	closers []func() error
+}
+
+// Close lets go of files.
+func (p *ScanPlan) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(p.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// ScanFor lists what a request can ask for.
+func ScanFor() []string { return []string{"secret", "vuln"} }
+
+// PlanScan puts the parts together.
+func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan, err error) {
+	for _, f := range r.For {
+		if !slices.Contains(ScanFor(), f) {
+			return nil, fmt.Errorf("nothing looks for %q: want %s", f, strings.Join(ScanFor(), " or "))
+		}
+	}
+	p := &ScanPlan{Kind: r.Kind}
+	defer func() {
+		if err != nil {
+			_ = p.Close()
+		}
+	}()
+	if p.Kind == ScanAuto {
+		p.Kind = kindOf(r.Target)
+	}
+	wants := func(what string) bool { return len(r.For) == 0 || slices.Contains(r.For, what) }
+	o := &p.Options
+	*o = scan.Options{Root: r.Target, Config: s.Scan.Config, Baseline: r.Baseline, Progress: r.Progress}
+	opener, err := archive.New(s.Scan.Archives)
+	if err != nil {
+		return nil, err
+	}
+	o.Openers = []scan.Opener{opener}
+	judges := sha256.New()
+	var set *detect.Set
+	if wants("secret") {
+		if set, err = p.addSecrets(r.Gitleaks, judges); err != nil {
+			return nil, err
+		}
+	}
+	if wants("vuln") && p.Kind != ScanHistory && p.Kind != ScanStaged {
+		if err := p.addPackages(s, r); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.addSource(ctx, s, r, set, hex.EncodeToString(judges.Sum(nil)))
+}
+
+// addSecrets adds the scanners for secrets: the rules that ship, or those of a gitleaks configuration.
+func (p *ScanPlan) addSecrets(configuration string, judges io.Writer) (*detect.Set, error) {
+	own := true
+	if configuration != "" {
+		dir, name := filepath.Split(configuration)
+		root, err := os.OpenRoot(nonEmptyDir(dir))
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		c, err := gitleaks.Load(root.FS(), name)
+		if err != nil {
+			return nil, err
+		}
+		set, err := c.Compile()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", configuration, err)
+		}
+		data, err := root.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(judges, "gitleaks %x", sha256.Sum256(data))
+		p.Options.Scanners = append(p.Options.Scanners, secret.NewGitleaks(set))
+		own = c.UseDefault
+	}
+	set, err := detect.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	if own {
+		p.Options.Scanners = append(p.Options.Scanners, secret.New(set))
+		for _, r := range set.Rules() {
+			fmt.Fprintf(judges, "%+v\n", r.Detect)
+		}
+	}
+	return set, nil
+}
+
+func nonEmptyDir(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
+// addPackages adds the inventory and, where there is a database, those who judge it.
+func (p *ScanPlan) addPackages(s *Settings, r ScanRequest) error {
+	x, err := inventory.New(s.Scan.Inventory)
+	if err != nil {
+		return err
+	}
+	p.Options.Extractors = []scan.Extractor{x}
+	path, err := s.AdvisoryDatabase(r.DataDir)
+	if err != nil {
+		return err
+	}
+	db, err := intel.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		p.Notes = append(p.Notes, "Known vulnerabilities were not looked for: there is no database yet. `testudo db update` makes one.")
+		return nil
+	case err != nil:
+		return fmt.Errorf("advisory database %s: %w", path, err)
+	}
+	p.closers = append(p.closers, db.Close)
+	if built := db.Info().Built; !built.IsZero() && time.Since(built) > 7*24*time.Hour {
+		p.Notes = append(p.Notes, fmt.Sprintf("The advisory database is of %s: `testudo db update` brings what was published since.", built.Format(time.DateOnly)))
+	}
+	o := vuln.Options{Config: s.Scan.Vulnerabilities, Database: db}
+	for _, name := range r.VEX {
+		statements, err := readVEX(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		o.Statements = append(o.Statements, statements...)
+	}
+	if s.Scan.Reach.Enabled && len(r.Child) > 0 && p.Kind == ScanTree {
+		if root, err := filepath.EvalSymlinks(r.Target); err == nil {
+			o.Reacher = &reach.Analysis{Root: root, Child: r.Child, Config: s.Scan.Reach}
+		}
+	}
+	m, err := vuln.New(o)
+	if err != nil {
+		return err
+	}
+	p.Vuln = m
+	p.Options.Matchers = append(p.Options.Matchers, m)
+	return nil
+}
+
+func readVEX(name string) ([]vuln.Statement, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return vuln.ReadVEX(f)
+}
+
+// addSource chooses who gives the files.
+func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, set *detect.Set, judges string) error {
+	o, config := &p.Options, s.Scan.Config
+	switch p.Kind {
+	case ScanTree:
+	case ScanFiles:
+		o.Source = &scan.Files{Root: r.Target, Paths: r.Paths, Config: config}
+	case ScanStdin:
+		o.Source = &scan.Stream{Name: "stdin", Reader: r.Stdin, Config: config}
+	case ScanHistory:
+		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Config: s.Scan.History, Scan: config}
+	case ScanStaged:
+		o.Source = &history.Staged{Root: r.Target, Config: s.Scan.History, Scan: config}
+	case ScanCommit:
+		o.Source = &history.Snapshot{Root: r.Target, Revision: r.Range, Config: s.Scan.History, Scan: config}
+	case ScanImage:
+		return p.addImage(ctx, s, r, set, judges)
+	default:
+		return fmt.Errorf("unknown kind of target %q", p.Kind)
+	}
+	return nil
+}
+
+func (p *ScanPlan) addImage(ctx context.Context, s *Settings, r ScanRequest, set *detect.Set, judges string) error {
+	o := image.Options{Config: s.Scan.Images, Scan: s.Scan.Config, Platform: r.Platform, Tag: r.Tag, PlainHTTP: r.PlainHTTP, Judges: judges}
+	if set != nil {
+		o.Redact = set.Redact
+	}
+	dir, err := cacheDir(r.DataDir)
+	if err == nil {
+		var cache *image.Cache
+		if cache, err = image.OpenCache(filepath.Join(dir, "layers"), s.Scan.Images.CacheSize); err == nil {
+			p.closers = append(p.closers, cache.Close)
+			o.Cache = cache
+		}
+	}
+	if err != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("Layers are read again at the next scan: %v.", err))
+	}
+	img, err := image.Open(ctx, r.Target, o)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, img.Close)
+	p.Image = img
+	p.Options.Source = img.Source()
+	return nil
+}
+
+// cacheDir is where what can be made again is kept.
+func cacheDir(dataDir string) (string, error) {
+	if dataDir != "" {
+		return filepath.Join(dataDir, "cache"), nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "testudo")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// kindOf says what a target looks like.
+func kindOf(target string) ScanKind {
+	if target == "-" {
+		return ScanStdin
+	}
+	for _, prefix := range []string{"oci:", "archive:", "docker-archive:", "rootfs:", "pid:", "container:", "registry:", "docker://"} {
+		if strings.HasPrefix(target, prefix) {
+			return ScanImage
+		}
+	}
+	info, err := os.Stat(target)
+	switch {
+	case err != nil:
+		return ScanTree // which says what is wrong
+	case info.IsDir():
+		if layout, err := os.ReadFile(filepath.Join(target, "oci-layout")); err == nil && bytes.Contains(layout, []byte("imageLayoutVersion")) {
+			return ScanImage
+		}
+	case info.Mode().IsRegular() && isImageArchive(target):
+		return ScanImage
+	}
+	return ScanTree
+}
+
+// isImageArchive reports whether a file is a tar archive with what an image's has among its first entries.
+func isImageArchive(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [2]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return false
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return false
+	}
+	var r io.Reader = f
+	if head == [2]byte{0x1f, 0x8b} {
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return false
+		}
+		r = io.LimitReader(z, 1<<30)
+	}
+	t := tar.NewReader(r)
+	for range 2000 {
+		h, err := t.Next()
+		if err != nil {
+			return false
+		}
+		switch strings.TrimPrefix(h.Name, "./") {
+		case "manifest.json", "oci-layout", "index.json":
+			return true
+		}
+	}
+	return false
+}
