@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,11 +38,23 @@ type change struct {
 	was place
 }
 
+// history is what became of a name, in the order in which records tell of it.
+type history struct {
+	list []change
+	cut  uint64 // when the latest of those that are forgotten happened, 0 for none
+}
+
+// drop forgets the first n changes.
+func (h *history) drop(n int) {
+	h.cut = max(h.cut, h.list[n-1].at)
+	h.list = append([]change(nil), h.list[n:]...)
+}
+
 // Bounds of the account of changes.
 const (
 	maxPlaces  = 16 << 10
-	maxChanges = 8  // of one name: the latest
-	maxNear    = 32 // changes of one name that are looked at on either side of its use
+	maxChanges = 8    // of one name: the latest, and
+	maxRecent  = 1024 // as many that are concurrent with records to come
 	// concurrent is how near to each other two calls may end such that it is not known which of them the kernel did first: a thread may have to wait
 	// between what its call does and the call's end, and so may a virtual machine.
 	concurrent = uint64(time.Second)
@@ -51,79 +64,97 @@ const (
 // leads elsewhere, by the time that its use is looked at would have led nowhere. Links are kept until there are too many, the oldest
 // first; the rest is kept while records are looked at that were waiting with it.
 type changes struct {
-	kept  map[placeKey][]change
+	kept  map[placeKey]*history
 	age   []placeKey // of kept, in the order in which they came; a ring once it is full
 	next  int
-	brief map[placeKey][]change
+	brief map[placeKey]*history
 	grown []placeKey // of kept, which hold more than they may once the records are looked at
 }
 
 func newChanges() changes {
-	return changes{kept: map[placeKey][]change{}, brief: map[placeKey][]change{}}
+	return changes{kept: map[placeKey]*history{}, brief: map[placeKey]*history{}}
 }
 
-// forget ends the account of what is not kept, up to a time.
+// forget ends the account of what is not kept, up to the time of the last record that was looked at.
 func (c *changes) forget(upTo uint64) {
-	for k, l := range c.brief {
-		if l[len(l)-1].at <= upTo {
+	for k, h := range c.brief {
+		if h.list[len(h.list)-1].at <= upTo {
 			delete(c.brief, k)
 		}
 	}
-	for _, k := range c.grown {
-		if l := c.kept[k]; len(l) > maxChanges {
-			c.kept[k] = append([]change(nil), l[len(l)-maxChanges:]...)
+	c.grown = slices.DeleteFunc(c.grown, func(k placeKey) bool {
+		h := c.kept[k]
+		if h == nil {
+			return true
 		}
-	}
-	c.grown = c.grown[:0]
+		old := 0
+		for old < len(h.list)-maxChanges && h.list[old+1].at+concurrent <= upTo {
+			old++
+		}
+		if old > 0 {
+			h.drop(old)
+		}
+		return len(h.list) <= maxChanges
+	})
 }
 
-func (c *changes) list(k placeKey) []change {
-	if l, ok := c.kept[k]; ok {
-		return l
+func (c *changes) of(k placeKey) *history {
+	if h, ok := c.kept[k]; ok {
+		return h
 	}
 	return c.brief[k]
 }
 
 func (c *changes) add(k placeKey, one change) {
-	list, known := c.kept[k]
-	if !known {
-		list = c.brief[k]
-		if one.is.kind != placeLink && one.was.kind != placeLink {
-			c.brief[k] = append(list, one)
-			return
+	h := c.kept[k]
+	if h == nil {
+		if h = c.brief[k]; h == nil {
+			h = &history{}
 		}
-		delete(c.brief, k)
 		k.path = strings.Clone(k.path)
-		if len(c.age) < maxPlaces {
-			c.age = append(c.age, k)
+		if one.is.kind != placeLink && one.was.kind != placeLink {
+			c.brief[k] = h
 		} else {
-			delete(c.kept, c.age[c.next])
-			c.age[c.next] = k
-			c.next = (c.next + 1) % maxPlaces
+			delete(c.brief, k)
+			c.keep(k, h)
 		}
 	}
-	if len(list) == maxChanges {
+	if len(h.list) >= maxChanges+maxRecent {
+		h.drop(maxRecent / 2)
+	}
+	if h.list = append(h.list, one); len(h.list) == maxChanges+1 && c.kept[k] == h {
 		c.grown = append(c.grown, k)
 	}
-	c.kept[k] = append(list, one)
+}
+
+func (c *changes) keep(k placeKey, h *history) {
+	if len(c.age) < maxPlaces {
+		c.age = append(c.age, k)
+	} else {
+		delete(c.kept, c.age[c.next])
+		c.age[c.next] = k
+		c.next = (c.next + 1) % maxPlaces
+	}
+	c.kept[k] = h
 }
 
 // latest returns what a name leads to since its last change, and whether there was one.
 func (c *changes) latest(k placeKey) (place, bool) {
-	list := c.list(k)
-	if len(list) == 0 {
+	h := c.of(k)
+	if h == nil {
 		return place{}, false
 	}
-	return list[len(list)-1].is, true
+	return h.list[len(h.list)-1].is, true
 }
 
 // at appends what a name led to when a call ended. There are several places where changes ended so near to it that any may have been first. known: the
 // account says something of the name, else it leads where it does now. last: nothing is known to have changed since.
 func (c *changes) at(to []place, k placeKey, at uint64) (all []place, known, last bool) {
-	list := c.list(k)
-	if len(list) == 0 {
+	h := c.of(k)
+	if h == nil {
 		return to, false, true
 	}
+	list := h.list
 	from := len(to)
 	add := func(p place) {
 		if p.kind == placeNone || p.kind == placeUnknown { // of nothing the call would not have been told
@@ -146,16 +177,13 @@ func (c *changes) at(to []place, k placeKey, at uint64) (all []place, known, las
 	if after < len(list) {
 		add(list[after].was)
 	}
-	first, end := max(after-maxNear, 0), min(after+maxNear, len(list))
-	linked := false
-	for _, one := range list[first:end] {
+	for _, one := range list {
 		if d := int64(one.at - at); -int64(concurrent) < d && d < int64(concurrent) {
 			add(one.is)
 			add(one.was)
-			linked = linked || one.is.kind == placeLink
 		}
 	}
-	forgotten := linked && len(list) >= maxChanges && at-list[first].at < concurrent // there may have been more
+	forgotten := h.cut != 0 && at < h.cut+concurrent
 	if len(to) == from || forgotten || (after == 0 && list[0].was.kind == placeUnknown) {
 		to = append(to, place{kind: placeUnknown})
 	}
@@ -171,7 +199,7 @@ func (c *changes) touched(space uint32, path string, from int) bool {
 		if i < len(path) && path[i] != '/' {
 			continue
 		}
-		if len(c.list(placeKey{space, path[:i]})) > 0 {
+		if c.of(placeKey{space, path[:i]}) != nil {
 			return true
 		}
 	}

@@ -161,8 +161,8 @@ func TestChangesAreBounded(t *testing.T) {
 	for i := range uint64(100) {
 		c.add(k, change{at: i * uint64(time.Minute), is: link(strconv.FormatUint(i, 10))})
 	}
-	c.forget(0)
-	if n := len(c.kept[k]); n != maxChanges {
+	c.forget(100 * uint64(time.Minute))
+	if n := len(c.kept[k].list); n != maxChanges {
 		t.Errorf("%d changes of one name are kept, want %d", n, maxChanges)
 	}
 	all, _, last := c.at(nil, k, 98*uint64(time.Minute)+1)
@@ -171,6 +171,20 @@ func TestChangesAreBounded(t *testing.T) {
 	}
 	if all, _, _ = c.at(nil, k, uint64(time.Minute)); !slices.Contains(all, place{}) {
 		t.Errorf("of a time before what is kept it led to %v, for certain", all)
+	}
+	recent := placeKey{2, "/swings faster"}
+	for i := range uint64(200) {
+		c.add(recent, change{at: i * uint64(time.Millisecond), is: link(strconv.FormatUint(i%3, 10))})
+	}
+	c.forget(0) // the records of most of their uses are still to come
+	if all, _, _ := c.at(nil, recent, 5*uint64(time.Millisecond)); len(all) < 3 {
+		t.Errorf("it led to %v, though it led to three places at about that time", all)
+	}
+	for i := range uint64(3 * maxRecent) {
+		c.add(recent, change{at: i, is: link("x")})
+	}
+	if n := len(c.kept[recent].list); n > maxChanges+maxRecent {
+		t.Errorf("%d changes of one name", n)
 	}
 	c.add(placeKey{3, "/made"}, change{at: 7, is: place{kind: placeItself}})
 	c.forget(7)
