@@ -57,6 +57,9 @@ func (b *builder) file(e *signal.Event, v *view) {
 		setText(e, signal.FieldFileResultPath, to)
 		b.fileName(e, signal.FieldFileResultName, to)
 	}
+	if r.Flags&record.FlagUnsure != 0 {
+		e.SetBool(signal.FieldKernelUnsure, true)
+	}
 	if r.HasInode {
 		i := &r.Inode
 		if t := fileType(i.Mode); t != 0 {

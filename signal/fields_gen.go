@@ -338,8 +338,9 @@ const (
 	FieldActorProcessParentProcessFilePath Field = 300 // actor.process.parent_process.file.path: path of the executable of the actor's parent
 	FieldContainerRuntime                  Field = 301 // container.runtime: runtime of the container: docker, containerd, runc, ...
 	FieldFilePackage                       Field = 302 // file.package: package that owns the file, with its version
+	FieldKernelUnsure                      Field = 303 // kernel.unsure: whether it is not certain where the name led that a program passed: file.path may be what it passed
 
-	fieldCount = 302
+	fieldCount = 303
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -645,4 +646,5 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldActorProcessParentProcessFilePath:             {path: "actor.process.parent_process.file.path", kind: KindString, doc: "path of the executable of the actor's parent"},
 	FieldContainerRuntime:                              {path: "container.runtime", kind: KindString, doc: "runtime of the container: docker, containerd, runc, ..."},
 	FieldFilePackage:                                   {path: "file.package", kind: KindString, doc: "package that owns the file, with its version"},
+	FieldKernelUnsure:                                  {path: "kernel.unsure", kind: KindBool, doc: "whether it is not certain where the name led that a program passed: file.path may be what it passed"},
 }
