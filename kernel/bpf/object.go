@@ -88,7 +88,9 @@ func (l *Loader) load(o object) error {
 			l.log.Warn("a program for the kernel does not load", "program", p.name, "error", err)
 			continue
 		}
-		l.programs[p.name] = &loaded{program: p, spec: used, prog: prog}
+		// Not its instructions: those of all programs are some megabytes.
+		slim := &ebpf.ProgramSpec{Name: used.Name, Type: used.Type, AttachType: used.AttachType, AttachTo: used.AttachTo, SectionName: used.SectionName}
+		l.programs[p.name] = &loaded{program: p, spec: slim, prog: prog}
 		l.order = append(l.order, p.name)
 		for _, call := range p.calls {
 			if err := l.maps["handlers"].Put(uint32(call), prog); err != nil {

@@ -19,12 +19,14 @@ const (
 	ringHeader  = 8
 )
 
-// ring is the memory of a BPF_MAP_TYPE_RINGBUF: positions only grow, and the data is mapped twice in a row, so that no record
-// is in two pieces. One goroutine reads it.
+// ring is the memory of a BPF_MAP_TYPE_RINGBUF: positions only grow. The kernel lets the data be mapped twice in a row, so that no record is
+// in two pieces; it is mapped once here, as pages count each time that they are mapped, and the one record in a round that comes in two
+// pieces is put together. One goroutine reads it.
 type ring struct {
-	consumer, producer []byte // one page; one page and twice the data
+	consumer, producer []byte // one page; one page and the data
 	data               []byte
 	mask               uint64
+	joined             []byte // the record that came in two pieces
 }
 
 func openRing(m *ebpf.Map) (*ring, error) {
@@ -33,7 +35,7 @@ func openRing(m *ebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the ring's reading position: %w", err)
 	}
-	producer, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	producer, err := unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		_ = unix.Munmap(consumer)
 		return nil, fmt.Errorf("the ring's data: %w", err)
@@ -54,20 +56,19 @@ func (r *ring) pending() uint64 {
 }
 
 // read calls take with each record that is whole, until it returns false: that record is read again the next time. It returns whether
-// there may be more. The slice is the ring's memory, and holds until take returns.
+// there may be more. The slice is the ring's, and holds until take returns.
 func (r *ring) read(take func(sample []byte) bool) (more bool) {
 	at := *position(r.consumer)
 	end := atomic.LoadUint64(position(r.producer))
 	given := at
 	defer func() { atomic.StoreUint64(position(r.consumer), at) }()
 	for at < end {
-		h := r.data[at&r.mask:]
-		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&h[0])))
+		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at&r.mask])))
 		if size&ringBusy != 0 {
 			return false
 		}
 		n := uint64(size &^ (ringBusy | ringDiscard))
-		if size&ringDiscard == 0 && !take(h[ringHeader:ringHeader+n]) {
+		if size&ringDiscard == 0 && !take(r.sample(at+ringHeader, n)) {
 			return true
 		}
 		at += (n + ringHeader + 7) &^ 7
@@ -84,13 +85,22 @@ func (r *ring) read(take func(sample []byte) bool) (more bool) {
 func (r *ring) peek(at uint64, look func(sample []byte) bool) uint64 {
 	at = max(at, *position(r.consumer))
 	for end := atomic.LoadUint64(position(r.producer)); at < end; {
-		h := r.data[at&r.mask:]
-		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&h[0])))
+		size := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at&r.mask])))
 		n := uint64(size &^ (ringBusy | ringDiscard))
-		if size&ringBusy != 0 || (size&ringDiscard == 0 && !look(h[ringHeader:ringHeader+n])) {
+		if size&ringBusy != 0 || (size&ringDiscard == 0 && !look(r.sample(at+ringHeader, n))) {
 			break
 		}
 		at += (n + ringHeader + 7) &^ 7
 	}
 	return at
+}
+
+// sample returns n bytes of the ring.
+func (r *ring) sample(at, n uint64) []byte {
+	from := r.data[at&r.mask:]
+	if n <= uint64(len(from)) {
+		return from[:n]
+	}
+	r.joined = append(append(r.joined[:0], from...), r.data[:n-uint64(len(from))]...)
+	return r.joined
 }

@@ -24,7 +24,7 @@ import (
 
 // memoryRing is a ring without a kernel: a writer puts records where the kernel would.
 func memoryRing(size int) *ring {
-	data := make([]byte, 2*size)
+	data := make([]byte, size)
 	return &ring{consumer: make([]byte, 8), producer: make([]byte, 8), data: data, mask: uint64(size - 1)}
 }
 
@@ -34,9 +34,8 @@ func (r *ring) put(flags uint32, sample []byte) {
 	whole := make([]byte, (len(sample)+ringHeader+7)&^7)
 	binary.NativeEndian.PutUint32(whole, uint32(len(sample))|flags)
 	copy(whole[ringHeader:], sample)
-	for i, b := range whole { // as the kernel maps it: twice in a row
-		p := (int(at) + i) % size
-		r.data[p], r.data[p+size] = b, b
+	for i, b := range whole {
+		r.data[(int(at)+i)%size] = b
 	}
 	binary.NativeEndian.PutUint64(r.producer, at+uint64(len(whole)))
 }

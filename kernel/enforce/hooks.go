@@ -55,8 +55,9 @@ type plan struct {
 	root     uint32 // device of the host's root
 }
 
-// choose loads of each hook the first form that works.
+// choose loads of each hook the first form that works. It is called once.
 func (o *objects) choose(cgroup string, skip []string) plan {
+	defer func() { o.spec, o.types = nil, nil }()
 	p := plan{able: able{gates: map[kernel.Hook]record.Gate{}, why: map[kernel.Hook]string{}}, programs: map[kernel.Hook][]program{}, cgroup: cgroup}
 	lsm := probeLSM()
 	for _, f := range forms() {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -19,8 +20,10 @@ const slotsPerCPU = 4
 
 // objects are the maps that all programs share.
 type objects struct {
-	spec *ebpf.CollectionSpec
-	maps map[string]*ebpf.Map
+	// What programs are made of, until those that work here are chosen: it takes megabytes.
+	spec  *ebpf.CollectionSpec
+	types *btf.Cache
+	maps  map[string]*ebpf.Map
 
 	current, tables, paths, prefixes, numbers, networks, counts, spared, decisions *ebpf.Map
 	barrier, inner                                                                 *ebpf.Map
@@ -45,7 +48,7 @@ func loadObjects() (*objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &objects{spec: spec, maps: coll.Maps}
+	o := &objects{spec: spec, types: btf.NewCache(), maps: coll.Maps}
 	for name, to := range map[string]**ebpf.Map{"current": &o.current, "tables": &o.tables, "paths": &o.paths, "prefixes": &o.prefixes, "numbers": &o.numbers,
 		"networks": &o.networks, "counts": &o.counts, "spared": &o.spared, "decisions": &o.decisions} {
 		*to = o.maps[name]
@@ -81,7 +84,7 @@ func (o *objects) program(name string) (*ebpf.Program, error) {
 			delete(spec.Programs, other)
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps, Cache: o.types})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/kernel"
@@ -140,11 +141,26 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 			s.log.Warn("processes that ran before are not all known", "error", err)
 		}
 	}
-	if s.settled != nil {
-		s.settled()
+	if s.settled == nil {
+		return s.eyes.Run(ctx, to.Records)
 	}
+	s.settled()
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait.Go(func() { // digests of what runs and the list of packages are asked for at first, too
+		select {
+		case <-ctx.Done():
+		case <-time.After(settleDelay):
+			s.settled()
+		}
+	})
 	return s.eyes.Run(ctx, to.Records)
 }
+
+// settleDelay is when what only the start has used is given back once more.
+const settleDelay = 30 * time.Second
 
 // openEyes loads the programs, and puts in force what was asked for before.
 func (s *sensor) openEyes(ctx context.Context) error {
