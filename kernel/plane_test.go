@@ -312,6 +312,17 @@ func TestOpenBecomesAnEvent(t *testing.T) {
 	}
 }
 
+func TestNameThatIsNotCertain(t *testing.T) {
+	h := run(t, DefaultConfig(), nil)
+	unsure := callOf(91, record.CallUnlink, 0, "/tmp/l/x")
+	unsure.Flags = record.FlagUnsure
+	h.send(callOf(91, record.CallUnlink, 0, "/etc/x"), unsure)
+	all := h.ended()
+	if len(all) != 2 || all[0].Has(signal.FieldKernelUnsure) || !all[1].Bool(signal.FieldKernelUnsure) {
+		t.Errorf("%d events, not certain: %v", len(all), all)
+	}
+}
+
 func mustJSON(t *testing.T, e *signal.Event) string {
 	t.Helper()
 	return string(e.AppendJSON(nil))

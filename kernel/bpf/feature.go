@@ -33,7 +33,7 @@ func capabilities() []kernel.Feature {
 		feature("typed tracepoints", "programs read kernel memory without a helper call", trivial(ebpf.Tracing, ebpf.AttachTraceRawTp, "sched_process_exec"),
 			"raw tracepoints are used: some nanoseconds more on each system call", "Linux 5.11 or later"),
 		feature("fentry", "functions of the kernel can be watched", trivial(ebpf.Tracing, ebpf.AttachTraceFEntry, "do_exit"),
-			"paths of calls that take a name are resolved from that name", "a kernel with CONFIG_FUNCTION_TRACER and direct calls"),
+			"where the names of calls lead is found out after the call, by the sensor: what changes meanwhile is told of as not certain", "a kernel with CONFIG_FUNCTION_TRACER and direct calls"),
 		feature("bpf-lsm", "calls can be refused before they happen", bpfLSM(),
 			"refusals are by fanotify, seccomp or a kill", "a kernel with CONFIG_BPF_LSM, started with lsm=...,bpf"),
 		feature("cgroup hooks", "connections can be refused", features.HaveProgramType(ebpf.CGroupSockAddr),

@@ -13,7 +13,8 @@ import "fmt"
 //     done to, where it was found; pidfd_send_signal: Nums[0] is its process id in the place of the descriptor
 //   - setns: Nums[1] is the kind of the namespace (CLONE_NEW...) where the caller passed 0
 //
-// Path is the file that it is about, of rename and link the one there was, Path2 the new one; Name is what the caller passed: the target of a
+// Path is the file that it is about, of rename and link the one there was, Path2 the new one: where the names that the caller passed led, through links and
+// all else, but for FlagUnsure. Of calls that failed because nothing was there it is what was passed. Name is what the caller passed: the target of a
 // symbolic link (whose own path is Path), the type of a mounted file system, the name of a memfd, the parameters of a module, the old path as given.
 // Net is set where a descriptor that it is about is a socket (dup, sendto, recvfrom, ...).
 type Call uint16
