@@ -248,7 +248,7 @@ func FuzzSettle(f *testing.F) {
 		n := looker(t, kernel.Paths{Prefix: []string{"/etc/"}})
 		one := passed(n, record.CallRename, 5, base, rest, named{set: set, root: root, follow: [2]bool{set%2 == 0}}, "x")
 		if len(one) > record.MaxSize || len(base)+len(rest) > record.MaxPath || len(root) > record.MaxPath {
-			t.Skip()
+			return
 		}
 		out, count := n.settle(nil, one, nil)
 		if got := recordsOf(t, out); uint64(len(got)) != count || count > 1 {
