@@ -119,8 +119,6 @@ func (a *archive) list() error {
 	}
 }
 
-func (a *archive) has(name string) bool { _, ok := a.members[name]; return ok }
-
 func (a *archive) Close() error { return a.file.Close() }
 
 func (a *archive) open(_ context.Context, d *descriptor) (*blob, error) {

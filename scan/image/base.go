@@ -1,7 +1,6 @@
 package image
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -125,12 +124,12 @@ func baseByHistory(history []v1.History, layers int) int {
 }
 
 // nameBase reads which distribution the base layers are.
-func (r *reading) nameBase(ctx context.Context) {
+func (r *reading) nameBase() {
 	if r.base.Layers == 0 {
 		return
 	}
 	for _, p := range []string{"etc/os-release", "usr/lib/os-release"} {
-		if text, err := fs.ReadFile(r.tree(ctx, r.base.Layers-1), p); err == nil && len(text) <= keepFile {
+		if text, err := fs.ReadFile(r.trees[r.base.Layers-1], p); err == nil && len(text) <= keepFile {
 			r.base.System = systemOf(string(text))
 			return
 		}

@@ -21,16 +21,19 @@ const (
 	maxName = 4096
 	// maxNames bounds all names of an image together.
 	maxNames = 128 << 20
-	// keepFile, keepLayer and keepImage bound the small files that are held beside the names, one, of a layer and of all layers.
-	keepFile  = 256 << 10
-	keepLayer = 8 << 20
-	keepImage = 48 << 20
+	// keepFile and keepList bound one small file that is held beside the names, keepLayer those of a layer and keepImage those of all layers. Of files that
+	// the parts judge themselves less is held: few ask for another of them.
+	keepFile   = 256 << 10
+	keepList   = 4 << 20
+	keepLayer  = 24 << 20
+	keepImage  = 64 << 20
+	keepWanted = 16 << 20
 )
 
 // allowance is what is left of the limits, for all layers together.
 type allowance struct {
-	entries, names, unpacked, keep atomic.Int64
-	config                         Config
+	entries, names, unpacked, keep, wanted atomic.Int64
+	config                                 Config
 }
 
 func newAllowance(c Config) *allowance {
@@ -39,6 +42,7 @@ func newAllowance(c Config) *allowance {
 	a.names.Store(maxNames)
 	a.unpacked.Store(int64(c.MaxUnpacked))
 	a.keep.Store(keepImage)
+	a.wanted.Store(keepWanted)
 	return a
 }
 
@@ -268,14 +272,16 @@ func readIndex(ctx context.Context, from blobs, l *Layer, a *allowance, wants fu
 			return x, fmt.Errorf("the names in the layers are longer than %d bytes together", maxNames)
 		}
 		x.entries = append(x.entries, e)
-		if e.kind != regular || e.size > keepFile {
+		supports, most := supporting(e.path)
+		if e.kind != regular || e.size > most {
 			continue
 		}
-		supports := supporting(e.path)
-		if !supports && !wants(e.path, e.info()) || left < e.size || a.keep.Add(-e.size) < 0 {
+		if supports && (left < e.size || a.keep.Add(-e.size) < 0) || !supports && (!wants(e.path, e.info()) || a.wanted.Add(-e.size) < 0) {
 			continue
 		}
-		left -= e.size
+		if supports {
+			left -= e.size
+		}
 		data, err := io.ReadAll(io.LimitReader(s.tar, e.size))
 		if err != nil {
 			return x, fmt.Errorf("%s: %w", scan.Printable(e.path), err)
@@ -288,15 +294,17 @@ func readIndex(ctx context.Context, from blobs, l *Layer, a *allowance, wants fu
 	}
 }
 
-// supporting tells the files that extractors are known to ask for beside the one that they judge.
-func supporting(p string) bool {
+// supporting tells the files that extractors are known to ask for beside the one that they judge, and how large a file may be to be kept.
+func supporting(p string) (yes bool, most int64) {
 	base := path.Base(p)
 	switch {
+	case p == "lib/apk/db/installed", p == "usr/lib/apk/db/installed":
+		return true, keepList
 	case strings.HasPrefix(p, "etc/") && (strings.HasSuffix(base, "-release") || strings.HasSuffix(base, "_version")) && strings.Count(p, "/") == 1,
 		p == "usr/lib/os-release",
 		strings.HasPrefix(p, "var/lib/dpkg/info/") && strings.HasSuffix(p, ".list"),
 		strings.HasPrefix(p, "usr/share/doc/") && base == "copyright":
-		return true
+		return true, keepFile
 	}
-	return false
+	return false, keepFile
 }

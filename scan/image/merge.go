@@ -13,16 +13,10 @@ import (
 	"github.com/testudo-sec/testudo/signal"
 )
 
-// inFile returns the path of the file in the image of a path that may lead into an archive.
-func inFile(p string) string {
-	outer, _, _ := strings.Cut(p, "!/")
-	return outer
-}
-
 // merge gives the run what the parts said of the layers: findings once, packages of the files on top of each other.
 func (r *reading) merge(ctx context.Context) {
 	excluded := r.excluded()
-	r.nameBase(ctx)
+	r.nameBase()
 	r.mergeFindings(ctx, excluded)
 	r.mergePackages(ctx, excluded)
 	for n := range r.states {
@@ -93,10 +87,8 @@ func (r *reading) mergeFindings(ctx context.Context, excluded func(string) bool)
 // give reports a finding, with the layer that brought it and the one that took it away.
 func (r *reading) give(ctx context.Context, sightings []sighting) {
 	first, shown := sightings[0], -1
-	var by int
-	var how hiding
 	for k, s := range sightings {
-		if by, how = r.hidden(s.path, s.layer); how == visible {
+		if _, how := r.hidden(s.path, s.layer); how == visible {
 			shown = k
 			break
 		}
@@ -109,7 +101,7 @@ func (r *reading) give(ctx context.Context, sightings []sighting) {
 	if shown < 0 {
 		// The last sighting is the one that was taken away last.
 		last := sightings[len(sightings)-1]
-		by, how = r.layers.hidden(last.path, last.layer)
+		by, how := r.layers.hidden(last.path, last.layer)
 		word := "deleted"
 		if how == overwritten {
 			word = "overwritten"

@@ -70,6 +70,7 @@ type reading struct {
 	workers int
 	states  []state
 	layers  layers
+	trees   []*tree // for each layer, of it and those below: the same one for all its files, so that parts can remember it
 
 	mu      sync.Mutex // guards results while layers are judged
 	buffers sync.Pool  // of *[]byte: no part keeps what it was shown
@@ -155,6 +156,7 @@ func (r *reading) list(ctx context.Context) error {
 	for n := range r.states {
 		s := &r.states[n]
 		r.layers = append(r.layers, s.content.index)
+		r.trees = append(r.trees, r.tree(ctx, n))
 		if s.known && s.chained || s.unread {
 			continue
 		}
@@ -327,7 +329,7 @@ func (r *reading) offer(ctx context.Context, j *job) {
 }
 
 func (r *reading) offerAs(ctx context.Context, j *job, e *entry, parts scan.Parts) {
-	f := &scan.File{Path: e.path, Name: e.path, Info: e.info(), Data: j.data, Content: j.large, FS: r.tree(ctx, j.layer), Layer: r.Layers[j.layer].DiffID,
+	f := &scan.File{Path: e.path, Name: e.path, Info: e.info(), Data: j.data, Content: j.large, FS: r.trees[j.layer], Layer: r.Layers[j.layer].DiffID,
 		Only: parts, Take: func(result scan.Result) { r.keep(j.layer, e.path, result) }}
 	if j.large == nil {
 		f.Content, _, _ = inMemory(j.data)
@@ -378,8 +380,8 @@ func (r *reading) save() {
 }
 
 // tree returns the files as they lie when the layers up to and with top are on each other.
-func (r *reading) tree(ctx context.Context, top int) fs.FS {
-	return &tree{layers: r.layers, top: top, read: func(layer int, p string) (io.ReaderAt, func() error, error) { return r.fetch(ctx, layer, p) }}
+func (r *reading) tree(ctx context.Context, top int) *tree {
+	return &tree{layers: r.layers[:top+1], top: top, read: func(layer int, p string) (io.ReaderAt, func() error, error) { return r.fetch(ctx, layer, p) }}
 }
 
 var errOften = errors.New("the layer was read for single files too often")

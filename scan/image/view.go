@@ -46,7 +46,6 @@ func (ls layers) find(p string, top int) (layer int, e *entry) {
 func (ls layers) resolve(p string, top int, follow bool) (layer int, e *entry) {
 	rest := strings.Split(path.Clean("/" + p)[1:], "/")
 	at, hops := ".", 0
-	layer, e = ls.find(".", top)
 	for len(rest) > 0 {
 		part := rest[0]
 		rest = rest[1:]
@@ -58,7 +57,8 @@ func (ls layers) resolve(p string, top int, follow bool) (layer int, e *entry) {
 			continue
 		}
 		next := path.Join(at, part)
-		if layer, e = ls.find(next, top); e == nil {
+		_, e := ls.find(next, top)
+		if e == nil {
 			return 0, nil
 		}
 		if e.kind != symlink || len(rest) == 0 && !follow {
