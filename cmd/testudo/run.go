@@ -66,6 +66,14 @@ bounded with --read, --write, --exec, --connect and --bind.`,
 				defer mu.Unlock()
 				a.tellConfined(e, v, asJSON)
 			}
+			if o.Tasks < 0 || o.Tasks > 1<<22 {
+				return fmt.Errorf("--tasks is %d: want 1 to %d, or 0 for the usual", o.Tasks, 1<<22)
+			}
+			o.Crowded = func(limit int) {
+				mu.Lock()
+				defer mu.Unlock()
+				fmt.Fprintf(a.stderr, "testudo: the program has %d processes and threads, and makes no more: --tasks says how many it may have\n", limit)
+			}
 			c, err := assembly.Confine(cmd.Context(), &a.settings, o)
 			if err != nil {
 				return err
@@ -82,6 +90,7 @@ bounded with --read, --write, --exec, --connect and --bind.`,
 	flags := cmd.Flags()
 	flags.StringVar(&mode, "mode", "", "what becomes of what rules refuse: monitor or enforce, instead of what the configuration says (kernel.mode)")
 	flags.StringVar(&o.Opens, "opens", "writes", "opens of files that are judged: none, writes or all")
+	flags.IntVar(&o.Tasks, "tasks", 0, "processes and threads that it may have at once, with all that it starts (default 4096)")
 	flags.StringSliceVar(&o.Limits.Read, "read", nil, "files and folders that it may read, instead of all")
 	flags.StringSliceVar(&o.Limits.Write, "write", nil, "files and folders that it may change, instead of all")
 	flags.StringSliceVar(&o.Limits.Exec, "exec", nil, "files and folders that it may execute, instead of all")

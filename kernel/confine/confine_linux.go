@@ -29,6 +29,10 @@ type Options struct {
 	Limits Limits
 	// Opens says which opens of files are looked at.
 	Opens Opens
+	// Tasks is how many processes and threads it may have at once with all that it started, 0 for [DefaultTasks]. More cannot be made: EAGAIN.
+	Tasks int
+	// Crowded is told once when Tasks was reached; may be nil.
+	Crowded func(limit int)
 	// Wait is how long a call waits for an answer. Then it is refused.
 	Wait time.Duration
 }
@@ -40,6 +44,8 @@ type Program struct {
 	records atomic.Uint64
 	late    atomic.Uint64 // questions that were not answered in time
 	gone    atomic.Uint64 // calls whose process had gone before they were looked at
+
+	crowd crowd
 
 	mu   sync.Mutex
 	exit error // of the program, once done is closed
@@ -63,7 +69,14 @@ func New(o Options) *Program {
 	if o.Opens == "" {
 		o.Opens = OpensWrites
 	}
-	return &Program{opts: o, done: make(chan struct{}), met: map[uint32]uint64{}}
+	if o.Tasks <= 0 {
+		o.Tasks = DefaultTasks
+	}
+	var full func()
+	if o.Crowded != nil {
+		full = func() { o.Crowded(o.Tasks) }
+	}
+	return &Program{opts: o, crowd: crowd{limit: o.Tasks, full: full, tasks: 1}, done: make(chan struct{}), met: map[uint32]uint64{}}
 }
 
 // Done is closed when the program has ended; [Program.Exit] says how.
@@ -77,7 +90,7 @@ func (p *Program) Exit() error {
 }
 
 // Run starts the program and answers for its calls until it and all that it started have ended. When ctx ends first,
-// the program is killed; what else it started then fails at its next call that is looked at.
+// the program is killed, and all that it started. This process becomes the parent of what the program leaves behind (PR_SET_CHILD_SUBREAPER).
 func (p *Program) Run(ctx context.Context, to kernel.Receiver) error {
 	defer close(p.done)
 	err := p.run(ctx, to)
@@ -92,12 +105,16 @@ func (p *Program) Run(ctx context.Context, to kernel.Receiver) error {
 }
 
 func (p *Program) run(ctx context.Context, to kernel.Receiver) error {
+	if err := adopt(); err != nil {
+		return fmt.Errorf("what the program leaves behind cannot be watched over: %w", err)
+	}
 	cmd := p.opts.Stage
 	listener, err := start(cmd, &order{Path: p.opts.Path, Argv: p.opts.Argv, Calls: watched(), Opens: p.opts.Opens, Limits: p.opts.Limits})
 	if err != nil {
 		return err
 	}
 	p.process.Store(cmd.Process)
+	p.crowd.program = cmd.Process.Pid // before anything is answered
 	answering, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -110,6 +127,10 @@ func (p *Program) run(ctx context.Context, to kernel.Receiver) error {
 	err = cmd.Wait()
 	// What the program left behind is answered for as long as it lives, unless we are told to stop.
 	wg.Wait()
+	if ctx.Err() != nil {
+		endAll(cmd.Process.Pid)
+	}
+	reap(cmd.Process.Pid)
 	return err
 }
 
@@ -179,6 +200,10 @@ func (p *Program) answer(ctx context.Context, listener int, to kernel.Receiver) 
 
 // reply answers one call.
 func (p *Program) reply(ctx context.Context, listener int, n *notification, to kernel.Receiver) {
+	if call, _ := callOf(int(n.nr)); makesTasks(call) {
+		p.admit(listener, n)
+		return
+	}
 	all, errno := p.look(n)
 	// What was read is of this call only if it still waits: else the process may be another one by now.
 	if err := ioctl(listener, ioctlStillValid, unsafe.Pointer(&n.id)); err != nil {
@@ -194,6 +219,17 @@ func (p *Program) reply(ctx context.Context, listener int, n *notification, to k
 	resp := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	if errno != 0 {
 		resp.errno, resp.flags = -int32(errno), 0
+	}
+	if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)); err != nil {
+		p.gone.Add(1)
+	}
+}
+
+// admit answers a call that makes a process or a thread.
+func (p *Program) admit(listener int, n *notification) {
+	resp := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
+	if !p.crowd.admit() {
+		resp.errno, resp.flags = -int32(unix.EAGAIN), 0
 	}
 	if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&resp)); err != nil {
 		p.gone.Add(1)
@@ -298,6 +334,13 @@ func (p *Program) Status(context.Context) (kernel.Status, error) {
 	abi := landlockABI()
 	features := []kernel.Feature{{Name: "seccomp notification", OK: true, Detail: "calls are judged before they happen"},
 		{Name: "landlock", OK: abi > 0, Detail: fmt.Sprintf("version %d bounds files, from 4 on ports, from 6 on signals", abi)}}
+	crowd := kernel.Feature{Name: "tasks", OK: true, Detail: fmt.Sprintf("at most %d processes and threads at once", p.opts.Tasks)}
+	p.crowd.mu.Lock()
+	if n := p.crowd.refused; n > 0 {
+		crowd.Detail += fmt.Sprintf("; %d more were not made", n)
+	}
+	p.crowd.mu.Unlock()
+	features = append(features, crowd)
 	if abi == 0 {
 		features[1].Detail, features[1].Cost = "the kernel has none", "files and ports are not bounded, the program may trace its supervisor"
 		features[1].Mend = "boot a kernel from 5.13 on with landlock in lsm="

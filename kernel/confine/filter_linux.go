@@ -115,5 +115,10 @@ func watched() []record.Call {
 		record.CallConnect, record.CallSendto, record.CallSendmsg, record.CallSendmmsg, record.CallBind, record.CallListen, record.CallPtrace, record.CallProcessVMWritev, record.CallMemfdCreate,
 		record.CallUnlink, record.CallUnlinkat, record.CallRename, record.CallRenameat, record.CallRenameat2, record.CallChmod, record.CallFchmodat, record.CallFchmodat2,
 		record.CallSymlink, record.CallSymlinkat, record.CallLink, record.CallLinkat, record.CallMount, record.CallUnshare, record.CallSetns,
-		record.CallSetuid, record.CallBPF, record.CallKeyctl, record.CallUserfaultfd})
+		record.CallSetuid, record.CallBPF, record.CallKeyctl, record.CallUserfaultfd, record.CallClone, record.CallClone3, record.CallFork, record.CallVfork})
+}
+
+// makesTasks reports whether a call makes processes or threads. It is no matter of rules: how many there are is bounded.
+func makesTasks(c record.Call) bool {
+	return c == record.CallClone || c == record.CallClone3 || c == record.CallFork || c == record.CallVfork
 }

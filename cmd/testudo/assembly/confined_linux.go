@@ -29,7 +29,8 @@ func newConfinedProgram(o *ConfinedOptions) (confinedProgram, error) {
 	stage := exec.Command("/proc/self/exe", o.Stage...)
 	stage.Args[0] = os.Args[0]
 	stage.Stdin, stage.Stdout, stage.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return confine.New(confine.Options{Stage: stage, Path: path, Argv: o.Argv, Limits: limits, Opens: confine.Opens(o.Opens)}), nil
+	return confine.New(confine.Options{Stage: stage, Path: path, Argv: o.Argv, Limits: limits, Opens: confine.Opens(o.Opens),
+		Tasks: o.Tasks, Crowded: o.Crowded}), nil
 }
 
 // seedOwn tells of the processes that this user may look at, so that the program has ancestors.
