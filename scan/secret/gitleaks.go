@@ -60,7 +60,7 @@ func (g *Gitleaks) Scan(_ context.Context, f *scan.File, report scan.Report) err
 		matches = append(matches, detect.Match{Rule: g.rules[m.Rule], Start: m.Start, End: m.End, Confidence: detect.Medium})
 		return true
 	})
-	for _, s := range group(f, matches) {
+	for _, s := range group(f, merge(matches, f.Data, nil)) {
 		report(s.finding, s.confidence)
 	}
 	if !complete {

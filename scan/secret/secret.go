@@ -1,5 +1,6 @@
 // Package secret is the scanner for secrets in files: it puts the findings of package detect
-// into words, without ever repeating a secret.
+// into words, without ever repeating a secret. It looks also at what is encoded in a file: base64, hexadecimal,
+// percent-encoding, gzip in these, and in each other.
 //
 // A finding's id is stable when lines move. For secrets that machines make it is derived from
 // the rule, the path and the secret, of which nobody can guess the 80 bits and more; for
@@ -54,11 +55,16 @@ func (s *Scanner) Scan(_ context.Context, f *scan.File, report scan.Report) erro
 		matches = append(matches, m)
 		return true
 	})
-	for _, group := range group(f, matches) {
+	d := decoder{find: s.set.FindIn, path: f.Path, room: maxDecoded + len(f.Data)}
+	d.look(f.Data, 0, "", 0, 0)
+	for _, group := range group(f, merge(matches, f.Data, d.hits)) {
 		report(group.finding, group.confidence)
 	}
-	if !complete {
+	switch {
+	case !complete:
 		return errCutShort
+	case d.short:
+		return errEncoded
 	}
 	return nil
 }
@@ -71,7 +77,7 @@ type sighting struct {
 }
 
 // group makes one finding of all places that hold the same secret.
-func group(f *scan.File, matches []detect.Match) []*sighting {
+func group(f *scan.File, matches []hit) []*sighting {
 	var order []*sighting
 	byID := map[string]*sighting{}
 	contexts := map[string]int{}
@@ -99,8 +105,8 @@ func group(f *scan.File, matches []detect.Match) []*sighting {
 			ID: id, Kind: signal.FindingPosture, Rule: m.Rule.ID, Title: m.Rule.Title, Desc: m.Rule.Why, Severity: m.Rule.Severity,
 			Fix: m.Rule.Fix, References: m.Rule.References, Tags: m.Rule.Tags, Count: 1,
 			Location: signal.Location{Path: f.Path, Line: line, EndLine: line + bytes.Count(f.Data[m.Start:m.End], []byte("\n")), Column: m.Start - lineStart + 1,
-				Snippet: before + mask(f.Data[m.Start:m.End], m.Rule)},
-			Evidence: []signal.Evidence{{Name: "secret", Value: describe(f.Data[m.Start:m.End], m.Rule)}},
+				Snippet: before + mask(m.secret, m.Rule)},
+			Evidence: []signal.Evidence{{Name: "secret", Value: m.via + describe(m.secret, m.Rule)}},
 		}
 		if m.Proof != "" {
 			g.finding.Evidence = append(g.finding.Evidence, signal.Evidence{Name: "proof", Value: m.Proof})
@@ -119,9 +125,9 @@ func group(f *scan.File, matches []detect.Match) []*sighting {
 	return order
 }
 
-func fingerprint(f *scan.File, m detect.Match, before string, contexts map[string]int) string {
+func fingerprint(f *scan.File, m hit, before string, contexts map[string]int) string {
 	if !m.Rule.Guessable {
-		return signal.Fingerprint("secret", m.Rule.ID, f.Path, string(f.Data[m.Start:m.End]))
+		return signal.Fingerprint("secret", m.Rule.ID, f.Path, string(m.secret))
 	}
 	context := m.Rule.ID + "\x00" + strings.Join(strings.Fields(before), " ")
 	contexts[context]++
@@ -157,10 +163,10 @@ const (
 
 // leadUp returns what stands before the secret in its line, at most the last 60 bytes, with everything
 // masked that is a secret or could be one.
-func leadUp(data []byte, lineStart, start int, earlier []detect.Match) string {
+func leadUp(data []byte, lineStart, start int, earlier []hit) string {
 	floor := lineStart
 	if n := len(earlier); n > 0 {
-		floor = max(floor, earlier[n-1].End)
+		floor = max(floor, min(earlier[n-1].End, start)) // several may be in one encoded text
 	}
 	from := max(floor, start-leadBytes)
 	// A run of token characters that reaches over the cut is masked as a whole.
