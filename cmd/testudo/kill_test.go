@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,16 +146,18 @@ func TestKill(t *testing.T) {
 	t.Logf("%d events recorded before %d kills, %d in all", len(settled), kills, len(seen))
 }
 
-// load sends requests for a while, asks what is recorded meanwhile, and kills in the middle of it.
+// load sends requests for a while, however slow the machine is at least 50 of them, asks what is recorded meanwhile, and kills in the middle
+// of it.
 func load(t *testing.T, edge string, round int, after time.Duration, recorded func() []string, kill func()) []string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	var answered atomic.Int64
 	for n := range 4 {
 		wg.Go(func() {
 			tr := &http.Transport{DialContext: new(net.Dialer).DialContext}
 			defer tr.CloseIdleConnections()
-			c := &http.Client{Transport: tr, Timeout: 10 * time.Second}
+			c := &http.Client{Transport: tr, Timeout: time.Minute}
 			for i := 0; ctx.Err() == nil; i++ {
 				r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/k/%d/%d/%d", edge, round, n, i), nil)
 				if err != nil {
@@ -166,10 +169,17 @@ func load(t *testing.T, edge string, round int, after time.Duration, recorded fu
 				}
 				_, _ = io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
+				answered.Add(1)
 			}
 		})
 	}
 	time.Sleep(after)
+	for until := time.Now().Add(2 * time.Minute); answered.Load() < 50; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Errorf("%d requests were answered", answered.Load())
+			break
+		}
+	}
 	known := recorded()
 	kill()
 	cancel()
