@@ -44,26 +44,27 @@ type named struct {
 	Result *scan.Result
 }
 
-// MarshalJSON writes the results in the order of their paths.
-func (rs results) MarshalJSON() ([]byte, error) {
+// list returns the results in the order of their paths.
+func (rs results) list() []named {
 	out := make([]named, 0, len(rs))
 	for _, p := range slices.Sorted(maps.Keys(rs)) {
 		out = append(out, named{Path: []byte(p), Result: rs[p]})
 	}
-	return json.Marshal(out)
+	return out
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (rs *results) UnmarshalJSON(data []byte) error {
-	var in []named
-	if err := json.Unmarshal(data, &in); err != nil {
-		return err
+func fromList(list []named) results {
+	rs := make(results, len(list))
+	for _, n := range list {
+		rs.add(string(n.Path), n.Result)
 	}
-	*rs = make(results, len(in))
-	for _, n := range in {
-		(*rs).add(string(n.Path), n.Result)
-	}
-	return nil
+	return rs
+}
+
+// rest is what of a content is written as JSON.
+type rest struct {
+	Found  []named
+	Counts scan.Counts
 }
 
 // The layout of a kept content: uvarints for numbers, strings and sections with their length before them.
@@ -100,11 +101,8 @@ func (c *content) encode() ([]byte, error) {
 	for _, p := range slices.Sorted(maps.Keys(c.index.keep)) {
 		b = appendString(appendString(b, p), string(c.index.keep[p]))
 	}
-	rest, err := json.Marshal(struct {
-		Found  results
-		Counts scan.Counts
-	}{c.found, c.counts})
-	return append(b, rest...), err
+	text, err := json.Marshal(rest{c.found.list(), c.counts})
+	return append(b, text...), err
 }
 
 // cursor reads what encode wrote. After an error everything is zero.
@@ -143,10 +141,10 @@ func decodeContent(data []byte) (*content, error) {
 	var joined strings.Builder
 	for range n {
 		same := c.number(uint64(len(last)))
-		rest := c.bytes()
+		end := c.bytes()
 		joined.Reset()
 		joined.WriteString(last[:min(int(same), len(last))])
-		joined.Write(rest)
+		joined.Write(end)
 		if joined.Len() > maxName {
 			return nil, errRecord
 		}
@@ -163,17 +161,11 @@ func decodeContent(data []byte) (*content, error) {
 		p := string(c.bytes())
 		x.keep[p] = slices.Clone(c.bytes())
 	}
-	var rest struct {
-		Found  results
-		Counts scan.Counts
-	}
-	if c.failed || json.Unmarshal(c.b, &rest) != nil {
+	var r rest
+	if c.failed || json.Unmarshal(c.b, &r) != nil {
 		return nil, errRecord
 	}
-	if rest.Found == nil {
-		rest.Found = results{}
-	}
-	return &content{index: x, found: rest.Found, counts: rest.Counts}, nil
+	return &content{index: x, found: fromList(r.Found), counts: r.Counts}, nil
 }
 
 // part returns the half of a result that depends on the file alone, or the one that depends on the files around it too.
@@ -210,12 +202,9 @@ func (rs results) add(p string, r *scan.Result) {
 }
 
 func decodeResults(data []byte) (results, error) {
-	var rs results
-	if err := json.Unmarshal(data, &rs); err != nil {
+	var list []named
+	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, errRecord
 	}
-	if rs == nil {
-		rs = results{}
-	}
-	return rs, nil
+	return fromList(list), nil
 }

@@ -369,7 +369,7 @@ func (r *reading) save() {
 			}
 		}
 		if !s.chained && whole {
-			if data, err := json.Marshal(s.packages); err == nil {
+			if data, err := json.Marshal(s.packages.list()); err == nil {
 				r.options.Cache.put(data, "packages", r.judges(), l.chain)
 			}
 		}
