@@ -41,6 +41,19 @@ func (p *progress) show(done float64) {
 	fmt.Fprintf(p.out, "\r[%s%s] %3.0f%% %-18s", strings.Repeat("=", full), strings.Repeat(" ", size-full), done*100, left)
 }
 
+// label is show with a text in the place of the time that is left, which here nobody can know.
+func (p *progress) label(done float64, text string) {
+	now := time.Now()
+	if p.out == nil || now.Sub(p.began) < time.Second || now.Sub(p.last) < 100*time.Millisecond {
+		return
+	}
+	p.last, p.shown = now, true
+	size := max(5, min(20, p.width-60))
+	full := int(min(1, max(0, done)) * float64(size))
+	room := max(0, min(p.width, 80)-size-10)
+	fmt.Fprintf(p.out, "\r[%s%s] %3.0f%% %-*.*s", strings.Repeat("=", full), strings.Repeat(" ", size-full), done*100, room, room, text)
+}
+
 // count says how much was done, where nobody knows how much there is.
 func (p *progress) count(n int, what string) {
 	now := time.Now()
