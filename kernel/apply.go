@@ -88,6 +88,9 @@ func (p *Plane) tellInterest(ctx context.Context, i *Interest) error {
 	p.held.mu.Lock()
 	p.held.interestErr = err
 	p.held.mu.Unlock()
+	if err == nil && p.d.Watching != nil {
+		p.d.Watching()
+	}
 	return err
 }
 

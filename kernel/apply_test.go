@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -55,13 +56,19 @@ func TestGuardIsTriedAgain(t *testing.T) {
 }
 
 func TestInterestThatIsRefusedIsToldByHealth(t *testing.T) {
-	h := run(t, DefaultConfig(), nil)
+	var watching atomic.Int64
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Watching = func() { watching.Add(1) } })
 	h.sensor.mu.Lock()
 	h.sensor.watchFails = 2
 	h.sensor.mu.Unlock()
-	if err := h.SetInterest(t.Context(), Interest{DNS: true}); err == nil {
+	if err := h.SetInterest(t.Context(), Interest{DNS: true}); err == nil || watching.Load() != 0 {
 		t.Error("the caller is not told")
 	}
+	defer func() {
+		if n := watching.Load(); n != 1 {
+			t.Errorf("it was said %d times that all is seen", n)
+		}
+	}()
 	if err := h.Health(); err == nil || !strings.Contains(err.Error(), "not all that the rules need is seen") {
 		t.Errorf("health: %v", err)
 	}

@@ -36,6 +36,8 @@ type Deps struct {
 	Enforces func(rule string) bool
 	// Learned is called when a container is known that was not, and must return at once; may be nil. See [Plane.Workloads].
 	Learned func()
+	// Watching is called when the sensor has taken what is to be seen, and must return at once; may be nil.
+	Watching func()
 	// Own are the processes of testudo itself, and Data the folder they keep their state in. What these processes do to files below
 	// that folder becomes no event, as recording it would be more of it; all else that they do is seen like anybody's.
 	Own  []uint32

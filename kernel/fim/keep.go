@@ -178,7 +178,7 @@ func (m *Monitor) Take(ctx context.Context, actor string, progress func(files in
 		m.mu.Lock()
 		m.set(b, digest)
 		m.ready, m.scanned = true, m.now()
-		m.scanAt = m.now().Add(m.cfg.Rescan)
+		m.scanAt = m.nextScan()
 		m.mu.Unlock()
 		m.nudge()
 	}

@@ -46,6 +46,7 @@ type Monitor struct {
 	actors  map[string]*signal.Event // by process.uid, of those that pending files wait with
 	moved   []moved                  // folders of which all that is below may have changed
 	scanAt  time.Time                // when all files are to be looked at at the latest
+	behind  bool                     // something may have changed before it was seen, and no walk has begun since
 	scanned time.Time
 	took    time.Duration
 	full    bool
@@ -241,6 +242,25 @@ func (m *Monitor) follow(prefix string, c cause) {
 	}
 }
 
+// Watching says that changes are seen from now on, for the first time or again: all files are looked at, for what changed since the last look without being seen.
+func (m *Monitor) Watching() {
+	m.mu.Lock()
+	m.behind = true
+	if m.ready {
+		m.scanAt = m.now()
+	}
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// nextScan returns when all files are looked at again, when that was done just now. The lock is held.
+func (m *Monitor) nextScan() time.Time {
+	if m.behind {
+		return m.now()
+	}
+	return m.now().Add(m.cfg.Rescan)
+}
+
 // Run watches until ctx ends. What it finds out at first: whether the baseline is the one of the ledger; where there has never been one, it is taken.
 func (m *Monitor) Run(ctx context.Context) error {
 	if !m.cfg.Enabled {
@@ -323,7 +343,7 @@ func (m *Monitor) adopt(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.know(b.Files)
-	m.ready, m.scanAt = true, m.now().Add(m.cfg.Rescan)
+	m.ready, m.scanAt = true, m.nextScan()
 	return nil
 }
 
@@ -479,6 +499,7 @@ func (m *Monitor) Scan(ctx context.Context) error {
 	began := m.now()
 	m.mu.Lock()
 	base := m.base
+	m.behind = false
 	m.mu.Unlock()
 	now, cut, err := again(ctx, m.d.Examiner, &m.cfg, base, m.d.Host, began)
 	if err != nil {
@@ -509,7 +530,7 @@ func (m *Monitor) Scan(ctx context.Context) error {
 	}
 	m.know(now.Files)
 	m.full, m.scanned, m.took = now.Full, m.now(), m.now().Sub(began)
-	m.scanAt, m.moved = m.now().Add(m.cfg.Rescan), nil
+	m.scanAt, m.moved = m.nextScan(), nil
 	m.mu.Unlock()
 	for i := range list {
 		m.tell(ctx, &list[i].change, list[i].causes)

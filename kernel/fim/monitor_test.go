@@ -180,6 +180,40 @@ func (w *world) want(t *testing.T, after time.Duration, lines ...string) {
 	}
 }
 
+// TestNothingIsMissedBeforeItIsWatched: what changes between the baseline and the moment from which changes are seen is found at that moment, not half an hour later;
+// and so is what changes while a sensor that has ended is started again.
+func TestNothingIsMissedBeforeItIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watched(t, nil, nil)
+		w.want(t, time.Second)
+		w.disk.set(file("/etc/shadow", "another", 0o600)) // nobody sees it
+		w.want(t, time.Minute)
+		w.Watching()
+		w.want(t, time.Second, "/etc/shadow content")
+		w.want(t, time.Minute)
+		w.disk.remove("/etc/shadow")
+		w.Watching()
+		w.want(t, time.Second, "/etc/shadow removed")
+	})
+	// It is seen before there is a baseline: the first one is followed by a walk.
+	synctest.Test(t, func(t *testing.T) {
+		w := watched(t, nil, func(w *world) { w.disk.fail = errors.New("the sensor is being started") })
+		w.Watching()
+		w.disk.mu.Lock()
+		w.disk.fail = nil
+		w.disk.mu.Unlock()
+		time.Sleep(2 * retry)
+		synctest.Wait()
+		w.disk.mu.Lock()
+		pages := w.disk.pages
+		w.disk.mu.Unlock()
+		if pages < 2 {
+			t.Errorf("%d walks, want that of the baseline and one behind it", pages)
+		}
+		w.want(t, time.Second)
+	})
+}
+
 func TestMonitorTellsWhoChangedWhat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watched(t, nil, nil)

@@ -29,6 +29,8 @@ type Client struct {
 	log   *slog.Logger
 	// Ended is told of every end of a sensor that nobody asked for; may be nil. It is set before Run.
 	Ended func(err error)
+	// Watching is called where a sensor has begun and sees what an earlier one was to see; may be nil. It is set before Run.
+	Watching func()
 	// Unheld is told where a sensor that begins does not take what holds; may be nil. It is set before Run.
 	Unheld func(err error)
 
@@ -137,6 +139,9 @@ func (c *Client) serve(ctx context.Context, l Link, to kernel.Receiver) error {
 	c.mu.Unlock()
 	unheld := s.again(within, want, guard)
 	c.set(s, nil, false)
+	if unheld == nil && want != nil && c.Watching != nil {
+		c.Watching()
+	}
 	if unheld != nil {
 		c.log.Error("what was to be watched or enforced does not hold after the start of the sensor", "error", unheld)
 		if c.Unheld != nil {

@@ -13,6 +13,8 @@ func TestUnheldIsTold(t *testing.T) {
 	f := &fake{}
 	told := make(chan error, 1)
 	j := join(t, f, &taker{})
+	watching := make(chan struct{}, 1)
+	j.client.Watching = func() { watching <- struct{}{} }
 	j.client.Unheld = func(err error) { told <- err } // before the next session, which is what reads it
 	if err := j.client.Guard(t.Context(), kernel.Guard{Closed: true}); err != nil {
 		t.Fatal(err)
@@ -30,6 +32,9 @@ func TestUnheldIsTold(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("nobody was told")
+	}
+	if len(watching) != 0 {
+		t.Error("it is said to see what it was not told of")
 	}
 	if err := j.client.Health(); err != nil {
 		t.Errorf("the sensor runs: %v", err)

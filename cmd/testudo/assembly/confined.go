@@ -38,7 +38,7 @@ type ConfinedOptions struct {
 	Stage  []string // arguments of this binary that lead to the stage
 	Limits ConfinedLimits
 	Opens  string
-	Tasks  int // processes and threads at once; 0 for the usual
+	Tasks  int    // processes and threads at once; 0 for the usual
 	Mode   string // kernel.ModeMonitor for all rules, or kernel.ModeEnforce; "" for what the settings say
 	// Tell is called for each event that a rule fires on. It must not keep the event.
 	Tell func(e *signal.Event, v *signal.Verdict)

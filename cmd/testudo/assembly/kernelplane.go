@@ -81,7 +81,11 @@ func (m *Machine) openKernel() error {
 	if m.chain != nil {
 		follows = m.chain
 	}
-	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: follows, Enforces: m.enforces, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
+	var watching func()
+	if p.files != nil {
+		watching = p.files.Watching
+	}
+	p.plane, err = kernel.New(cfg, kernel.Deps{Sensor: p.sensor, Sink: sink, Chain: follows, Watching: watching, Enforces: m.enforces, Redact: redactor(), Logger: m.log, Registerer: m.registry, Host: host,
 		Boot: strings.TrimSpace(string(boot)), Own: []uint32{uint32(os.Getpid())}, Data: m.opts.Dir, Learned: p.rulesChanged})
 	if err != nil {
 		return err
@@ -91,7 +95,7 @@ func (m *Machine) openKernel() error {
 	if p.client == nil {
 		return nil
 	}
-	p.client.Unheld = p.plane.Unheld
+	p.client.Unheld, p.client.Watching = p.plane.Unheld, watching
 	return errors.Join(m.registry.Register(sensorMetrics{p.client}), m.registry.Register(m.chain.Metrics()))
 }
 
