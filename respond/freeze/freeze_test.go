@@ -1,19 +1,14 @@
 package freeze_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/respond/freeze"
-	"github.com/testudo-sec/testudo/respond/respondtest"
 	"github.com/testudo-sec/testudo/respond/workload"
 	"github.com/testudo-sec/testudo/respond/workload/workloadtest"
-	"github.com/testudo-sec/testudo/signal"
 )
 
 func newResponder(t *testing.T, m *workloadtest.Machine) *freeze.Responder {
@@ -29,11 +24,7 @@ func person(target string) respond.Request { return workloadtest.Person(freeze.K
 func rule(target string) respond.Request   { return workloadtest.Rule(freeze.Kind, target) }
 
 func TestContract(t *testing.T) {
-	respondtest.Run(t, func(t *testing.T) respondtest.Subject {
-		m := workloadtest.New()
-		return respondtest.Subject{Part: newResponder(t, m).Part(respond.Needs{}), World: m.World,
-			Good: []respond.Request{person("web"), person("host")}, Bad: []respond.Request{person("nobody"), person("../x")}}
-	})
+	workloadtest.Contract(t, freeze.Kind, func(m *workloadtest.Machine) respond.Part { return newResponder(t, m).Part(respond.Needs{}) })
 }
 
 func TestPlans(t *testing.T) {
@@ -52,28 +43,9 @@ func TestPlans(t *testing.T) {
 	)
 }
 
-// What is asked of the hand, and what becomes of its answers.
 func TestOrders(t *testing.T) {
 	m := workloadtest.New()
-	f := newResponder(t, m)
-	a := &signal.Action{ID: "one", Target: m.Known["web"].Target}
-	if err := errors.Join(f.Apply(t.Context(), a), f.Undo(t.Context(), a)); err != nil {
-		t.Error(err)
-	}
-	want := []workload.Order{{Verb: workload.Freeze, ID: "one", Target: a.Target}, {Verb: workload.Thaw, ID: "one", Target: a.Target}}
-	if diff := cmp.Diff(want, m.Orders); diff != "" {
-		t.Error(diff)
-	}
-	m.Err = errors.New("no hand")
-	if err := f.Apply(t.Context(), a); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is applied: %v", err)
-	}
-	if err := f.Undo(t.Context(), a); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is undone: %v", err)
-	}
-	if _, err := f.Plan(t.Context(), person("web")); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is planned: %v", err)
-	}
+	workloadtest.Orders(t, m, newResponder(t, m), workload.Order{Verb: workload.Freeze}, workload.Order{Verb: workload.Thaw})
 }
 
 func TestConfig(t *testing.T) {

@@ -1,22 +1,16 @@
 package isolate_test
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/testudo-sec/testudo/respond"
 	"github.com/testudo-sec/testudo/respond/isolate"
-	"github.com/testudo-sec/testudo/respond/respondtest"
 	"github.com/testudo-sec/testudo/respond/workload"
 	"github.com/testudo-sec/testudo/respond/workload/workloadtest"
-	"github.com/testudo-sec/testudo/signal"
 )
 
 func newResponder(t *testing.T, m *workloadtest.Machine, keep ...string) *isolate.Responder {
@@ -34,11 +28,7 @@ func person(target string) respond.Request { return workloadtest.Person(isolate.
 func rule(target string) respond.Request   { return workloadtest.Rule(isolate.Kind, target) }
 
 func TestContract(t *testing.T) {
-	respondtest.Run(t, func(t *testing.T) respondtest.Subject {
-		m := workloadtest.New()
-		return respondtest.Subject{Part: newResponder(t, m).Part(respond.Needs{}), World: m.World,
-			Good: []respond.Request{person("web"), person("host")}, Bad: []respond.Request{person("nobody"), person("../x")}}
-	})
+	workloadtest.Contract(t, isolate.Kind, func(m *workloadtest.Machine) respond.Part { return newResponder(t, m).Part(respond.Needs{}) })
 }
 
 func TestPlans(t *testing.T) {
@@ -57,29 +47,11 @@ func TestPlans(t *testing.T) {
 	workloadtest.Plans(t, m, newResponder(t, m), workloadtest.Plan{Request: rule("web"), Says: []string{"Nothing stays reachable: respond.isolate.keep can name addresses."}})
 }
 
-// What is asked of the hand, and what becomes of its answers.
 func TestOrders(t *testing.T) {
 	m := workloadtest.New()
-	i := newResponder(t, m, "10.0.0.5:443", "[fd00::5]:0", "[::ffff:10.0.0.6]:22")
-	a := &signal.Action{ID: "one", Target: m.Known["web"].Target}
-	if err := errors.Join(i.Apply(t.Context(), a), i.Undo(t.Context(), a)); err != nil {
-		t.Error(err)
-	}
 	keep := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:443"), netip.MustParseAddrPort("[fd00::5]:0"), netip.MustParseAddrPort("10.0.0.6:22")}
-	want := []workload.Order{{Verb: workload.Isolate, ID: "one", Target: a.Target, Keep: keep}, {Verb: workload.Join, ID: "one", Target: a.Target}}
-	if diff := cmp.Diff(want, m.Orders, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
-		t.Error(diff)
-	}
-	m.Err = errors.New("no hand")
-	if err := i.Apply(t.Context(), a); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is applied: %v", err)
-	}
-	if err := i.Undo(t.Context(), a); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is undone: %v", err)
-	}
-	if _, err := i.Plan(t.Context(), person("web")); !errors.Is(err, m.Err) {
-		t.Errorf("without a hand it is planned: %v", err)
-	}
+	workloadtest.Orders(t, m, newResponder(t, m, "10.0.0.5:443", "[fd00::5]:0", "[::ffff:10.0.0.6]:22"),
+		workload.Order{Verb: workload.Isolate, Keep: keep}, workload.Order{Verb: workload.Join})
 }
 
 func TestConfig(t *testing.T) {

@@ -2,11 +2,50 @@ package workloadtest
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/testudo-sec/testudo/respond"
+	"github.com/testudo-sec/testudo/respond/respondtest"
+	"github.com/testudo-sec/testudo/respond/workload"
+	"github.com/testudo-sec/testudo/signal"
 )
+
+// Contract checks that a responder that can be undone keeps the contract of responders on a machine.
+func Contract(t *testing.T, kind string, newPart func(*Machine) respond.Part) {
+	t.Helper()
+	respondtest.Run(t, func(*testing.T) respondtest.Subject {
+		m := New()
+		return respondtest.Subject{Part: newPart(m), World: m.World,
+			Good: []respond.Request{Person(kind, "web"), Person(kind, "host")}, Bad: []respond.Request{Person(kind, "nobody"), Person(kind, "../x")}}
+	})
+}
+
+// Orders checks that a responder asks the hand of a machine for do when it applies an action, and for undo when it undoes it, with the action's
+// id and target, and that it hands on the errors of the hand.
+func Orders(t *testing.T, m *Machine, r respond.Responder, do, undo workload.Order) {
+	t.Helper()
+	a := &signal.Action{ID: "one", Target: m.Known["web"].Target}
+	if err := errors.Join(r.Apply(t.Context(), a), r.Undo(t.Context(), a)); err != nil {
+		t.Error(err)
+	}
+	do.ID, do.Target, undo.ID, undo.Target = a.ID, a.Target, a.ID, a.Target
+	if diff := cmp.Diff([]workload.Order{do, undo}, m.Orders, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		t.Error(diff)
+	}
+	m.Err = errors.New("no hand")
+	_, err := r.Plan(t.Context(), respond.Request{Target: "web", Actor: "person:ann"})
+	for what, err := range map[string]error{"planned": err, "applied": r.Apply(t.Context(), a), "undone": r.Undo(t.Context(), a)} {
+		if !errors.Is(err, m.Err) {
+			t.Errorf("without a hand it is %s: %v", what, err)
+		}
+	}
+}
 
 // Plans checks what a responder plans, and that plans change nothing of the machine.
 func Plans(t *testing.T, m *Machine, r respond.Responder, plans ...Plan) {
