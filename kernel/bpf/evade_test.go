@@ -319,25 +319,11 @@ const swings = 400
 
 // helpSwing makes folders through a link that another thread has lead elsewhere all the time.
 func helpSwing(t *testing.T) {
-	must(t, unix.Symlink("watched", "swing"))
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_ = unix.Symlink([]string{"other", "watched"}[i%2], "next")
-			_ = unix.Rename("next", "swing")
-		}
-	}()
+	stop := swinging(t, "watched", "other")
 	for i := range swings {
 		must(t, unix.Mkdir("swing/"+strconv.Itoa(i), 0o755))
 	}
-	close(stop)
-	<-done
+	stop()
 	waitForEnd()
 }
 

@@ -210,21 +210,7 @@ func helpOverlay(t *testing.T) {
 func helpRace(t *testing.T) {
 	must(t, os.WriteFile("one", []byte("1"), 0o600))
 	must(t, os.WriteFile("two", []byte("2"), 0o600))
-	must(t, os.Symlink("one", "swing"))
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_ = os.Symlink([]string{"one", "two"}[i%2], "next")
-			_ = os.Rename("next", "swing")
-		}
-	}()
+	stop := swinging(t, "one", "two")
 	opened := map[uint64]bool{} // a busy machine may let nothing swing for a while
 	for i := 0; i < 500 || len(opened) < 2; i++ {
 		fd, err := unix.Open("swing", unix.O_RDONLY, 0)
@@ -234,8 +220,26 @@ func helpRace(t *testing.T) {
 		opened[s.Ino] = true
 		_ = unix.Close(fd)
 	}
-	close(stop)
-	<-done
+	stop()
+}
+
+// swinging has the link "swing" lead to the one and the other name by turns, until the returned function has returned.
+func swinging(t *testing.T, one, other string) (stop func()) {
+	must(t, os.Symlink(one, "swing"))
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			_ = os.Symlink([]string{one, other}[i%2], "next")
+			_ = os.Rename("next", "swing")
+		}
+	}()
+	return func() { close(end); <-done }
 }
 
 // helpDeny does what fails.
