@@ -47,7 +47,7 @@ func TestUpWithoutRoot(t *testing.T) {
 	defer out.Close()
 	somebody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testGID}}
 	f.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), own, "up", "--data", f.dir, "--console", "127.0.0.1:0")
-	f.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+	f.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GORACE=" + quickEnd}
 	f.cmd.Dir, f.cmd.Stdout, f.cmd.Stderr, f.cmd.SysProcAttr = "/", out, out, somebody
 	if err := f.cmd.Start(); err != nil {
 		t.Fatal(err)
