@@ -12,12 +12,12 @@ import (
 
 // Verdict is what a policy decided of a result.
 type Verdict struct {
-	Stopped bool
-	Reasons []string
+	Stopped bool     `json:"stopped"`
+	Reasons []string `json:"reasons,omitempty"`
 	// New holds the ids of findings that the base does not have; nil where there was nothing to compare with.
-	New map[string]bool
+	New map[string]bool `json:"-"`
 	// Stops holds the ids of those that stop the change.
-	Stops map[string]bool
+	Stops map[string]bool `json:"stops,omitempty"`
 }
 
 // upgrade is one package version with all its flaws: what people act upon.

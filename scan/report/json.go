@@ -16,10 +16,12 @@ type document struct {
 	Root     string           `json:"root"`
 	Findings []signal.Finding `json:"findings"`
 	Stats    scan.Stats       `json:"stats"`
+	Notes    []string         `json:"notes,omitempty"`
+	Verdict  *Verdict         `json:"verdict,omitempty"`
 }
 
 func writeJSON(w io.Writer, r Result) error {
-	d := document{Version: 1, Tool: "testudo " + r.Version, Root: scan.Printable(r.Root), Findings: r.Findings, Stats: r.Stats}
+	d := document{Version: 1, Tool: "testudo " + r.Version, Root: scan.Printable(r.Root), Findings: r.Findings, Stats: r.Stats, Notes: r.Notes, Verdict: r.Verdict}
 	if d.Findings == nil {
 		d.Findings = []signal.Finding{}
 	}

@@ -61,6 +61,9 @@ func writeMarkdown(w io.Writer, r Result) error {
 	for _, l := range leftOut(&r.Stats) {
 		b.WriteString(" " + cell(l))
 	}
+	for _, n := range r.Notes {
+		b.WriteString(" " + cell(n))
+	}
 	b.WriteString("\n")
 	_, err := w.Write(b.Bytes())
 	return err

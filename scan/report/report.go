@@ -31,6 +31,7 @@ type Result struct {
 	Version  string         // of testudo
 	Verdict  *Verdict       // of a policy, if one decided
 	Time     time.Time      // of the scan
+	Notes    []string       // what was not looked for, and what else is to be said
 }
 
 // Options is how a table looks; JSON and SARIF do not depend on it.

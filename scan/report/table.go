@@ -72,6 +72,11 @@ func writeTable(w io.Writer, r Result, o Options) error {
 		from = to
 	}
 	p.summary(r)
+	for _, n := range r.Notes {
+		for i, l := range wrap(scan.Printable(n), p.Width-4) {
+			p.line(strings.Repeat(" ", min(i, 1)*2) + l)
+		}
+	}
 	p.verdict(r.Verdict)
 	_, err := w.Write(p.Bytes())
 	return err

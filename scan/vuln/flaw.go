@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
 
@@ -86,6 +87,13 @@ func (f *Flaw) exploited() *intel.Exploited {
 // dev reports whether all places need the package for development only.
 func (f *Flaw) dev() bool {
 	return !slices.ContainsFunc(f.Packages, func(p *scan.Package) bool { return !p.Dev })
+}
+
+// leastGo reports whether the package is the standard library, known from the go directive of a go.mod alone.
+func (f *Flaw) leastGo() bool {
+	return !slices.ContainsFunc(f.Packages, func(p *scan.Package) bool {
+		return p.Ecosystem != "Go" || p.Name != "stdlib" || path.Base(p.Path) != "go.mod"
+	})
 }
 
 // match is an advisory that concerns a package.

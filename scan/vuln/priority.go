@@ -112,6 +112,9 @@ func (f *Flaw) prioritise(exposure Exposure) Priority {
 	case NotUsed:
 		p.add(-10, "the package was not seen in use at run time")
 	}
+	if f.leastGo() {
+		p.atMost(mediumPriority-1, "go.mod names the least Go that builds it, not the one that does")
+	}
 	if f.dev() {
 		p.add(-20, "it serves development only")
 	}
@@ -128,7 +131,7 @@ func (f *Flaw) prioritise(exposure Exposure) Priority {
 		if k.Ransomware {
 			about = ", by ransomware too"
 		}
-		if f.Reach == NotReached || f.Reach == NotImported {
+		if f.Reach == NotReached || f.Reach == NotImported || f.leastGo() {
 			p.add(10, "known to be exploited%s, since %s (CISA KEV)", about, k.Added.Format(time.DateOnly))
 		} else {
 			p.atLeast(90, "known to be exploited%s, since %s (CISA KEV)", about, k.Added.Format(time.DateOnly))

@@ -283,6 +283,23 @@ func reaches(r vuln.Reachability) func(*vuln.Options, *scan.Package) {
 	return func(o *vuln.Options, _ *scan.Package) { o.Reacher = reacher{r} }
 }
 
+// TestLeastGo: what go.mod asks of the toolchain says little of the one that builds.
+func TestLeastGo(t *testing.T) {
+	a := advisory("GO-2023-2102", "Go", "stdlib", span("0", "1.21.3"), "CVE-2023-39325")
+	a.Severity = []intel.Severity{{Type: "CVSS_V3", Score: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"}}
+	a.Exploited = &intel.Exploited{CVE: "CVE-2023-39325"}
+	p := scan.Package{PURL: "pkg:golang/stdlib@1.21", Ecosystem: "Go", Name: "stdlib", Version: "1.21", Path: "go.mod", Line: 3}
+	binary := p
+	binary.Path, binary.Line = "bin/shop", 0
+	o := vuln.Options{Database: advisories{a}, Config: vuln.DefaultConfig()}
+	if found, _ := run(t, o, p); len(found) != 1 || found[0].Severity >= signal.SeverityHigh || !strings.Contains(evidence(found[0], "priority"), "the least Go") {
+		t.Errorf("%+v", found)
+	}
+	if found, _ := run(t, o, p, binary); found[0].Severity != signal.SeverityCritical {
+		t.Errorf("a program that was built with it: %+v", found)
+	}
+}
+
 func TestIgnore(t *testing.T) {
 	db := advisories{advisory("GHSA-1", "npm", "x", span("0", ""), "CVE-2024-5")}
 	inTests := npm("x", "1.0.0")

@@ -25,6 +25,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/history"
 	"github.com/testudo-sec/testudo/scan/image"
 	"github.com/testudo-sec/testudo/scan/inventory"
+	"github.com/testudo-sec/testudo/scan/license"
 	"github.com/testudo-sec/testudo/scan/secret"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
@@ -34,7 +35,7 @@ import (
 type ScanRequest struct {
 	Target string
 	Kind   ScanKind
-	// For says which judges there are: secret, vuln. Empty stands for all that can judge.
+	// For says which judges there are: secret, vuln, license. Empty stands for all that can judge.
 	For []string
 
 	Range     string    // of a history
@@ -64,7 +65,7 @@ const (
 	ScanStdin   ScanKind = "stdin"
 	ScanHistory ScanKind = "history"
 	ScanStaged  ScanKind = "staged"
-	ScanCommit  ScanKind = "commit" // Range is the commit
+	ScanFork    ScanKind = "fork" // where HEAD left the base that Range names
 	ScanImage   ScanKind = "image"
 )
 
@@ -90,7 +91,7 @@ func (p *ScanPlan) Close() error {
 }
 
 // ScanFor lists what a request can ask for.
-func ScanFor() []string { return []string{"secret", "vuln"} }
+func ScanFor() []string { return []string{"secret", "vuln", "license"} }
 
 // PlanScan puts the parts together.
 func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan, err error) {
@@ -123,9 +124,23 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 			return nil, err
 		}
 	}
-	if wants("vuln") && p.Kind != ScanHistory && p.Kind != ScanStaged {
-		if err := p.addPackages(s, r); err != nil {
+	if p.Kind != ScanHistory && p.Kind != ScanStaged && (wants("vuln") || wants("license")) {
+		x, err := inventory.New(s.Scan.Inventory)
+		if err != nil {
 			return nil, err
+		}
+		o.Extractors = []scan.Extractor{x}
+		if wants("vuln") {
+			if err := p.addVulnerabilities(s, r); err != nil {
+				return nil, err
+			}
+		}
+		if wants("license") {
+			m, err := license.New(s.Scan.Licenses, time.Now)
+			if err != nil {
+				return nil, err
+			}
+			o.Matchers = append(o.Matchers, m)
 		}
 	}
 	return p, p.addSource(ctx, s, r, set, hex.EncodeToString(judges.Sum(nil)))
@@ -177,13 +192,8 @@ func nonEmptyDir(dir string) string {
 	return dir
 }
 
-// addPackages adds the inventory and, where there is a database, those who judge it.
-func (p *ScanPlan) addPackages(s *Settings, r ScanRequest) error {
-	x, err := inventory.New(s.Scan.Inventory)
-	if err != nil {
-		return err
-	}
-	p.Options.Extractors = []scan.Extractor{x}
+// addVulnerabilities adds who judges the inventory by the database, where there is one.
+func (p *ScanPlan) addVulnerabilities(s *Settings, r ScanRequest) error {
 	path, err := s.AdvisoryDatabase(r.DataDir)
 	if err != nil {
 		return err
@@ -244,8 +254,8 @@ func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, se
 		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Config: s.Scan.History, Scan: config}
 	case ScanStaged:
 		o.Source = &history.Staged{Root: r.Target, Config: s.Scan.History, Scan: config}
-	case ScanCommit:
-		o.Source = &history.Snapshot{Root: r.Target, Revision: r.Range, Config: s.Scan.History, Scan: config}
+	case ScanFork:
+		o.Source = &history.Fork{Root: r.Target, Base: r.Range, Config: s.Scan.History, Scan: config}
 	case ScanImage:
 		return p.addImage(ctx, s, r, set, judges)
 	default:

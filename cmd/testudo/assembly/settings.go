@@ -28,6 +28,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/history"
 	"github.com/testudo-sec/testudo/scan/image"
 	"github.com/testudo-sec/testudo/scan/inventory"
+	"github.com/testudo-sec/testudo/scan/license"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
 	"github.com/testudo-sec/testudo/store"
@@ -128,6 +129,8 @@ type Scan struct {
 	Vulnerabilities vuln.Config `yaml:"vulnerabilities"`
 	// Reach looks for calls of Go programs that lead to a flaw.
 	Reach reach.Config `yaml:"reach"`
+	// Licenses says which licences may be used; nothing is said of them without a policy.
+	Licenses license.Config `yaml:"licenses"`
 	// Gate says what stops a change in `testudo ci`.
 	Gate gate.Policy `yaml:"gate"`
 }
@@ -159,7 +162,7 @@ func DefaultSettings() Settings {
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
 		Scan: Scan{Config: scan.DefaultConfig(), Archives: archive.DefaultConfig(), History: history.DefaultConfig(), Inventory: inventory.DefaultConfig(),
-			Images: image.DefaultConfig(), Vulnerabilities: vuln.DefaultConfig(), Reach: reach.DefaultConfig(), Gate: gate.DefaultPolicy()},
+			Images: image.DefaultConfig(), Vulnerabilities: vuln.DefaultConfig(), Reach: reach.DefaultConfig(), Licenses: license.DefaultConfig(), Gate: gate.DefaultPolicy()},
 		Intel:  intel.DefaultConfig(),
 		Logs:   defaultLogs(),
 		Kernel: kernel.DefaultConfig(),

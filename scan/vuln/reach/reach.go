@@ -146,13 +146,16 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 	if readErr != nil {
 		cancel() // nobody reads what else it says
 	}
-	switch err := cmd.Wait(); {
+	err = cmd.Wait()
+	switch {
 	case ctx.Err() == context.DeadlineExceeded:
 		return nil, fmt.Errorf("not analysed within %s (scan.reach.timeout)", a.Config.Timeout)
+	case err != nil && strings.Contains(stderr.String(), "no packages matched"):
+		return slices.Repeat([]verdict{{reach: vuln.NotImported}}, len(flaws)), nil // no code, no calls
+	case err != nil && !errors.Is(readErr, errTooMuch):
+		return nil, fmt.Errorf("%w: %s", err, scan.Printable(strings.TrimSpace(stderr.String())))
 	case readErr != nil:
 		return nil, readErr
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, scan.Printable(strings.TrimSpace(stderr.String())))
 	}
 	return verdicts, nil
 }
@@ -269,6 +272,8 @@ type frame struct {
 	Receiver string `json:"receiver"`
 }
 
+var errTooMuch = errors.New("the analysis says too much")
+
 // read takes the child's messages. A flaw of which it says nothing more than that the module is required is not imported.
 func read(r io.Reader, n int) ([]verdict, error) {
 	verdicts := make([]verdict, n)
@@ -309,7 +314,7 @@ func read(r io.Reader, n int) ([]verdict, error) {
 			v.reach = vuln.NotReached
 		}
 	}
-	return nil, errors.New("the analysis says too much")
+	return nil, errTooMuch
 }
 
 // calls writes a trace from the entry to the flaw.

@@ -119,6 +119,10 @@ func TestNotJudged(t *testing.T) {
 			t.Errorf("%s: %v, %d", name, err, f.Reach)
 		}
 	}
+	bare := flaw("go.mod", intel.Import{Path: "example.org/dep"})
+	if err := analysis(write(t, map[string]string{"go.mod": "module a\n\ngo 1.21\n\nrequire example.org/dep v1.0.0\n"})).Reach(t.Context(), []*vuln.Flaw{bare}); err != nil || bare.Reach != vuln.NotImported {
+		t.Errorf("a module without code: %v, %d", err, bare.Reach)
+	}
 	f := flaw("go.mod", intel.Import{Path: "example.org/dep"})
 	a := analysis(write(t, program))
 	a.Config.Timeout = time.Millisecond

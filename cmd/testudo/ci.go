@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/gate"
+	"github.com/testudo-sec/testudo/scan/report"
+	"github.com/testudo-sec/testudo/signal"
+)
+
+func (a *app) ciCommand() *cobra.Command {
+	var f scanFlags
+	var base, policyFile, format string
+	var noBase bool
+	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string)}
+	cmd := &cobra.Command{
+		Use:   "ci [FOLDER]",
+		Short: "Decide about a change: scan a checkout by one policy, against its base",
+		Long: `Scan a checkout with everything that looks at one, and decide by the policy in .testudo.yaml
+whether the change may pass. With a base only what is new stops it, and the base's own
+policy counts: a change does not decide about itself. The base is taken from --base, or from
+what GitHub and GitLab say of a merge request.
+
+Exit code 0 says that the change may pass, 1 that it may not, 2 that it could not be decided.`,
+		Example: `  testudo ci
+  testudo ci --base origin/main --sarif testudo.sarif
+  testudo ci --policy security/gate.yaml --html report.html`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := "."
+			if len(args) > 0 {
+				root = args[0]
+			}
+			if !slices.Contains(report.Formats(), format) {
+				return fmt.Errorf("--format is %q: want one of %v", format, report.Formats())
+			}
+			if base == "" && !noBase {
+				base = baseOfEnvironment(os.Getenv)
+			}
+			ctx := cmd.Context()
+			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, base)
+			if err != nil {
+				return fmt.Errorf("policy: %w", err)
+			}
+			a.settings.Scan.Exclude, a.settings.Scan.Vulnerabilities, a.settings.Scan.Licenses = policy.Exclude, policy.Vulnerabilities, policy.Licenses
+			o, err := a.runScan(ctx, &f, assembly.ScanRequest{Target: root, Kind: assembly.ScanTree})
+			if err != nil {
+				return err
+			}
+			defer o.plan.Close()
+			var known map[string]bool
+			if base != "" {
+				if known, err = a.knownAt(cmd, &f, root, base, o); err != nil {
+					return err
+				}
+			}
+			d := policy.Decide(o.result.Findings, known, o.result.Stats.Incomplete(), time.Now())
+			o.result.Verdict = verdictOf(&d, o.result.Findings, known)
+			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)
+			for format, name := range files {
+				if *name == "" {
+					continue
+				}
+				if err := saveTo(*name, func(w io.Writer) error { return report.Write(w, format, o.result, report.Options{}) }); err != nil {
+					return err
+				}
+			}
+			if err := a.write(&f, o, format); err != nil {
+				return err
+			}
+			if err := writeStepSummary(os.Getenv("GITHUB_STEP_SUMMARY"), o.result); err != nil {
+				return err
+			}
+			switch {
+			case f.strict && o.result.Stats.Incomplete():
+				return fmt.Errorf("something could not be scanned (--strict)")
+			case d.Stopped:
+				return errAnswered
+			}
+			return nil
+		},
+	}
+	f.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&base, "base", "", "branch, tag or commit that the change is to be merged into")
+	flags.BoolVar(&noBase, "no-base", false, "judge all there is, whatever the build server says of a base")
+	flags.StringVar(&policyFile, "policy", "", "policy file (default .testudo.yaml of the base, else of the folder)")
+	flags.StringVar(&format, "format", "table", "how to print")
+	flags.StringVar(files["sarif"], "sarif", "", "write the report as SARIF too")
+	flags.StringVar(files["junit"], "junit", "", "write the report as JUnit too")
+	flags.StringVar(files["markdown"], "markdown", "", "write a summary as Markdown too")
+	flags.StringVar(files["json"], "json", "", "write the report as JSON too")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// baseOfEnvironment is what a build server says that a change is to be merged into.
+func baseOfEnvironment(env func(string) string) string {
+	if branch := env("GITHUB_BASE_REF"); branch != "" {
+		return "origin/" + branch
+	}
+	if commit := env("CI_MERGE_REQUEST_DIFF_BASE_SHA"); commit != "" {
+		return commit
+	}
+	if branch := env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"); branch != "" {
+		return "origin/" + branch
+	}
+	return ""
+}
+
+// knownAt returns what is wrong at the base already, and adds what the change's own commits hold and its last state does
+// not: a secret that was committed is known to whoever has the branch.
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, root, base string, o *scanned) (map[string]bool, error) {
+	settings := a.settings
+	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
+	if f.confidence != "" {
+		settings.Scan.Confidence = f.confidence
+	}
+	r := assembly.ScanRequest{Target: root, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
+	known, err := settings.BaseFindings(cmd.Context(), r, base)
+	if err != nil {
+		return nil, fmt.Errorf("the base %s: %w", base, err)
+	}
+	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
+		return known, nil
+	}
+	r.Kind, r.Range, r.For = assembly.ScanHistory, base+"..HEAD", []string{"secret"}
+	r.Baseline = o.plan.Options.Baseline
+	plan, err := settings.PlanScan(cmd.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	defer plan.Close()
+	here := map[string]bool{}
+	for i := range o.result.Findings {
+		here[o.result.Findings[i].ID] = true
+	}
+	_, err = scan.Run(cmd.Context(), plan.Options, func(f signal.Finding) {
+		if !here[f.ID] {
+			o.result.Findings = append(o.result.Findings, f)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the commits of the change: %w", err)
+	}
+	return known, nil
+}
+
+// verdictOf is the decision as reports show it.
+func verdictOf(d *gate.Decision, findings []signal.Finding, known map[string]bool) *report.Verdict {
+	v := &report.Verdict{Stopped: d.Stopped, Reasons: d.Reasons, Stops: map[string]bool{}}
+	if known != nil {
+		v.New = map[string]bool{}
+	}
+	for i := range findings {
+		id := findings[i].ID
+		if d.Of[id] == gate.Stops {
+			v.Stops[id] = true
+		}
+		if known != nil && !known[id] {
+			v.New[id] = true
+		}
+	}
+	return v
+}
+
+// decisionNotes say what the decision rests on.
+func decisionNotes(d *gate.Decision, from, base string, known map[string]bool) []string {
+	out := []string{"Decided by " + from + "."}
+	if known != nil {
+		out = append(out, fmt.Sprintf("Against %s: %d new, %d known, %d gone.", base, d.New, d.Same, d.Gone))
+	}
+	if d.Accepted > 0 {
+		out = append(out, fmt.Sprintf("%d accepted by the policy.", d.Accepted))
+	}
+	for _, e := range d.Expired {
+		out = append(out, fmt.Sprintf("Accepted until %s, and no longer: %s (%s).", e.Until, e.Rule+e.ID, e.Reason))
+	}
+	for _, u := range d.Unused {
+		out = append(out, fmt.Sprintf("Accepted and not found any more: %s. Take it out of the policy.", u.Rule+u.ID))
+	}
+	return out
+}
+
+// writeStepSummary adds the summary to the page of a GitHub job.
+func writeStepSummary(name string, r report.Result) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	if err := report.Write(f, "markdown", r, report.Options{}); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,42 @@
+package history_test
+
+import (
+	"testing"
+
+	"github.com/testudo-sec/testudo/scan"
+	"github.com/testudo-sec/testudo/scan/history"
+)
+
+// TestFork: a change is compared with where it began, not with what the base became since.
+func TestFork(t *testing.T) {
+	r := newRepository(t)
+	r.write("policy.yaml", "fail_on: high\n")
+	r.write("a.txt", "one\n")
+	r.commit("first")
+	r.git("branch", "-M", "main")
+	r.git("checkout", "-q", "-b", "change")
+	r.write("a.txt", "changed\n")
+	r.write("policy.yaml", "fail_on: never\n")
+	r.commit("mine")
+	r.git("checkout", "-q", "main")
+	r.write("b.txt", "of others\n")
+	r.commit("theirs")
+	r.git("checkout", "-q", "change")
+	f := &history.Fork{Root: r.dir, Base: "main", Config: history.DefaultConfig(), Scan: scan.DefaultConfig()}
+	if got := collect(t, f).paths(); got != "a.txt=one\n policy.yaml=fail_on: high\n" {
+		t.Errorf("the state that the change began at has %s", got)
+	}
+	for name, want := range map[string]string{"policy.yaml": "fail_on: high\n", "a.txt": "one\n", "b.txt": "", "../a.txt": ""} {
+		got, err := f.ReadFile(t.Context(), name, 1<<20)
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+	if _, err := f.ReadFile(t.Context(), "a.txt", 2); err == nil {
+		t.Error("a file above the limit is read")
+	}
+	f.Base = "nowhere"
+	if _, err := f.ReadFile(t.Context(), "a.txt", 2); err == nil {
+		t.Error("a base that is not there")
+	}
+}
