@@ -5,6 +5,8 @@ import (
 
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
+	"github.com/testudo-sec/testudo/bench/intel"
+	"github.com/testudo-sec/testudo/bench/inventory"
 	"github.com/testudo-sec/testudo/bench/kernel"
 	"github.com/testudo-sec/testudo/bench/policy"
 	"github.com/testudo-sec/testudo/bench/proc"
@@ -19,6 +21,8 @@ func bars() []bar.Bar {
 	return slices.Concat(
 		spine.Bars(),
 		scan.Bars(),
+		inventory.Bars(),
+		intel.Bars(),
 		waf.Bars(),
 		edge.Bars(),
 		kernel.Bars(),
@@ -31,7 +35,10 @@ func bars() []bar.Bar {
 func roles() []proc.Role {
 	return slices.Concat(
 		spine.Roles(),
+		intel.Roles(),
 		edge.Roles(),
+		inventory.Roles(),
 		kernel.Roles(),
+		scan.Roles(),
 	)
 }

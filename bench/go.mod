@@ -9,6 +9,11 @@ replace github.com/testudo-sec/testudo => ../
 require github.com/prometheus/client_golang v1.25.0
 
 require (
+	github.com/in-toto/attestation v1.2.0 // indirect
+	github.com/pandatix/go-cvss v0.6.4 // indirect
+)
+
+require (
 	cel.dev/expr v0.25.2 // indirect
 	cloud.google.com/go/compute/metadata v0.9.0
 	dario.cat/mergo v1.0.1
