@@ -18,9 +18,10 @@ import (
 
 // Extractor finds packages in files of all kinds that it knows. It is safe for concurrent use.
 type Extractor struct {
-	config Config
-	table  *table
-	owned  *owners
+	config  Config
+	readers []*reader
+	table   *table
+	owned   *owners
 }
 
 var _ scan.Extractor = (*Extractor)(nil)
@@ -55,7 +56,7 @@ func New(c Config) (*Extractor, error) {
 		}
 		readers = append(readers, r)
 	}
-	return &Extractor{config: c, table: newTable(readers), owned: newOwners()}, nil
+	return &Extractor{config: c, readers: readers, table: newTable(readers), owned: newOwners()}, nil
 }
 
 // quiet keeps scalibr from writing to the standard error, where it repeats what files say.
@@ -173,4 +174,17 @@ func (a asked) Stat() (fs.FileInfo, error) {
 		return sized{name: a.path[strings.LastIndexByte(a.path, '/')+1:]}, nil
 	}
 	return a.info, nil
+}
+
+// Plugins returns the extractors of scalibr that it asks, for comparisons.
+func (x *Extractor) Plugins() []filesystem.Extractor {
+	seen := map[string]bool{}
+	var out []filesystem.Extractor
+	for _, r := range x.readers {
+		if r.scalibr != nil && !seen[r.scalibr.Name()] {
+			seen[r.scalibr.Name()] = true
+			out = append(out, r.scalibr)
+		}
+	}
+	return out
 }
