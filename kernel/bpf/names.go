@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,8 @@ const (
 const (
 	maxAhead = 8192 // changes behind it
 	maxAgain = 64   // names that are not certain, a second time
+	maxWaits = 4    // of waitFor, for the same
+	waitFor  = time.Millisecond
 )
 
 // named is struct named of paths.h.
@@ -47,6 +50,7 @@ type names struct {
 	peeked  uint64 // where in the ring those end
 	behind  *ring
 	again   int   // how often it was looked for what has changed since
+	waited  int   // how often it was waited for that
 	blind   bool  // not all that has changed since is in the account
 	offset  int64 // of the wall's clock to the time since the boot
 }
@@ -68,7 +72,7 @@ func isText(b []byte) bool {
 
 // settle appends to out those records of a batch that are to be handed on, and returns how many. behind are the records that wait behind the batch.
 func (n *names) settle(out, batch []byte, behind *ring) ([]byte, uint64) {
-	n.offset, n.blind, n.again, n.behind = wallClock(0), false, 0, behind
+	n.offset, n.blind, n.again, n.waited, n.behind = wallClock(0), false, 0, 0, behind
 	var r record.Record
 	var last uint64
 	// What changed since matters to what happened before: all that is known is noted first.
@@ -151,6 +155,16 @@ func (n *names) noteBehind() {
 	})
 }
 
+// wait gives calls the time to end whose change is made: a few milliseconds for a batch, and none while much waits behind it.
+func (n *names) wait() bool {
+	if n.behind == nil || n.waited >= maxWaits || n.behind.pending() > n.behind.mask/4 {
+		return false
+	}
+	n.waited++
+	time.Sleep(waitFor)
+	return true
+}
+
 // look has the names of a record looked at, for later.
 func (n *names) look(one []byte) {
 	var r record.Record
@@ -231,6 +245,10 @@ func (n *names) judge(r *record.Record, d named) bool {
 			n.again++
 			n.noteBehind()
 			w = n.follow(r, &d, i, text)
+			for w.unsure && n.wait() {
+				n.noteBehind()
+				w = n.follow(r, &d, i, text)
+			}
 		}
 		end, clear := path.Clean(string(text)), len(w.ends) == 1 && !w.unsure
 		if clear {
