@@ -208,10 +208,21 @@ func nonEmpty(dir string) string {
 
 // readFiles reads files of one folder and offers them. It returns the buffer, grown if need be.
 func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte {
-	if job.names = w.choose(job); len(job.names) == 0 {
+	var opened *os.Root
+	folder := func() (*os.Root, error) {
+		var err error
+		if opened == nil {
+			opened, err = w.root.OpenRoot(nonEmpty(job.dir))
+		}
+		return opened, err
+	}
+	if job.names = w.choose(job, folder); len(job.names) == 0 {
+		if opened != nil {
+			opened.Close()
+		}
 		return buffer
 	}
-	dir, err := w.root.OpenRoot(nonEmpty(job.dir))
+	dir, err := folder()
 	if err != nil {
 		for _, name := range job.names {
 			w.v.Skip(Unreadable, path.Join(job.dir, name), reason(err))
@@ -238,7 +249,7 @@ func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte
 }
 
 // choose leaves out the files that nobody reads, where the visitor can tell.
-func (w *walk) choose(job fileJob) []string {
+func (w *walk) choose(job fileJob, folder func() (*os.Root, error)) []string {
 	chooser, ok := w.v.(Chooser)
 	if !ok || !chooser.Selective() {
 		return job.names
@@ -246,7 +257,7 @@ func (w *walk) choose(job fileJob) []string {
 	chosen := job.names[:0]
 	for _, name := range job.names {
 		at := path.Join(job.dir, name)
-		if !chooser.Passes(at, &lazyInfo{root: w.root, path: at}) {
+		if !chooser.Passes(at, &lazyInfo{folder: folder, name: name}) {
 			chosen = append(chosen, name)
 		}
 	}
@@ -255,23 +266,24 @@ func (w *walk) choose(job fileJob) []string {
 
 // lazyInfo asks for a file's mode and size when somebody wants to know. A file that is gone has none.
 type lazyInfo struct {
-	root *os.Root
-	path string
-	info fs.FileInfo
+	folder func() (*os.Root, error)
+	name   string
+	info   fs.FileInfo
 }
 
 func (l *lazyInfo) known() fs.FileInfo {
 	if l.info == nil {
-		info, err := l.root.Lstat(l.path)
-		if err != nil {
-			info = absent{}
+		l.info = absent{}
+		if dir, err := l.folder(); err == nil {
+			if info, err := dir.Lstat(l.name); err == nil {
+				l.info = info
+			}
 		}
-		l.info = info
 	}
 	return l.info
 }
 
-func (l *lazyInfo) Name() string       { return path.Base(l.path) }
+func (l *lazyInfo) Name() string       { return l.name }
 func (l *lazyInfo) Size() int64        { return l.known().Size() }
 func (l *lazyInfo) Mode() fs.FileMode  { return l.known().Mode() }
 func (l *lazyInfo) ModTime() time.Time { return l.known().ModTime() }
