@@ -255,6 +255,7 @@ func (c *checker) files() {
 	caches := map[string]*cacheFound{}
 	for n, x := range c.layers {
 		base := c.Layers[n].Base
+		system := base || n <= c.system() // a distribution's own programs are no choice of the image's maker
 		for k := range x.entries {
 			e := &x.entries[k]
 			if e.kind >= whiteout || e.kind == symlink || e.kind == hardlink || e.kind == device || !c.suspicious(e, base) {
@@ -263,7 +264,7 @@ func (c *checker) files() {
 			if _, how := c.layers.hidden(e.path, n); how != visible && !(how == overwritten && e.kind == folder && c.sameFolder(e, n)) {
 				continue
 			}
-			c.file(n, e, base, open, caches)
+			c.file(n, e, base, system, open, caches)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(caches)) {
@@ -281,6 +282,18 @@ type cacheFound struct {
 	files int
 }
 
+// system returns the lowest layer that says which distribution it is, -1 where the base is known otherwise or there is none.
+func (c *checker) system() int {
+	if c.base.Layers > 0 {
+		return -1
+	}
+	return slices.IndexFunc(c.layers, func(x *index) bool {
+		etc, _, _ := x.find("etc/os-release")
+		usr, _, _ := x.find("usr/lib/os-release")
+		return etc != nil || usr != nil
+	})
+}
+
 // suspicious passes over most entries quickly.
 func (c *checker) suspicious(e *entry, base bool) bool {
 	return e.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 || e.mode&0o002 != 0 || accounts[e.path] || !base && (sudos[e.path] || cacheOf(e.path) != "")
@@ -295,9 +308,9 @@ func (c *checker) sameFolder(e *entry, layer int) bool {
 	})
 }
 
-func (c *checker) file(n int, e *entry, base bool, open map[string]*signal.Finding, caches map[string]*cacheFound) {
+func (c *checker) file(n int, e *entry, base, system bool, open map[string]*signal.Finding, caches map[string]*cacheFound) {
 	mode := signal.Evidence{Name: "mode", Value: e.mode.String()}
-	if e.kind == regular && e.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && e.mode&0o111 != 0 && !base && !c.wasSetuid(e, n) {
+	if e.kind == regular && e.mode&(fs.ModeSetuid|fs.ModeSetgid) != 0 && e.mode&0o111 != 0 && !system && !c.wasSetuid(e, n) {
 		c.find("image-setuid", e.path, 0, "", "", scan.Medium, append(c.evidence(n), mode)...)
 	}
 	if accounts[e.path] && e.mode&0o022 != 0 {

@@ -152,6 +152,20 @@ func TestChecksOff(t *testing.T) {
 	}
 }
 
+// TestSystemPrograms holds that the setuid programs of a distribution are not held against an image whose base nothing tells, and those added are.
+func TestSystemPrograms(t *testing.T) {
+	m := &made{layers: [][]byte{distribution(t), tarOf(t, file{name: "bin/su", data: "x", mode: 0o4755})}}
+	var at []string
+	for _, f := range scanned(t, m.saved(t), options()).findings {
+		if f.Rule == "image-setuid" {
+			at = append(at, f.Location.Path)
+		}
+	}
+	if !slices.Equal(at, []string{"bin/su"}) {
+		t.Errorf("%q, want bin/su alone", at)
+	}
+}
+
 // TestStableIDs holds that findings about how an image is made keep their ids from build to build.
 func TestStableIDs(t *testing.T) {
 	build := func(content string, more ...string) []string {
