@@ -186,7 +186,7 @@ func TestIncrements(t *testing.T) {
 	}
 	defer open.Close()
 	b.m.fill("npm", 61, map[int]int{5: 2, 60: 2})
-	res = b.update(t)
+	b.update(t)
 	var singles []string
 	for _, got := range b.m.gets() {
 		if strings.HasPrefix(got, "npm/T-") {
