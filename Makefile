@@ -33,7 +33,7 @@ up: build ## the demo shop with testudo in front of it
 	@examples/demo.sh bin
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
-	$(RACE) -p $(PACKAGES) -timeout 9m ./...
+	$(RACE) -p $(PACKAGES) -timeout 15m ./...
 # What the race detector makes too slow, or allocates for itself: all cases of loops that go in strides under it.
 	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf \
 		-run 'Allocat|Large|Heavy|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet'
