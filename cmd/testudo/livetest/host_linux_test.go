@@ -131,7 +131,7 @@ func (j *judge) firedIn(from int) (map[string]hit, int) {
 }
 
 // patience is how long something is waited for that is sure to come: on a busy machine it may take seconds.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // until waits for what done says.
 func (j *judge) until(t *testing.T, what string, done func() bool) bool {
