@@ -188,7 +188,7 @@ func (s *seen) receive(batch []byte) {
 // wait returns the first record that matches.
 func (s *seen) wait(t testing.TB, what string, match func(*record.Record) bool) record.Record {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for from := 0; ; {
 		s.mu.Lock()
 		all := s.all
