@@ -25,7 +25,7 @@ func Bars() []bar.Bar {
 		Name: "scan-secret-cpu", Part: "scan", Unit: "ratio", Bound: bar.AtMost(20), Limit: 15 * time.Minute,
 		What: "CPU of `testudo scan` on a tree of over 200 MB of source text, over that of `rg -c -i -F -f` with the secret rules' literals and keywords on the same files, medians (the goal of a later issue is 2.5)",
 		Run:  runSecretCPU,
-	}, imageBar()}
+	}, imageBar(), historyBar()}
 }
 
 func runSecretCPU(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
