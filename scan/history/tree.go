@@ -23,7 +23,7 @@ func nextEntry(tree []byte, hash int) (e treeEntry, rest []byte, ok bool) {
 		return e, nil, false
 	}
 	space := bytes.IndexByte(tree[:min(end, 8)], ' ')
-	if space < 0 || space+1 == end {
+	if space < 5 || space > 6 || space+1 == end { // "40000" or "100644"
 		return e, nil, false
 	}
 	e = treeEntry{mode: tree[:space], name: tree[space+1 : end], object: tree[end+1 : end+1+hash], raw: tree[:end+1+hash]}
