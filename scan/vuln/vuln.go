@@ -282,6 +282,7 @@ func (f *Flaw) finding(paths *paths) signal.Finding {
 	say("calls", strings.Join(f.Trace, " → "))
 	say("layer", p.Layer)
 	say("instruction", p.Instruction)
+	say("base image", p.BaseImage)
 	say("also at", f.otherPlaces())
 	return out
 }
@@ -325,6 +326,8 @@ func (f *Flaw) fix() string {
 		return fmt.Sprintf("Remove %s, and treat every machine on which it was installed as taken over: revoke the credentials that were there.", scan.Printable(p.Name))
 	case f.Fixed == "":
 		return "There is no fixed version. Look whether the flawed part is used, and for another package."
+	case p.BaseImage != "":
+		return scan.Printable(fmt.Sprintf("Build on a newer %s, which has %s in %s or later, or upgrade it in a layer of your own.", p.BaseImage, p.Name, f.Fixed))
 	case p.Relation == scan.Transitive:
 		return scan.Printable(fmt.Sprintf("Upgrade what brings it, or pin %s to %s or later.", p.Name, f.Fixed))
 	}

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/image"
 	"github.com/testudo-sec/testudo/scan/inventory"
 	"github.com/testudo-sec/testudo/scan/license"
+	"github.com/testudo-sec/testudo/scan/sbom"
 	"github.com/testudo-sec/testudo/scan/secret"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
@@ -118,6 +120,7 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	}
 	o.Openers = []scan.Opener{opener}
 	judges := sha256.New()
+	fmt.Fprintln(judges, buildID(), r.For)
 	var set *detect.Set
 	if wants("secret") {
 		if set, err = p.addSecrets(r.Gitleaks, judges); err != nil {
@@ -129,7 +132,7 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 		if err != nil {
 			return nil, err
 		}
-		o.Extractors = []scan.Extractor{x}
+		o.Extractors = []scan.Extractor{x, sbom.NewExtractor(sbom.DefaultLimits(), p.Kind == ScanTree && isSBOM(r.Target))}
 		if wants("vuln") {
 			if err := p.addVulnerabilities(s, r); err != nil {
 				return nil, err
@@ -325,6 +328,38 @@ func kindOf(target string) ScanKind {
 		return ScanImage
 	}
 	return ScanTree
+}
+
+// isSBOM reports whether the target is a file that begins as one.
+func isSBOM(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	head, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	if err != nil {
+		return false
+	}
+	for _, sign := range []string{`"bomFormat"`, "http://cyclonedx.org/schema/bom", `"spdxVersion"`, "SPDXVersion:"} {
+		if bytes.Contains(head, []byte(sign)) {
+			return true
+		}
+	}
+	return sbom.Is(name)
+}
+
+// buildID tells builds apart: what one knew of a layer says nothing of what another would.
+func buildID() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.String()
 }
 
 // isImageArchive reports whether a file is a tar archive with what an image's has among its first entries.
