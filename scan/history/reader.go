@@ -189,7 +189,7 @@ func objectHeader(b []byte) (k kind, size int64, n int) {
 
 // baseOffset reads how far back a delta's base is.
 func baseOffset(b []byte) (back int64, n int) {
-	for n < len(b) && n < 9 {
+	for n < len(b) && n < 8 { // 56 bits, which cannot overflow
 		back = back<<7 | int64(b[n]&0x7f)
 		if n++; b[n-1]&0x80 == 0 {
 			return back, n
