@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,8 +182,8 @@ func (p *ScanPlan) addSecrets(configuration string, judges io.Writer) (*detect.S
 	}
 	if own {
 		p.Options.Scanners = append(p.Options.Scanners, secret.New(set))
-		for _, r := range set.Rules() {
-			fmt.Fprintf(judges, "%+v\n", r.Detect)
+		if err := json.NewEncoder(judges).Encode(set.Rules()); err != nil {
+			return nil, err
 		}
 	}
 	return set, nil
