@@ -57,9 +57,10 @@ func (t Threshold) MarshalText() ([]byte, error) {
 
 // Accept takes findings out of the decision until a day.
 type Accept struct {
-	// Rule is the rule's id or the vulnerability's; ID is the finding's. One of them must be there.
+	// Rule is the rule's id, or the vulnerability's. It or id must be there.
 	Rule string `yaml:"rule"`
-	ID   string `yaml:"id"`
+	// ID is the finding's, as reports show it.
+	ID string `yaml:"id"`
 	// Path limits it to places, with patterns as in .gitignore.
 	Path string `yaml:"path"`
 	// Reason says why it is fine here.
