@@ -87,6 +87,8 @@ type Image struct {
 	// Configuration is what the image says of itself; nil of a root filesystem.
 	Configuration *v1.ConfigFile
 	Annotations   map[string]string
+	// PID is a process of the container that was named by one or by its id; 0 of everything else.
+	PID int
 
 	options Options
 	blobs   blobs

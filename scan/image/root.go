@@ -55,6 +55,7 @@ func (i *Image) openContainer(sort, rest string) error {
 		return errors.Join(err, fmt.Errorf("process %d is in no container: its root is the one of this machine", pid))
 	}
 	i.mounts = mountsOf(filepath.Join(proc, "mountinfo"))
+	i.PID = pid
 	return nil
 }
 

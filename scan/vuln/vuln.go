@@ -74,6 +74,9 @@ func New(o Options) (*Matcher, error) {
 	return &Matcher{o: o, ignores: newIgnoreList(o.Config.Ignore, o.Now)}, nil
 }
 
+// Watch has the matcher ask whether packages are in use; it replaces Options.Use. Call it before Match.
+func (m *Matcher) Watch(use func(*scan.Package) Use) { m.o.Use = use }
+
 // Name returns "vuln".
 func (m *Matcher) Name() string { return "vuln" }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/secret"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
+	"github.com/testudo-sec/testudo/scan/vuln/running"
 )
 
 // ScanRequest is what a command wants scanned. The zero value of Kind stands for what Target looks like.
@@ -290,6 +291,13 @@ func (p *ScanPlan) addImage(ctx context.Context, s *Settings, r ScanRequest, set
 	}
 	p.closers = append(p.closers, img.Close)
 	p.Image = img
+	if img.PID > 0 && p.Vuln != nil {
+		if use, err := running.Look(ctx, "/proc", img.PID); err == nil {
+			p.Vuln.Watch(use.Of)
+		} else {
+			p.Notes = append(p.Notes, fmt.Sprintf("What is in use was not told: %v.", err))
+		}
+	}
 	p.Options.Source = img.Source()
 	return nil
 }
