@@ -89,8 +89,17 @@ func (f *Flaw) dev() bool {
 	return !slices.ContainsFunc(f.Packages, func(p *scan.Package) bool { return !p.Dev })
 }
 
-// leastGo reports whether the package is the standard library, known from the go directive of a go.mod alone.
-func (f *Flaw) leastGo() bool {
+// Ranges are the versions that the advisories say have the flaw.
+func (f *Flaw) Ranges() []intel.Range {
+	var out []intel.Range
+	for _, a := range f.affected {
+		out = append(out, a.Ranges...)
+	}
+	return out
+}
+
+// LeastGo reports whether the package is the standard library, known from the go directive of a go.mod alone.
+func (f *Flaw) LeastGo() bool {
 	return !slices.ContainsFunc(f.Packages, func(p *scan.Package) bool {
 		return p.Ecosystem != "Go" || p.Name != "stdlib" || path.Base(p.Path) != "go.mod"
 	})

@@ -26,6 +26,7 @@ const (
 	Reached                          // a chain of calls leads to it
 	NotReached                       // the package is imported, the flawed symbols are not called
 	NotImported                      // the package with the flaw is not part of the program
+	NotBuilt                         // the toolchain that builds here does not have it, whatever go.mod allows
 )
 
 // Use is whether a package was seen in use at run time.
@@ -112,7 +113,7 @@ func (f *Flaw) prioritise(exposure Exposure) Priority {
 	case NotUsed:
 		p.add(-10, "the package was not seen in use at run time")
 	}
-	if f.leastGo() {
+	if f.LeastGo() {
 		p.atMost(mediumPriority-1, "go.mod names the least Go that builds it, not the one that does")
 	}
 	if f.dev() {
@@ -131,7 +132,7 @@ func (f *Flaw) prioritise(exposure Exposure) Priority {
 		if k.Ransomware {
 			about = ", by ransomware too"
 		}
-		if f.Reach == NotReached || f.Reach == NotImported || f.leastGo() {
+		if f.Reach == NotReached || f.Reach == NotImported || f.LeastGo() {
 			p.add(10, "known to be exploited%s, since %s (CISA KEV)", about, k.Added.Format(time.DateOnly))
 		} else {
 			p.atLeast(90, "known to be exploited%s, since %s (CISA KEV)", about, k.Added.Format(time.DateOnly))

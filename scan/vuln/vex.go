@@ -176,7 +176,7 @@ func WriteVEX(w io.Writer, flaws []*Flaw, author string, at time.Time) error {
 			}
 		case f.Reach == NotReached:
 			s.Status, s.Justification = vex.StatusNotAffected, vex.VulnerableCodeNotInExecutePath
-		case f.Reach == NotImported:
+		case f.Reach == NotImported, f.Reach == NotBuilt:
 			s.Status, s.Justification = vex.StatusNotAffected, vex.VulnerableCodeNotPresent
 		default:
 			s.ActionStatement = f.fix()

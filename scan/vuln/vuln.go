@@ -48,6 +48,7 @@ type Summary struct {
 	Ignored     int `json:"ignored"`      // by the configuration
 	Expired     int `json:"expired"`      // would be ignored, had the decision not ended
 	NotAffected int `json:"not_affected"` // by VEX
+	NotBuilt    int `json:"not_built"`    // of the standard library: the toolchain that builds here does not have it
 	Dev         int `json:"dev"`          // development only, left out
 	Unfixed     int `json:"unfixed"`      // without a fixed version, left out
 }
@@ -236,6 +237,9 @@ func (m *Matcher) wanted(f *Flaw) bool {
 	switch {
 	case m.notAffected(f):
 		m.summary.NotAffected++
+		return false
+	case f.Reach == NotBuilt:
+		m.summary.NotBuilt++
 		return false
 	case f.Malicious(): // no matter what it is for
 	case !m.o.Config.Dev && f.dev():

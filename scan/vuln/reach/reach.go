@@ -100,7 +100,7 @@ type verdict struct {
 // merge keeps the worst of what several modules say of a flaw.
 func (v verdict) merge(f *vuln.Flaw) {
 	rank := func(r vuln.Reachability) int {
-		return slices.Index([]vuln.Reachability{vuln.ReachUnknown, vuln.NotImported, vuln.NotReached, vuln.Reached}, r)
+		return slices.Index([]vuln.Reachability{vuln.ReachUnknown, vuln.NotBuilt, vuln.NotImported, vuln.NotReached, vuln.Reached}, r)
 	}
 	if rank(v.reach) > rank(f.Reach) {
 		f.Reach, f.Trace = v.reach, v.trace
@@ -142,7 +142,13 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	verdicts, readErr := read(out, len(flaws))
+	verdicts := make([]verdict, len(flaws))
+	for i, f := range flaws {
+		if verdicts[i].reach = vuln.NotImported; f.LeastGo() {
+			verdicts[i].reach = vuln.NotBuilt
+		}
+	}
+	readErr := read(out, verdicts)
 	if readErr != nil {
 		cancel() // nobody reads what else it says
 	}
@@ -217,7 +223,7 @@ func environment() []string {
 func id(i int) string { return fmt.Sprintf("GO-0000-%06d", i) }
 
 // writeEntry writes what the analysis is to look for. The flaw is known to be in this version, so that the entry is about
-// all versions.
+// all versions; but of the standard library, where the toolchain that is installed decides.
 func writeEntry(db string, i int, f *vuln.Flaw) error {
 	type pkg struct {
 		Name      string `json:"name"`
@@ -238,13 +244,17 @@ func writeEntry(db string, i int, f *vuln.Flaw) error {
 	for _, im := range f.Imports {
 		imports = append(imports, imported(im))
 	}
+	ranges := []intel.Range{{Type: "SEMVER", Events: []intel.Event{{Introduced: "0"}}}}
+	if f.LeastGo() {
+		ranges = f.Ranges()
+	}
 	data, err := json.Marshal(struct {
 		ID       string     `json:"id"`
 		Modified time.Time  `json:"modified"`
 		Affected []affected `json:"affected"`
 	}{id(i), time.Unix(0, 0).UTC(), []affected{{
 		Package:  pkg{f.Package().Name, "Go"},
-		Ranges:   []intel.Range{{Type: "SEMVER", Events: []intel.Event{{Introduced: "0"}}}},
+		Ranges:   ranges,
 		Specific: map[string]any{"imports": imports},
 	}}})
 	if err != nil {
@@ -274,12 +284,11 @@ type frame struct {
 
 var errTooMuch = errors.New("the analysis says too much")
 
-// read takes the child's messages. A flaw of which it says nothing more than that the module is required is not imported.
-func read(r io.Reader, n int) ([]verdict, error) {
-	verdicts := make([]verdict, n)
+// read takes the child's messages: what they say of a flaw replaces its verdict. One of which it is said no more than that the module is
+// required is not imported.
+func read(r io.Reader, verdicts []verdict) error {
 	index := map[string]int{}
 	for i := range verdicts {
-		verdicts[i].reach = vuln.NotImported
 		index[id(i)] = i
 	}
 	d := json.NewDecoder(r)
@@ -289,12 +298,12 @@ func read(r io.Reader, n int) ([]verdict, error) {
 		err := d.Decode(&m)
 		if errors.Is(err, io.EOF) {
 			if !began {
-				return nil, errors.New("the analysis said nothing")
+				return errors.New("the analysis said nothing")
 			}
-			return verdicts, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("what the analysis says cannot be read: %w", err)
+			return fmt.Errorf("what the analysis says cannot be read: %w", err)
 		}
 		began = began || m.Config != nil
 		if m.Finding == nil || len(m.Finding.Trace) == 0 {
@@ -310,11 +319,13 @@ func read(r io.Reader, n int) ([]verdict, error) {
 			if chain := calls(m.Finding.Trace); v.reach != vuln.Reached || len(chain) < len(v.trace) {
 				v.reach, v.trace = vuln.Reached, chain
 			}
-		case first.Package != "" && v.reach == vuln.NotImported:
+		case first.Package != "" && v.reach != vuln.Reached:
 			v.reach = vuln.NotReached
+		case v.reach == vuln.NotBuilt:
+			v.reach = vuln.NotImported
 		}
 	}
-	return nil, errTooMuch
+	return errTooMuch
 }
 
 // calls writes a trace from the entry to the flaw.

@@ -3,6 +3,7 @@ package reach
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/testudo-sec/testudo/intel"
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/scan/vuln"
+	"github.com/testudo-sec/testudo/signal"
 )
 
 const childVariable = "TESTUDO_TEST_REACH"
@@ -87,6 +89,40 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// TestToolchain: whether the standard library has a flaw is a matter of the toolchain that is installed, not of the least one that go.mod
+// allows. The flaws are put in by the matcher, since the ranges are what decides.
+func TestToolchain(t *testing.T) {
+	root := write(t, map[string]string{"go.mod": "module example.org/shop\n\ngo 1.21\n", "main.go": "package main\n\nimport \"os\"\n\nfunc main() { os.Getenv(\"x\") }\n"})
+	entry := func(id, fixed string) *intel.Advisory {
+		return &intel.Advisory{ID: id, Affected: []intel.Affected{{Ecosystem: "Go", Name: "stdlib", Imports: []intel.Import{{Path: "os", Symbols: []string{"Getenv"}}},
+			Ranges: []intel.Range{{Type: "SEMVER", Events: []intel.Event{{Introduced: "0"}, {Fixed: fixed}}}}}}}
+	}
+	m, err := vuln.New(vuln.Options{Database: database{entry("GO-2023-0001", "1.21.1"), entry("GO-2023-0002", "99.0.0")}, Config: vuln.DefaultConfig(), Reacher: analysis(root)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := &scan.Inventory{Packages: []scan.Package{{PURL: "pkg:golang/stdlib@1.21", Ecosystem: "Go", Name: "stdlib", Version: "1.21", Path: "go.mod", Line: 3}}}
+	var found []string
+	if err := m.Match(t.Context(), inv, func(f signal.Finding, _ scan.Confidence) { found = append(found, f.Rule) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 || found[0] != "GO-2023-0002" || m.Summary().NotBuilt != 1 || m.Flaws()[1].Reach != vuln.Reached {
+		t.Errorf("found %v, %+v, %d", found, m.Summary(), m.Flaws()[1].Reach)
+	}
+}
+
+type database []*intel.Advisory
+
+func (d database) Affecting(string, string) iter.Seq2[*intel.Advisory, error] {
+	return func(yield func(*intel.Advisory, error) bool) {
+		for _, a := range d {
+			if !yield(a, nil) {
+				return
+			}
+		}
+	}
+}
+
 // TestOutside: a module that sends the toolchain elsewhere is not analysed.
 func TestOutside(t *testing.T) {
 	outside := t.TempDir()
@@ -134,8 +170,9 @@ func TestNotJudged(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(`{"config":{"protocol_version":"v1"}}{"finding":{"osv":"GO-0000-000000","trace":[{"module":"m","package":"p","function":"f"}]}}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		if v, err := read(strings.NewReader(s), 2); err == nil && len(v) != 2 {
-			t.Error(len(v))
+		v := make([]verdict, 2)
+		if err := read(strings.NewReader(s), v); err == nil && v[1].reach != vuln.ReachUnknown && !strings.Contains(s, "GO-0000-000001") {
+			t.Error("a verdict of a flaw that is not named")
 		}
 	})
 }
