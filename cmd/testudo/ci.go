@@ -20,7 +20,7 @@ import (
 func (a *app) ciCommand() *cobra.Command {
 	var f scanFlags
 	var base, policyFile, format string
-	var noBase bool
+	var noBase, all bool
 	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string)}
 	cmd := &cobra.Command{
 		Use:   "ci [FOLDER]",
@@ -70,14 +70,25 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				if *name == "" {
 					continue
 				}
-				if err := saveTo(*name, func(w io.Writer) error { return report.Write(w, format, o.result, report.Options{}) }); err != nil {
+				result := o.result
+				if format == "markdown" && known != nil && !all {
+					result = onlyNew(result)
+				}
+				if err := saveTo(*name, func(w io.Writer) error { return report.Write(w, format, result, report.Options{}) }); err != nil {
 					return err
 				}
 			}
-			if err := a.write(&f, o, format); err != nil {
+			short := o.result
+			if known != nil && !all {
+				short = onlyNew(short)
+			}
+			if err := writeStepSummary(os.Getenv("GITHUB_STEP_SUMMARY"), short); err != nil {
 				return err
 			}
-			if err := writeStepSummary(os.Getenv("GITHUB_STEP_SUMMARY"), o.result); err != nil {
+			if format == "table" || format == "markdown" {
+				o.shown = &short
+			}
+			if err := a.write(&f, o, format); err != nil {
 				return err
 			}
 			switch {
@@ -93,6 +104,7 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 	flags := cmd.Flags()
 	flags.StringVar(&base, "base", "", "branch, tag or commit that the change is to be merged into")
 	flags.BoolVar(&noBase, "no-base", false, "judge all there is, whatever the build server says of a base")
+	flags.BoolVar(&all, "all", false, "with a base: show what it has too, in tables and summaries")
 	flags.StringVar(&policyFile, "policy", "", "policy file (default .testudo.yaml of the base, else of the folder)")
 	flags.StringVar(&format, "format", "table", "how to print")
 	flags.StringVar(files["sarif"], "sarif", "", "write the report as SARIF too")
@@ -155,6 +167,18 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, root, base string, o *sc
 	return known, nil
 }
 
+// onlyNew leaves out what the base has too, and says how much that is.
+func onlyNew(r report.Result) report.Result {
+	fresh := make([]signal.Finding, 0, len(r.Findings))
+	for i := range r.Findings {
+		if r.Verdict.New[r.Findings[i].ID] || r.Verdict.Stops[r.Findings[i].ID] {
+			fresh = append(fresh, r.Findings[i])
+		}
+	}
+	r.Findings = fresh
+	return r
+}
+
 // verdictOf is the decision as reports show it.
 func verdictOf(d *gate.Decision, findings []signal.Finding, known map[string]bool) *report.Verdict {
 	v := &report.Verdict{Stopped: d.Stopped, Reasons: d.Reasons, Stops: map[string]bool{}}
@@ -177,7 +201,7 @@ func verdictOf(d *gate.Decision, findings []signal.Finding, known map[string]boo
 func decisionNotes(d *gate.Decision, from, base string, known map[string]bool) []string {
 	out := []string{"Decided by " + from + "."}
 	if known != nil {
-		out = append(out, fmt.Sprintf("Against %s: %d new, %d known, %d gone.", base, d.New, d.Same, d.Gone))
+		out = append(out, fmt.Sprintf("Against %s: %d new, %d known (--all shows them), %d gone.", base, d.New, d.Same, d.Gone))
 	}
 	if d.Accepted > 0 {
 		out = append(out, fmt.Sprintf("%d accepted by the policy.", d.Accepted))

@@ -76,6 +76,7 @@ type scanned struct {
 	plan      *assembly.ScanPlan
 	inventory *scan.Inventory
 	result    report.Result
+	shown     *report.Result // in place of result, for the output that people read first
 }
 
 // runScan scans, with a progress bar where somebody looks.
@@ -157,11 +158,15 @@ func (a *app) write(f *scanFlags, o *scanned, format string) error {
 			return err
 		}
 	}
+	shown := o.result
+	if o.shown != nil {
+		shown = *o.shown
+	}
 	if f.output != "" {
-		return saveTo(f.output, func(w io.Writer) error { return report.Write(w, format, o.result, report.Options{}) })
+		return saveTo(f.output, func(w io.Writer) error { return report.Write(w, format, shown, report.Options{}) })
 	}
 	width, color, _ := isTerminal(a.stdout)
-	return report.Write(a.stdout, format, o.result, report.Options{Color: color, Width: width})
+	return report.Write(a.stdout, format, shown, report.Options{Color: color, Width: width})
 }
 
 // saveTo writes a file that only its owner can read: it may say where secrets are.

@@ -122,8 +122,12 @@ func (p *painter) group(findings []signal.Finding) {
 	p.line("")
 }
 
-// maxFlaws is how many flaws of one package the table explains.
-const maxFlaws = 5
+const (
+	// maxFlaws is how many flaws of one package the table explains; those of low severity are named alone.
+	maxFlaws = 5
+	// maxNamed is how many of the others it names.
+	maxNamed = 12
+)
 
 // vector is a CVSS vector, which says little to people.
 var vector = regexp.MustCompile(` \(CVSS:[^)]*\)`)
@@ -145,20 +149,31 @@ func (p *painter) upgrade(u *upgrade) {
 			p.line(p.paint(dim, "    "+strings.Repeat(" ", min(i, 1)*2)+l))
 		}
 	}
+	told := 0
 	for i := range u.Findings {
 		f := &u.Findings[i]
-		if i == maxFlaws {
-			for j, l := range wrap("and "+ids(u.Findings[i:min(len(u.Findings), i+40)]), p.Width-6) {
-				p.line(p.paint(dim, "    "+strings.Repeat(" ", min(j, 1)*2)+l))
-			}
+		if told == maxFlaws || f.Severity <= signal.SeverityLow && len(u.Findings) > 1 {
 			break
 		}
+		told++
 		_, what, _ := strings.Cut(scan.Printable(f.Title), ": ")
 		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what), p.Width-4))
 		if _, why, ok := strings.Cut(evidence(f, "priority"), ": "); ok && strings.Contains(why, "; ") { // more than its rating
 			for _, l := range wrap(vector.ReplaceAllString(why, ""), p.Width-13) {
 				p.line(p.paint(dim, "             "+l))
 			}
+		}
+	}
+	if rest := u.Findings[told:]; len(rest) > 0 {
+		text := ids(rest[:min(len(rest), maxNamed)])
+		if told > 0 {
+			text = "and " + text
+		}
+		if len(rest) > maxNamed {
+			text += fmt.Sprintf(" and %d more", len(rest)-maxNamed)
+		}
+		for j, l := range wrap(text, p.Width-6) {
+			p.line(p.paint(dim, "    "+strings.Repeat(" ", min(j, 1)*2)+l))
 		}
 	}
 	for i, l := range wrap(scan.Printable(u.Findings[0].Fix), p.Width-9) {
