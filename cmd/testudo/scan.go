@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -113,11 +114,22 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 		_ = plan.Close()
 		return nil, err
 	}
-	o.result = report.Result{Root: r.Target, Findings: findings, Stats: stats, Scanners: plan.Options.Scanners, Version: buildVersion().Version, Time: started, Notes: plan.Notes}
+	o.result = report.Result{Root: nameOf(r.Target), Findings: findings, Stats: stats, Scanners: plan.Options.Scanners, Version: buildVersion().Version, Time: started, Notes: plan.Notes}
 	if plan.Image != nil {
 		o.result.Notes = append(o.result.Notes, imageNotes(plan)...)
 	}
 	return o, nil
+}
+
+// nameOf is what a target is called in a report: the folder's name where it is the one that people stand in.
+func nameOf(target string) string {
+	if filepath.Clean(target) != "." {
+		return target
+	}
+	if dir, err := os.Getwd(); err == nil {
+		return filepath.Base(dir)
+	}
+	return target
 }
 
 // imageNotes say what is known of the image that it was built from.

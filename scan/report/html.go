@@ -86,6 +86,9 @@ func writeHTML(w io.Writer, r Result) error {
 // severities are the classes that the page knows, the worst first.
 func severities() []string { return []string{"critical", "high", "medium", "low"} }
 
+// Compared reports whether it is known what is new.
+func (p page) Compared() bool { return p.Verdict != nil && p.Verdict.New != nil }
+
 // Severities are those that can be chosen on the page.
 func (p page) Severities() []string { return severities() }
 
