@@ -178,8 +178,9 @@ func TestDocumentedTargets(t *testing.T) {
 func TestDocumentedCommands(t *testing.T) {
 	root := commands(t)
 	known := append(flagsOf(root), "listen", "user", "verbose", // of the demo shop
-		"cacert", // of curl
-		"pid")    // of container runtimes
+		"cacert",              // of curl
+		"pid",                 // of container runtimes
+		"reference", "shared") // of git clone
 	seen := 0
 	for _, p := range pages(t) {
 		for _, s := range p.code {
@@ -310,9 +311,11 @@ func commands(t *testing.T) *command {
 	t.Helper()
 	type declared struct {
 		command
-		calls []string // functions whose commands are added to this one
+		calls  []string // functions whose commands are added to this one
+		shares bool     // it calls register, which declares flags that several commands share
 	}
 	byFunc := map[string]*declared{}
+	var shared []string
 	for _, f := range files(t) {
 		if f.dir != "cmd/testudo" || f.test {
 			continue
@@ -346,6 +349,8 @@ func commands(t *testing.T) *command {
 						if flag, ok := text(n.Args[1]); ok {
 							d.flags = append(d.flags, flag)
 						}
+					case sel.Sel.Name == "register":
+						d.shares = true
 					case strings.HasSuffix(sel.Sel.Name, "Command"):
 						d.calls = append(d.calls, sel.Sel.Name)
 					}
@@ -355,12 +360,18 @@ func commands(t *testing.T) *command {
 			if d.name != "" {
 				byFunc[fn.Name.Name] = d
 			}
+			if fn.Name.Name == "register" {
+				shared = append(shared, d.flags...)
+			}
 		}
 	}
 	var build func(string) *command
 	build = func(name string) *command {
 		d := byFunc[name]
 		c := d.command
+		if d.shares {
+			c.flags = append(c.flags, shared...)
+		}
 		for _, call := range d.calls {
 			if byFunc[call] != nil && call != name {
 				c.subs = append(c.subs, build(call))
