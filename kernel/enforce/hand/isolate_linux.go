@@ -105,15 +105,30 @@ func (h *Hand) isolateListed(ctx context.Context, o *kernel.Order) (kernel.Done,
 	}
 	done := h.describe(g, pids)
 	done.Sharing = sharing(pids, spaces)
-	for _, path := range spaces {
+	cutOff := 0
+	err = inEach(func(in func(path string)) {
+		for _, pid := range pids {
+			in(netOf(pid))
+		}
+	}, func(ns namespace, path string) error {
+		if _, judged := spaces[ns]; !judged {
+			return nil
+		}
 		err := ctx.Err()
 		if err == nil {
 			err = within(path, func(c *nftables.Conn) error { return cut(c, table(o.ID), o.Keep) })
 		}
-		if err != nil {
-			_, undo := h.join(context.WithoutCancel(ctx), o)
-			return kernel.Done{}, errors.Join(fmt.Errorf("isolate: %w", err), undo)
+		if err == nil {
+			cutOff++
 		}
+		return err
+	})
+	if err == nil && cutOff < len(spaces) {
+		err = fmt.Errorf("%d of %d networks: %w", len(spaces)-cutOff, len(spaces), os.ErrNotExist)
+	}
+	if err != nil {
+		_, undo := h.join(context.WithoutCancel(ctx), o)
+		return kernel.Done{}, errors.Join(fmt.Errorf("isolate: %w", err), undo)
 	}
 	done.Detail = fmt.Sprintf("nothing goes in or out of the network of %d processes", done.Count)
 	if len(o.Keep) > 0 {
@@ -125,8 +140,7 @@ func (h *Hand) isolateListed(ctx context.Context, o *kernel.Order) (kernel.Done,
 // join takes an action's tables out of every namespace that has one: the container may have ended, and its network live on in a pod.
 func (h *Hand) join(_ context.Context, o *kernel.Order) (kernel.Done, error) {
 	removed := 0
-	var failed error
-	for _, path := range allNamespaces() {
+	failed := inEach(everyNetwork, func(_ namespace, path string) error {
 		err := within(path, func(c *nftables.Conn) error {
 			tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
 			if err != nil {
@@ -141,34 +155,46 @@ func (h *Hand) join(_ context.Context, o *kernel.Order) (kernel.Done, error) {
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, os.ErrNotExist) && failed == nil {
-			failed = fmt.Errorf("join: the tables of %s: %w", path, err)
+		if err != nil {
+			return fmt.Errorf("join: the tables of %s: %w", path, err)
 		}
-	}
+		return nil
+	})
 	if removed > 0 { // what else went wrong is no matter of this action
 		failed = nil
 	}
 	return kernel.Done{Detail: fmt.Sprintf("%d networks are joined again", removed)}, failed
 }
 
-// allNamespaces returns a path for every network namespace that a process is in, or that is mounted.
-func allNamespaces() []string {
-	seen := map[namespace]bool{}
-	var paths []string
-	add := func(path string) {
-		if ns, err := namespaceOf(path); err == nil && !seen[ns] && len(paths) < maxNamespaces {
-			seen[ns] = true
-			paths = append(paths, path)
-		}
-	}
-	_ = eachProcess(func(pid uint32) { add(netOf(pid)) })
+// everyNetwork names every network namespace that a process is in, or that is mounted, once or more.
+func everyNetwork(in func(path string)) {
+	_ = eachProcess(func(pid uint32) { in(netOf(pid)) })
 	for _, dir := range []string{"/run/netns", "/run/docker/netns"} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
-			add(filepath.Join(dir, e.Name()))
+			in(filepath.Join(dir, e.Name()))
 		}
 	}
-	return paths
+}
+
+// inEach calls f once in each network namespace of paths, and returns its first error. Where who was in a namespace has ended
+// (os.ErrNotExist), the next path of the same one is tried.
+func inEach(paths func(in func(path string)), f func(ns namespace, path string) error) (first error) {
+	been := map[namespace]bool{}
+	paths(func(path string) {
+		ns, err := namespaceOf(path)
+		if err != nil || been[ns] || len(been) >= maxNamespaces {
+			return
+		}
+		if err = f(ns, path); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		been[ns] = true
+		if first == nil {
+			first = err
+		}
+	})
+	return first
 }
 
 // within asks nftables in a network namespace.

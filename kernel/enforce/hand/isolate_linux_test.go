@@ -217,13 +217,13 @@ func TestIsolateOfAPod(t *testing.T) {
 	}
 }
 
-// Who starts and ends processes all the time is isolated like anybody else.
+// Who starts and ends processes all the time is isolated, and joined again, like anybody else.
 func TestIsolateOfABusyContainer(t *testing.T) {
 	h := New()
 	dir := newGroup(t, h.v2)
 	start(t, []string{dir}, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}, "as-busy")
 	for i := range 40 {
-		o := kernel.Order{Verb: kernel.VerbIsolate, ID: fmt.Sprint("busy-", i), Container: filepath.Base(dir)}
+		o := kernel.Order{Verb: kernel.VerbIsolate, ID: fmt.Sprintf("busy-%d-%d", os.Getpid(), i), Container: filepath.Base(dir)}
 		do(t, h, o)
 		if d := do(t, h, kernel.Order{Verb: kernel.VerbJoin, ID: o.ID}); d.Detail != "1 networks are joined again" {
 			t.Fatalf("%+v", d)
