@@ -34,6 +34,7 @@ type metrics struct {
 	killsMissed atomic.Uint64
 	killsLate   atomic.Uint64
 	own         atomic.Uint64
+	unsure      atomic.Uint64 // names of which it is not certain where they led
 
 	gap    [kinds]uint64 // lost and not told of yet; guarded by Plane.mu, as are the next two
 	gapped bool
@@ -42,7 +43,7 @@ type metrics struct {
 }
 
 type descriptions struct {
-	records, lost, events, unjudged, malformed, restarts, parked, unparked, waiting, lookups, gates, kills, own, queue, processes, forgotten *prometheus.Desc
+	records, lost, events, unjudged, malformed, restarts, parked, unparked, waiting, lookups, gates, kills, own, unsure, queue, processes, forgotten *prometheus.Desc
 }
 
 func newMetrics(p *Plane) *metrics {
@@ -63,6 +64,7 @@ func newMetrics(p *Plane) *metrics {
 		gates:     d("gate_answers_total", "Answers to gates that asked, by answer.", "answer"),
 		kills:     d("kills_total", "Processes that were to be killed after the fact, by outcome: killed, ended (before it could be killed), failed, missed.", "outcome"),
 		own:       d("own_file_records_total", "Records of testudo's own files, which become no events."),
+		unsure:    d("names_unsure_total", "Calls of which it is not certain where the name led that the program passed: kernel.unsure."),
 		queue:     d("queue_bytes", "Bytes of records that wait."),
 		processes: d("processes", "Processes in the table, by state: live, exited.", "state"),
 		forgotten: d("processes_dropped_total", "Processes that the table had no room for, by state: live, exited.", "state"),
@@ -105,6 +107,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	count(d.kills, m.killsMissed.Load(), "missed")
 	count(d.kills, m.killsLate.Load(), "ended")
 	count(d.own, m.own.Load())
+	count(d.unsure, m.unsure.Load())
 	gauge(d.queue, float64(m.p.inbox.size()))
 	m.p.mu.Lock()
 	waiting := m.p.parked

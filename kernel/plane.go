@@ -288,6 +288,9 @@ func (p *Plane) batch(ctx context.Context, b []byte) {
 // one takes a record.
 func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	p.metrics.records[r.Kind].Add(1)
+	if r.Flags&record.FlagUnsure != 0 {
+		p.metrics.unsure.Add(1)
+	}
 	p.mu.Lock()
 	if r.Kind == record.KindLost {
 		p.lost(r)

@@ -321,6 +321,9 @@ func TestNameThatIsNotCertain(t *testing.T) {
 	if len(all) != 2 || all[0].Has(signal.FieldKernelUnsure) || !all[1].Bool(signal.FieldKernelUnsure) {
 		t.Errorf("%d events, not certain: %v", len(all), all)
 	}
+	if n := h.metrics.unsure.Load(); n != 1 {
+		t.Errorf("%d names are counted as not certain", n)
+	}
 }
 
 func mustJSON(t *testing.T, e *signal.Event) string {

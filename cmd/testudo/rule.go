@@ -72,6 +72,9 @@ func (a *app) ruleCheckCommand() *cobra.Command {
 				if err := hostrules.Compile(report.Set).Print(a.stdout); err != nil {
 					return err
 				}
+				if err := assembly.PrintLockouts(a.stdout, report.Set, &a.settings); err != nil {
+					return err
+				}
 			}
 			return a.answer(report)
 		},

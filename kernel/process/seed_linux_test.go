@@ -60,7 +60,18 @@ func sleeper(t testing.TB, change func(*exec.Cmd)) *exec.Cmd {
 }
 
 func TestSeedOfThisHost(t *testing.T) {
-	cmd := sleeper(t, nil)
+	// Streams of the test's own: what /dev/null is, and what the test was started with, differ from place to place.
+	device, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := sleeper(t, func(c *exec.Cmd) { c.Stdout, c.Stderr = device, file })
 	pid, self := uint32(cmd.Process.Pid), uint32(os.Getpid())
 	awaitExec(t, cmd.Process.Pid)
 	all := seedAll(t, "/")
@@ -77,7 +88,7 @@ func TestSeedOfThisHost(t *testing.T) {
 	if exe, _ := filepath.EvalSymlinks("/bin/sh"); string(r.Path) != exe {
 		t.Errorf("%q, want %q", r.Path, exe)
 	}
-	if r.Stdio[0].Type != record.StreamPipe || r.Stdio[1].Type != record.StreamDevice || r.Stdio[0].Inode == 0 {
+	if r.Stdio[0].Type != record.StreamPipe || r.Stdio[1].Type != record.StreamDevice || r.Stdio[2].Type != record.StreamFile || r.Stdio[0].Inode == 0 {
 		t.Errorf("%+v", r.Stdio)
 	}
 	if !r.HasInode || r.Inode.Number == 0 || r.Inode.Mode&0o111 == 0 || r.MntNS == 0 || r.PIDNS == 0 || r.MntNS != all[self].MntNS {
