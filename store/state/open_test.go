@@ -28,6 +28,7 @@ func TestValidate(t *testing.T) {
 		"max_findings":  func(c *Config) { c.MaxFindings = 1 },
 		"max_actions":   func(c *Config) { c.MaxActions = -1 },
 		"max_assets":    func(c *Config) { c.MaxAssets = 0 },
+		"max_packages":  func(c *Config) { c.MaxPackages = 0 },
 	} {
 		c := DefaultConfig()
 		change(&c)
@@ -123,7 +124,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			}
 			_ = db.Close()
 			_, err = Open(ctx, cfg, dir, quiet())
-			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "has schema 900, this one knows up to 2: run the newer testudo") {
+			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "has schema 900, this one knows up to 3: run the newer testudo") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -375,7 +376,7 @@ func TestTwoProcessesOpenTheSameNewState(t *testing.T) {
 func TestHealth(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func(...func(*Config)) *DB) {
 		db := open()
-		if h := db.Health(ctx); h.Err != nil || h.Schema != 2 || h.Driver != db.dialect.name || h.Where == "" {
+		if h := db.Health(ctx); h.Err != nil || h.Schema != 3 || h.Driver != db.dialect.name || h.Where == "" {
 			t.Errorf("%+v", h)
 		}
 		cancelled, cancel := context.WithCancel(ctx)

@@ -50,11 +50,12 @@ func (db *DB) measure(ctx context.Context) error {
 	db.actions.evict = "WHERE state <> '" + string(signal.ActionActive) + "' ORDER BY started, id"
 	db.assets.table, db.assets.most = "assets", db.cfg.MaxAssets
 	db.assets.evict = "ORDER BY last_seen, id"
+	db.packages.table, db.packages.most = "packages", db.cfg.MaxPackages
 	return db.recount(ctx)
 }
 
 func (db *DB) recount(ctx context.Context) error {
-	for _, s := range []*sizeOf{&db.findings, &db.actions, &db.assets} {
+	for _, s := range []*sizeOf{&db.findings, &db.actions, &db.assets, &db.packages} {
 		var n int64
 		if _, err := db.row(ctx, "count "+s.table, "SELECT count(*) FROM "+s.table, nil, &n); err != nil {
 			return err

@@ -48,6 +48,8 @@ type Config struct {
 	MaxActions int64 `yaml:"max_actions"`
 	// MaxAssets bounds the assets. When they are full, those not seen for longest make room.
 	MaxAssets int64 `yaml:"max_assets"`
+	// MaxPackages bounds the packages of all assets together. An inventory that finds no room is refused.
+	MaxPackages int64 `yaml:"max_packages"`
 }
 
 // DefaultConfig returns the configuration that is used where nothing is set.
@@ -55,7 +57,7 @@ func DefaultConfig() Config {
 	const day = 24 * time.Hour
 	return Config{
 		KeepResolved: 90 * day, KeepActions: 365 * day, KeepAssets: 90 * day,
-		MaxFindings: 500_000, MaxActions: 200_000, MaxAssets: 200_000,
+		MaxFindings: 500_000, MaxActions: 200_000, MaxAssets: 200_000, MaxPackages: 2_000_000,
 	}
 }
 
@@ -79,7 +81,7 @@ func (c *Config) Validate() error {
 	for _, most := range []struct {
 		name string
 		n    int64
-	}{{"max_findings", c.MaxFindings}, {"max_actions", c.MaxActions}, {"max_assets", c.MaxAssets}} {
+	}{{"max_findings", c.MaxFindings}, {"max_actions", c.MaxActions}, {"max_assets", c.MaxAssets}, {"max_packages", c.MaxPackages}} {
 		if most.n < 1000 {
 			return fmt.Errorf("%s: %d is too few: want 1000 or more", most.name, most.n)
 		}
@@ -103,6 +105,7 @@ type DB struct {
 	findings  sizeOf
 	actions   sizeOf
 	assets    sizeOf
+	packages  sizeOf
 }
 
 // Open opens the state and brings its schema up to date. dataDir must exist; it is
