@@ -259,7 +259,7 @@ func leftOut(s *scan.Stats) []string {
 	add(&quiet, s.Quiet, "%s of low confidence (--confidence low shows them)")
 	add(&quiet, s.Known, "%s known from the baseline")
 	add(&quiet, s.Allowed, "%s allowed by a comment")
-	add(&missed, s.TooLarge, "%s too large (--max-file-size)")
+	add(&missed, s.TooLarge, "%s too large (scan.max_file_size)")
 	add(&missed, s.Unreadable, "%s unreadable")
 	add(&missed, s.TooDeep, "%s nested too deep")
 	add(&missed, s.Failed, "%s only in part")
