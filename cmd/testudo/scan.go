@@ -214,7 +214,7 @@ that the scan could not be made.`,
 		Example: `  testudo scan .
   testudo scan --git .
   testudo scan image.tar --html report.html
-  testudo scan registry:ghcr.io/acme/shop:1.4
+  testudo scan registry:registry.example.org/shop:1.4
   testudo scan --for vuln sbom.cdx.json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
