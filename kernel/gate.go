@@ -40,6 +40,9 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	}
 	if rule != "" {
 		p.metrics.denied.Add(1)
+		p.mu.Lock()
+		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path)})
+		p.mu.Unlock()
 	} else if top := v.Top(); top != nil {
 		return Answer{Rule: top.Rule}
 	}
@@ -51,6 +54,9 @@ func (p *Plane) gateEvent(r *record.Record, proc *process.Process, gate record.G
 	v := view{r: r}
 	if l := p.lane(r); l != nil {
 		v.c = l.is
+	}
+	if proc != nil {
+		p.inherit(r, proc.Start) // the gate does not know of requests
 	}
 	v.s = p.b.makeSubject(proc, p.b.commandLine(proc), v.c != nil)
 	if x := p.executableOf(r, proc); x != nil {

@@ -56,6 +56,49 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// TestWhatAGateRefusedIsToldOfOnce: the call that comes back refused is no second attempt, another file or another error is; and the refusal belongs to the request that the
+// process was started for.
+func TestWhatAGateRefusedIsToldOfOnce(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, func(d *Deps) { d.Chain = oneRequest(7) })
+	h.sink.judge = refuse("deny-x", "/tmp/x")
+	h.send(execOf(90, 1, "/usr/bin/bash", "-bash"))
+	h.wait(t, 1)
+	fork := record.Record{Kind: record.KindFork, PID: 95, TID: 95, PPID: 90, Start: 100 * second, Time: 100 * second, Token: 7, Comm: []byte("bash")}
+	ask := execOf(95, 90, "/tmp/x")
+	ask.Start, ask.Time = fork.Start, 101*second
+	back, other, missing := callOf(95, record.CallExecve, -1, "/tmp/x"), callOf(95, record.CallExecve, -1, "/tmp/y"), callOf(95, record.CallExecve, -2, "/tmp/x")
+	for i, r := range []*record.Record{&back, &other, &missing} {
+		r.Start, r.Time = fork.Start, ask.Time+uint64(i+1)*300e6 // the judge took its time
+	}
+	h.send(fork, execOf(96, 1, "/bin/after", "after"))
+	h.wait(t, 2)
+	if a := h.Ask(t.Context(), ask.Append(nil), record.GateFanotify); !a.Deny {
+		t.Fatalf("%+v", a)
+	}
+	h.send(back)
+	h.send(execOf(97, 1, "/bin/more", "more"))
+	h.wait(t, 4)
+	if n := len(h.sensor.orders); n != 0 {
+		t.Fatalf("who was refused is killed: %v", h.sensor.orders)
+	}
+	h.send(other, missing)
+	all := slices.DeleteFunc(h.ended(), func(e *signal.Event) bool { return e.Class == signal.ClassBaseEvent || e.Int(signal.FieldProcessPID) == 97 })
+	if len(all) != 5 {
+		for _, e := range all {
+			t.Log(mustJSON(t, e))
+		}
+		t.Fatalf("%d events", len(all))
+	}
+	if e := all[2]; e.Str(signal.FieldKernelGate) != "fanotify" || e.Str(signal.FieldHTTPRequestUID) != "the-request" {
+		t.Errorf("the refusal: %s", mustJSON(t, e))
+	}
+	if all[3].Str(signal.FieldProcessFilePath) != "/tmp/y" || all[4].Str(signal.FieldStatusCode) != "ENOENT" {
+		t.Errorf("%s\n%s", mustJSON(t, all[3]), mustJSON(t, all[4]))
+	}
+}
+
 func TestKillAfterTheFact(t *testing.T) {
 	for _, mode := range []string{ModeMonitor, ModeEnforce} {
 		cfg := DefaultConfig()

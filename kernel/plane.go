@@ -68,6 +68,7 @@ type Plane struct {
 	parkedBy map[group]int // of the others
 	exes     recent[exeKey, *executable]
 	refused  recent[uint32, refusal]
+	declined recent[uint32, decline]
 	served   recent[uint32, inherited] // by process id
 
 	event  signal.Event // of the one goroutine that judges what was watched
@@ -103,7 +104,7 @@ func New(cfg Config, d Deps) (*Plane, error) {
 	p := &Plane{
 		cfg: cfg, d: d, now: d.Now, log: d.Logger, table: process.New(cfg.Processes, d.Boot, d.Clock), inbox: newInbox(int(cfg.Queue)),
 		asks: make(chan ask, lookups), files: make(chan ask, lookups), answers: make(chan func(), answersMax), kills: make(chan killing, killers),
-		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), served: newRecent[uint32, inherited](16384),
+		lanes: newRecent[laneKey, *lane](max(cfg.Containers/2, 8)), exes: newRecent[exeKey, *executable](8192), refused: newRecent[uint32, refusal](1024), declined: newRecent[uint32, decline](1024), served: newRecent[uint32, inherited](16384),
 		own: map[uint32]uint64{}, parkedBy: map[group]int{}, born: d.Clock.Now(), held: newStanding(),
 	}
 	for _, pid := range d.Own {
@@ -368,12 +369,16 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 	}
 	if r.Kind == record.KindEnforced {
 		v.gate, v.mode = record.Gate(r.Nums[1]), ModeEnforce
-		// The program that refuses does not know of requests. Who was started for one belongs to it.
-		if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start == r.Start {
-			r.Token, r.Flags = was.token, r.Flags|was.unsure
-		}
+		p.inherit(r, r.Start) // the program that refuses does not know of requests
 	}
 	return p.b.build(e, &v)
+}
+
+// inherit has what a process does belong to the request that it was started for.
+func (p *Plane) inherit(r *record.Record, start uint64) {
+	if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start == start {
+		r.Token, r.Flags = was.token, r.Flags|was.unsure
+	}
 }
 
 // refresh takes over what has changed of the host's accounts.

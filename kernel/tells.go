@@ -31,6 +31,9 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 		if was, ok := p.refused.get(r.TID); ok && (r.Ret == notPermitted || r.Ret < 0 && was.call == record.KindExec) && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
 			return false // the call that was told of as refused, as it came back
 		}
+		if p.cameBack(r) {
+			return false
+		}
 	}
 	if r.Flags&(record.FlagSeeded|record.FlagThread) != 0 && (r.Kind == record.KindExec || r.Kind == record.KindExit) {
 		return false
@@ -51,9 +54,23 @@ type refusal struct {
 	call record.Kind
 }
 
+// decline is what a gate that asks refused a process last. It does not know the thread.
+type decline struct {
+	at   uint64
+	call record.Kind
+	path string
+}
+
+// cameBack reports whether a call is one that a gate refused, which is told of already: it failed as refused calls do, in the same process, and is about the same file.
+func (p *Plane) cameBack(r *record.Record) bool {
+	was, ok := p.declined.get(r.PID)
+	return ok && r.Ret == notPermitted && was.call == attemptKind(r.Call) && was.path == string(r.Path) && r.Time >= was.at && r.Time-was.at < uint64(answered)
+}
+
 const (
 	notPermitted = -1 // EPERM
 	sameRefusal  = 20 * time.Millisecond
+	answered     = time.Second // within which a gate that asks has its answer and the call is back
 )
 
 // isOwn reports whether a record is of testudo's own processes and of a file below its own folder. Neither a name nor a path

@@ -124,7 +124,7 @@ func whatHappened(e *signal.Event) string {
 		}
 		return what
 	}
-	for _, f := range []signal.Field{signal.FieldAPIOperation, signal.FieldProcessCmdLine, signal.FieldFilePath, signal.FieldRegKeyPath, signal.FieldQueryHostname,
+	for _, f := range []signal.Field{signal.FieldAPIOperation, signal.FieldProcessCmdLine, signal.FieldProcessFilePath, signal.FieldFilePath, signal.FieldRegKeyPath, signal.FieldQueryHostname,
 		signal.FieldMessage, signal.FieldActorProcessFilePath, signal.FieldMetadataEventCode} {
 		if v := e.RecordedStr(f); v != "" {
 			return v

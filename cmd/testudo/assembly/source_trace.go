@@ -192,6 +192,9 @@ func (t *tracer) launched(e *signal.Event, line console.TraceLine) {
 	ppid := e.Int(signal.FieldProcessParentProcessPID)
 	line.Kind, line.PID = "process", int(pid)
 	line.Text, line.Detail = e.Str(signal.FieldProcessCmdLine), e.Str(signal.FieldProcessFilePath)
+	if line.Text == "" { // a gate that asks before the program runs has no arguments
+		line.Text, line.Detail = line.Detail, ""
+	}
 	uid := e.Str(signal.FieldProcessUID)
 	if n := t.process[uid]; n != nil { // it runs another program
 		n.children = append(n.children, &traced{line: line})
