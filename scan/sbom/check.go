@@ -1,7 +1,6 @@
 package sbom
 
 import (
-	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -81,7 +80,7 @@ func (h *cdxHash) check() error {
 	if digits == 0 {
 		return fmt.Errorf("alg %q is none of CycloneDX", short(h.Alg))
 	}
-	if _, err := hex.DecodeString(content); err != nil || len(content) != digits {
+	if !isDigest(content, digits) {
 		return fmt.Errorf("content %q is no %s digest", short(content), h.Alg)
 	}
 	return nil

@@ -34,9 +34,12 @@ func newDocument(inv *scan.Inventory, o WriteOptions) *document {
 		if ref == "" {
 			ref = "package:" + p.Name + "@" + p.Version
 		}
-		if seen[ref]++; seen[ref] > 1 {
-			ref += "#" + strconv.Itoa(seen[ref])
+		// Another package's URL may look like a numbered one.
+		for name := ref; seen[ref] > 0; {
+			seen[name]++
+			ref = name + "#" + strconv.Itoa(seen[name])
 		}
+		seen[ref]++
 		d.refs[i] = ref
 		if _, ok := byPlace[place(p, p.PURL)]; !ok {
 			byPlace[place(p, p.PURL)] = i
@@ -157,12 +160,18 @@ var hashNames = []struct {
 	{"md5", "MD5", "MD5", 32}, {"sha1", "SHA-1", "SHA1", 40}, {"sha256", "SHA-256", "SHA256", 64}, {"sha384", "SHA-384", "SHA384", 96}, {"sha512", "SHA-512", "SHA512", 128},
 }
 
+// isDigest reports whether the value is so many hexadecimal digits.
+func isDigest(value string, digits int) bool {
+	_, err := hex.DecodeString(value)
+	return err == nil && len(value) == digits
+}
+
 func hashes(p *scan.Package, name func(i int) string) []pair {
 	var out []pair
 	for _, digest := range p.Digests {
 		kind, value, _ := strings.Cut(digest, ":")
 		for i, h := range hashNames {
-			if h.ours == kind && len(value) == h.digits {
+			if h.ours == kind && isDigest(value, h.digits) {
 				out = append(out, pair{name(i), value})
 			}
 		}

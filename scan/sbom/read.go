@@ -53,16 +53,19 @@ type builder struct {
 	limits   Limits
 	packages []scan.Package
 	target   string
-	refs     map[string][]int // of packages, by the document's own names
+	names    map[string]int32 // the document's own names, each with its index in places
+	places   []int32          // of the package that a name stands for, the first one; -1 of none
 	edges    []edge
 	texts    map[string]string // of licences that the document gives names of its own
 }
 
-type edge struct{ from, to string }
+// edge is two names, by their indexes: a document may repeat long ones millions of times.
+type edge struct{ from, to int32 }
 
 const (
 	maxText  = 1024
 	maxEdges = 5_000_000
+	maxNames = 2_000_000
 )
 
 // add takes a package.
@@ -73,15 +76,22 @@ func (b *builder) add(p scan.Package, ref string) error {
 	if len(b.packages) >= b.limits.Packages {
 		return fmt.Errorf("more than %d packages", b.limits.Packages)
 	}
-	for _, s := range []string{p.Name, p.Version, p.PURL, p.Path, ref} {
-		if len(s) > maxText {
-			return fmt.Errorf("a name, version or place of %d bytes: the limit is %d", len(s), maxText)
-		}
-	}
 	complete(&p)
-	p.Name, p.Version, p.Path = scan.Printable(p.Name), scan.Printable(p.Version), scan.Printable(p.Path)
+	for _, s := range []*string{&p.Name, &p.Version, &p.PURL, &p.Path, &p.Ecosystem, &p.Source, &p.SourceVersion, &p.Layer, &p.Instruction, &p.BaseImage, &p.FoundBy} {
+		if len(*s) > maxText {
+			return fmt.Errorf("a name, version, place or property of %d bytes: the limit is %d", len(*s), maxText)
+		}
+		// A clone, since what is read may be a small part of a long line.
+		*s = strings.Clone(scan.Printable(*s))
+	}
 	if ref != "" {
-		b.refs[ref] = append(b.refs[ref], len(b.packages))
+		n, err := b.name(ref)
+		if err != nil {
+			return err
+		}
+		if b.places[n] < 0 {
+			b.places[n] = int32(len(b.packages))
+		}
 	}
 	b.packages = append(b.packages, p)
 	return nil
@@ -91,19 +101,44 @@ func (b *builder) depends(from, to string) error {
 	if len(b.edges) >= maxEdges {
 		return fmt.Errorf("more than %d dependencies", maxEdges)
 	}
-	b.edges = append(b.edges, edge{from, to})
+	f, err := b.name(from)
+	if err != nil {
+		return err
+	}
+	t, err := b.name(to)
+	if err != nil {
+		return err
+	}
+	b.edges = append(b.edges, edge{f, t})
 	return nil
+}
+
+// name returns the index of a name.
+func (b *builder) name(s string) (int32, error) {
+	if n, ok := b.names[s]; ok {
+		return n, nil
+	}
+	if len(s) > maxText {
+		return 0, fmt.Errorf("a reference of %d bytes: the limit is %d", len(s), maxText)
+	}
+	if len(b.places) >= maxNames {
+		return 0, fmt.Errorf("more than %d references", maxNames)
+	}
+	n := int32(len(b.places))
+	b.names[strings.Clone(s)] = n
+	b.places = append(b.places, -1)
+	return n, nil
 }
 
 // finish joins the dependencies.
 func (b *builder) finish() *scan.Inventory {
 	for _, e := range b.edges {
-		for _, i := range b.refs[e.from] {
-			for _, j := range b.refs[e.to] {
-				if to := b.packages[j].PURL; to != "" && i != j {
-					b.packages[i].DependsOn = append(b.packages[i].DependsOn, to)
-				}
-			}
+		i, j := b.places[e.from], b.places[e.to]
+		if i < 0 || j < 0 || i == j {
+			continue
+		}
+		if to := b.packages[j].PURL; to != "" {
+			b.packages[i].DependsOn = append(b.packages[i].DependsOn, to)
 		}
 	}
 	for i := range b.packages {

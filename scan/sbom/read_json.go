@@ -40,6 +40,9 @@ func (r *reader) value(v any) error {
 	return r.Decode(v)
 }
 
+// maxSkipped is how deep a value may be nested that nobody reads: the decoder keeps a word of each open bracket.
+const maxSkipped = 10_000
+
 // skip passes over a value of any size.
 func (r *reader) skip() error {
 	for depth := 0; ; {
@@ -50,7 +53,9 @@ func (r *reader) skip() error {
 		}
 		switch t {
 		case json.Delim('{'), json.Delim('['):
-			depth++
+			if depth++; depth > maxSkipped {
+				return fmt.Errorf("nested deeper than %d", maxSkipped)
+			}
 		case json.Delim('}'), json.Delim(']'):
 			depth--
 		}
@@ -78,9 +83,14 @@ func (r *reader) object(each func(key string) error) error {
 	return err
 }
 
+// array reads an array; null, which some programs write of no elements, is an empty one.
 func (r *reader) array(each func(i int) error) error {
-	if err := r.open('['); err != nil {
+	r.piece()
+	switch t, err := r.Token(); {
+	case err != nil || t == nil:
 		return err
+	case t != json.Delim('['):
+		return fmt.Errorf("%v where [ is expected", t)
 	}
 	for i := 0; r.More(); i++ {
 		if err := each(i); err != nil {

@@ -82,7 +82,7 @@ func DefaultLimits() Limits { return Limits{Bytes: 1 << 30, Packages: 500_000, E
 
 // Read reads a document in any of the formats. The packages' Path is where the document says they are; empty if it does not.
 func Read(r io.Reader, l Limits) (*scan.Inventory, error) {
-	b := &builder{limits: l, refs: map[string][]int{}}
+	b := &builder{limits: l, names: map[string]int32{}}
 	in := newSource(r, l.Bytes)
 	head := in.peek()
 	text := strings.TrimLeft(strings.TrimPrefix(string(head), "\ufeff"), " \t\r\n")

@@ -84,7 +84,7 @@ func (d *document) spdx() *spdxDocument {
 		tool += "-" + d.o.Version
 	}
 	out := &spdxDocument{SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT", Name: d.name(),
-		DocumentNamespace: "urn:uuid:" + d.serial, CreationInfo: spdxCreation{Created: created, Creators: []string{tool}}, Packages: []spdxPackage{}}
+		DocumentNamespace: "urn:uuid:" + d.serial, CreationInfo: spdxCreation{Created: created, Creators: []string{tool}}, Packages: []spdxPackage{}, Relationships: []spdxRelationship{}}
 	id := func(i int) string { return "SPDXRef-Package-" + strconv.Itoa(i+1) }
 	extracted := map[string]string{}
 	for i := range d.inv.Packages {
@@ -212,7 +212,7 @@ func (b *builder) spdx(s *spdxPackage) error {
 	}
 	for _, c := range s.Checksums {
 		for _, n := range hashNames {
-			if n.spdx == c.Algorithm && len(c.Value) == n.digits && len(p.Digests) < 10 {
+			if n.spdx == c.Algorithm && isDigest(c.Value, n.digits) && len(p.Digests) < 10 {
 				p.Digests = append(p.Digests, n.ours+":"+strings.ToLower(c.Value))
 			}
 		}
@@ -310,7 +310,7 @@ func (b *builder) readTagValue(in *source) error {
 			if words := strings.Fields(value); len(words) >= 3 {
 				err = b.related(words[0], words[1], words[2])
 			} else {
-				err = fmt.Errorf("Relationship: want three words")
+				err = fmt.Errorf("relationship %q: want three words", short(value))
 			}
 		case p != nil:
 			p.take(tag, value, &note)
