@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,6 +25,13 @@ func (l *ignoreLists) leaveOut(path string, isDir bool) bool {
 		}
 	}
 	return false
+}
+
+// given adds the ignore files of a folder that somebody else gave.
+func (l ignoreLists) given(dir string, files map[string][]byte) ignoreLists {
+	l.git = l.git.Extend(dir, files[path.Join(dir, ".gitignore")])
+	l.own = l.own.Extend(dir, files[path.Join(dir, ".testudoignore")])
+	return l
 }
 
 // inFolder adds the ignore files of a folder.

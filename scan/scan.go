@@ -74,10 +74,12 @@ func (c Confidence) String() string {
 
 // Options is what a run is about. There must be a scanner or an extractor.
 type Options struct {
-	Root     string // folder or file; may itself be a link. Read as a [Tree] where Source is nil
-	Source   Source
-	Scanners []Scanner // each file is offered to all
-	Openers  []Opener  // the first that opens a file does
+	Root   string // folder or file; may itself be a link. Read as a [Tree] where Source is nil
+	Source Source
+	// IgnoreFiles, if not nil, count in place of the tree's own: see Tree.
+	IgnoreFiles map[string][]byte
+	Scanners    []Scanner // each file is offered to all
+	Openers     []Opener  // the first that opens a file does
 	// Extractors make the inventory, Matchers judge it, in their order. Inventory, if not nil, gets it,
 	// sorted, before they do.
 	Extractors []Extractor

@@ -26,11 +26,14 @@ type Tree struct {
 	// Opened, if not nil, is the folder to read instead of Root, for folders that have no name of their own, such as the root
 	// of another mount namespace.
 	Opened *os.Root
+	// IgnoreFiles, if not nil, are the ignore files that count, by their paths: those of the tree itself do not. For a tree
+	// whose author must not decide what of it is looked at.
+	IgnoreFiles map[string][]byte
 }
 
 // Files walks the tree with Config's workers.
 func (t *Tree) Files(ctx context.Context, v Visitor) error {
-	w := &walk{Config: t.Config, v: v}
+	w := &walk{Config: t.Config, v: v, given: t.IgnoreFiles}
 	if t.Opened != nil {
 		w.root = t.Opened
 		w.queue.init()
@@ -59,6 +62,7 @@ type walk struct {
 	root  *os.Root
 	fsys  fs.FS
 	queue queue
+	given map[string][]byte // Tree.IgnoreFiles
 }
 
 // open resolves the root and queues it.
@@ -92,7 +96,7 @@ func (w *walk) open(root string) error {
 		return nil
 	}
 	lists := ignoreLists{}
-	if w.Ignore {
+	if w.Ignore && w.given == nil {
 		lists.git = aboveRoot(dir)
 	}
 	lists.exclude = excludeList(w.Exclude)
@@ -135,10 +139,15 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 			return
 		}
 	}
-	if w.Ignore {
+	switch {
+	case !w.Ignore:
+	case w.given != nil:
+		d.lists = d.lists.given(d.path, w.given)
+	default:
 		d.lists = d.lists.inFolder(w.root, d.path, entries)
 	}
-	var names []string
+	job := fileJob{dir: d.path}
+	selective := w.selective()
 	var special, ignored uint64
 	for _, e := range entries {
 		if ctx.Err() != nil {
@@ -160,14 +169,20 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 		case mode.IsDir():
 			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists})
 		default:
-			if names = append(names, name); len(names) == batch {
-				w.addFiles(fileJob{dir: d.path, names: names})
-				names = nil
+			job.names = append(job.names, name)
+			if selective {
+				// A folder opened in a Root asks for this while it is read. Nil where that did not do.
+				info, _ := e.Info()
+				job.infos = append(job.infos, info)
+			}
+			if len(job.names) == batch {
+				w.addFiles(job)
+				job.names, job.infos = nil, nil
 			}
 		}
 	}
-	if len(names) > 0 {
-		w.addFiles(fileJob{dir: d.path, names: names})
+	if len(job.names) > 0 {
+		w.addFiles(job)
 	}
 	w.v.Count(Special, special)
 	w.v.Count(Ignored, ignored)
@@ -248,16 +263,26 @@ func (w *walk) readFiles(ctx context.Context, job fileJob, buffer []byte) []byte
 	return buffer
 }
 
+// selective reports whether the visitor chooses.
+func (w *walk) selective() bool {
+	c, ok := w.v.(Chooser)
+	return ok && c.Selective()
+}
+
 // choose leaves out the files that nobody reads, where the visitor can tell.
 func (w *walk) choose(job fileJob, folder func() (*os.Root, error)) []string {
-	chooser, ok := w.v.(Chooser)
-	if !ok || !chooser.Selective() {
+	if !w.selective() {
 		return job.names
 	}
+	chooser := w.v.(Chooser)
 	chosen := job.names[:0]
-	for _, name := range job.names {
+	for i, name := range job.names {
 		at := path.Join(job.dir, name)
-		if !chooser.Passes(at, &lazyInfo{folder: folder, name: name}) {
+		info := &lazyInfo{folder: folder, name: name}
+		if i < len(job.infos) {
+			info.info = job.infos[i]
+		}
+		if !chooser.Passes(at, info) {
 			chosen = append(chosen, name)
 		}
 	}
@@ -332,7 +357,7 @@ func (w *walk) readFile(ctx context.Context, dir *os.Root, name, at string, buff
 		}
 		return buffer, fmt.Errorf("%w: %.1f MiB, the limit is %s", errTooLarge, float64(size)/(1<<20), limit)
 	}
-	if c, ok := w.v.(Chooser); ok && c.Selective() {
+	if w.selective() {
 		w.v.File(ctx, file)
 		return buffer, nil
 	}

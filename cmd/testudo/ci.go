@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,7 @@ func (a *app) ciCommand() *cobra.Command {
 		Short: "Decide about a change: scan a checkout by one policy, against its base",
 		Long: `Scan a checkout with everything that looks at one, and decide by the policy in .testudo.yaml
 whether the change may pass. With a base only what is new stops it, and the base's own
-policy counts: a change does not decide about itself. The base is taken from --base, or from
+policy, ignore files and baseline count: a change does not decide about itself. The base is taken from --base, or from
 what GitHub and GitLab say of a merge request.
 
 Exit code 0 says that the change may pass, 1 that it may not, 2 that it could not be decided.`,
@@ -52,14 +53,20 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				return fmt.Errorf("policy: %w", err)
 			}
 			a.settings.Scan.Exclude, a.settings.Scan.Vulnerabilities, a.settings.Scan.Licenses = policy.Exclude, policy.Vulnerabilities, policy.Licenses
-			o, err := a.runScan(ctx, &f, assembly.ScanRequest{Target: root, Kind: assembly.ScanTree})
+			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree}
+			if base != "" {
+				if err := a.fromBase(ctx, &r, base, f.baseline); err != nil {
+					return fmt.Errorf("the base %s: %w", base, err)
+				}
+			}
+			o, err := a.runScan(ctx, &f, r)
 			if err != nil {
 				return err
 			}
 			defer o.plan.Close()
 			var known map[string]bool
 			if base != "" {
-				if known, err = a.knownAt(cmd, &f, root, base, o); err != nil {
+				if known, err = a.knownAt(cmd, &f, r, base, o); err != nil {
 					return err
 				}
 			}
@@ -129,15 +136,27 @@ func baseOfEnvironment(env func(string) string) string {
 	return ""
 }
 
+// fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.
+func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, base, baseline string) (err error) {
+	if r.IgnoreFiles, err = a.settings.BaseIgnoreFiles(ctx, r.Target, base); err != nil || baseline == "" {
+		return err
+	}
+	known, ok, err := a.settings.BaseBaseline(ctx, r.Target, base, baseline)
+	if ok && err == nil {
+		r.Baseline = known
+	}
+	return err
+}
+
 // knownAt returns what is wrong at the base already, and adds what the change's own commits hold and its last state does
 // not: a secret that was committed is known to whoever has the branch.
-func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, root, base string, o *scanned) (map[string]bool, error) {
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, base string, o *scanned) (map[string]bool, error) {
 	settings := a.settings
 	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
 	if f.confidence != "" {
 		settings.Scan.Confidence = f.confidence
 	}
-	r := assembly.ScanRequest{Target: root, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
+	r := assembly.ScanRequest{Target: from.Target, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
 	known, err := settings.BaseFindings(cmd.Context(), r, base)
 	if err != nil {
 		return nil, fmt.Errorf("the base %s: %w", base, err)

@@ -91,8 +91,10 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 		return nil, err
 	}
 	var err error
-	if r.Baseline, err = readBaseline(f.baseline); err != nil {
-		return nil, err
+	if r.Baseline == nil {
+		if r.Baseline, err = readBaseline(f.baseline); err != nil {
+			return nil, err
+		}
 	}
 	r.For, r.Gitleaks, r.VEX, r.Child, r.Stdin, r.DataDir = f.judges, f.gitleaks, f.vex, a.child(), a.stdin, a.data
 	clearBar := func() {}
@@ -183,7 +185,7 @@ func (a *app) write(f *scanFlags, o *scanned, format string) error {
 
 // saveTo writes a file that only its owner can read: it may say where secrets are.
 func saveTo(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createOutput(name)
 	if err != nil {
 		return err
 	}
@@ -192,6 +194,34 @@ func saveTo(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return f.Close()
+}
+
+// createOutput opens a file to write to. One below the folder that people stand in may have been put there by whoever
+// wrote what is scanned: no link leads out of there, and the file itself is none.
+func createOutput(name string) (*os.File, error) {
+	const mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	here, err := os.Getwd()
+	if err != nil {
+		return os.OpenFile(name, mode, 0o600)
+	}
+	rel := name
+	if filepath.IsAbs(name) {
+		if rel, err = filepath.Rel(here, name); err != nil {
+			rel = name
+		}
+	}
+	if here == string(filepath.Separator) || !filepath.IsLocal(rel) {
+		return os.OpenFile(name, mode, 0o600)
+	}
+	root, err := os.OpenRoot(here)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if info, err := root.Lstat(rel); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%s is a link: remove it, or name the file that it leads to", name)
+	}
+	return root.OpenFile(rel, mode, 0o600)
 }
 
 func (a *app) scanCommand() *cobra.Command {

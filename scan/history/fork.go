@@ -3,7 +3,9 @@ package history
 import (
 	"context"
 	"fmt"
+	"path"
 
+	"github.com/testudo-sec/testudo/internal/ignore"
 	"github.com/testudo-sec/testudo/scan"
 )
 
@@ -15,6 +17,8 @@ type Fork struct {
 	Revision string // HEAD if empty
 	Config   Config
 	Scan     scan.Config
+	// IgnoreFiles, if not nil, count in place of the repository's own, by their paths.
+	IgnoreFiles map[string][]byte
 }
 
 // Files implements scan.Source.
@@ -24,6 +28,7 @@ func (f *Fork) Files(ctx context.Context, v scan.Visitor) error {
 		return err
 	}
 	defer w.end()
+	w.given = f.IgnoreFiles
 	tree, err := f.tree(ctx, w)
 	if err != nil {
 		return err
@@ -48,27 +53,60 @@ func (f *Fork) tree(ctx context.Context, w *reading) (id, error) {
 	return bases[0], nil
 }
 
-// ReadFile returns a file of that state; nil if there is none of that path, or if it is larger than the limit.
+// ReadFile returns a file of the base as it is now, since whoever makes the change chooses where it leaves the base; nil if there
+// is none of that path. A file above the limit is an error.
 func (f *Fork) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
+	var out []byte
+	err := f.atBase(ctx, func(w *reading, files map[string]id) (err error) {
+		o, there := files[name]
+		if !there {
+			return ctx.Err()
+		}
+		kind, data, err := w.rd.read(o, limit)
+		if err == nil && kind == blobObject {
+			out = append([]byte{}, data...)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", scan.Printable(name), plain(err))
+		}
+		return err
+	})
+	return out, err
+}
+
+// Ignores returns the .gitignore and .testudoignore files of the base as it is now, by their paths. It is never nil where
+// there is no error.
+func (f *Fork) Ignores(ctx context.Context) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := f.atBase(ctx, func(w *reading, files map[string]id) error {
+		for name, o := range files {
+			if len(out) == maxIgnoreFiles {
+				break // what is not ignored is scanned
+			}
+			if base := path.Base(name); base != ".gitignore" && base != ignoreFile {
+				continue
+			}
+			if kind, data, err := w.rd.read(o, ignore.MaxFileBytes); err == nil && kind == blobObject {
+				out[name] = append([]byte{}, data...)
+			}
+		}
+		return ctx.Err()
+	})
+	return out, err
+}
+
+const maxIgnoreFiles = 10_000
+
+// atBase calls use with the files of the base as it is now.
+func (f *Fork) atBase(ctx context.Context, use func(*reading, map[string]id) error) error {
 	w, err := begin(f.Root, f.Config, f.Scan, nobody{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer w.end()
-	tree, err := f.tree(ctx, w)
+	o, err := w.rd.revision(f.Base)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("what %s is compared with: %w", scan.Printable(f.Root), err)
 	}
-	o, there := w.flatten(ctx, tree)[name]
-	if !there {
-		return nil, ctx.Err()
-	}
-	kind, data, err := w.rd.read(o, limit)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", scan.Printable(name), plain(err))
-	}
-	if kind != blobObject {
-		return nil, nil
-	}
-	return append([]byte(nil), data...), nil
+	return use(w, w.flatten(ctx, w.treeOf(o)))
 }

@@ -26,7 +26,7 @@ func TestFork(t *testing.T) {
 	if got := collect(t, f).paths(); got != "a.txt=one\n policy.yaml=fail_on: high\n" {
 		t.Errorf("the state that the change began at has %s", got)
 	}
-	for name, want := range map[string]string{"policy.yaml": "fail_on: high\n", "a.txt": "one\n", "b.txt": "", "../a.txt": ""} {
+	for name, want := range map[string]string{"policy.yaml": "fail_on: high\n", "a.txt": "one\n", "b.txt": "of others\n", "../a.txt": ""} {
 		got, err := f.ReadFile(t.Context(), name, 1<<20)
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, want)

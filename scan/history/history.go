@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -40,6 +41,8 @@ type History struct {
 	Since  time.Time
 	Config Config
 	Scan   scan.Config
+	// IgnoreFiles, if not nil, count in place of the repository's own, by their paths.
+	IgnoreFiles map[string][]byte
 }
 
 // reading is one reading of a repository.
@@ -49,7 +52,8 @@ type reading struct {
 	config Config
 	v      scan.Visitor
 	budget atomic.Int64
-	rd     *reader // for commits and trees
+	rd     *reader           // for commits and trees
+	given  map[string][]byte // ignore files in place of the repository's own
 
 	mu      sync.Mutex
 	missing uint64
@@ -161,6 +165,17 @@ func (w *reading) ignoreLists(found []version) lists {
 		return l
 	}
 	add := func(dir string, content []byte) { l.own = l.own.Extend(dir, content) }
+	if w.given != nil {
+		names := slices.SortedFunc(maps.Keys(w.given), func(a, b string) int {
+			return cmp.Or(cmp.Compare(strings.Count(a, "/"), strings.Count(b, "/")), cmp.Compare(a, b))
+		})
+		for _, name := range names {
+			if isIgnoreFile(name) {
+				add(strings.TrimPrefix(path.Dir(name), "."), w.given[name])
+			}
+		}
+		return l
+	}
 	inTop := false
 	if !w.repo.bare {
 		if root, err := os.OpenRoot(w.repo.top); err == nil {
@@ -214,6 +229,7 @@ func (h *History) Files(ctx context.Context, v scan.Visitor) error {
 		return err
 	}
 	defer w.end()
+	w.given = h.IgnoreFiles
 	g := newGraph(w.rd, h.Since, h.Config.MaxCommits, w.tell)
 	if err := h.tips(ctx, w, g); err != nil {
 		return fmt.Errorf("scan the history of %s: %w", scan.Printable(h.Root), err)

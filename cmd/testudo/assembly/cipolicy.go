@@ -93,6 +93,43 @@ func readLimited(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
+// BaseIgnoreFiles returns the ignore files of the base: a change does not decide what of it is looked at.
+func (s *Settings) BaseIgnoreFiles(ctx context.Context, root, base string) (map[string][]byte, error) {
+	fork := &history.Fork{Root: root, Base: base, Config: s.Scan.History, Scan: s.Scan.Config}
+	return fork.Ignores(ctx)
+}
+
+// BaseBaseline returns the baseline that a file of the base holds, for a file below root; ok is false for any other file.
+func (s *Settings) BaseBaseline(ctx context.Context, root, base, name string) (b scan.Baseline, ok bool, err error) {
+	rel, ok := below(root, name)
+	if !ok {
+		return nil, false, nil
+	}
+	fork := &history.Fork{Root: root, Base: base, Config: s.Scan.History, Scan: s.Scan.Config}
+	data, err := fork.ReadFile(ctx, rel, maxBaseline)
+	if err != nil {
+		return nil, true, err
+	}
+	b, err = scan.ReadBaseline(bytes.NewReader(data))
+	return b, true, err
+}
+
+const maxBaseline = 256 << 20
+
+// below returns the path of a file from root on, with slashes, if it is below.
+func below(root, name string) (string, bool) {
+	absRoot, err := filepath.Abs(root)
+	if err != nil {
+		return "", false
+	}
+	absName, err := filepath.Abs(name)
+	if err != nil {
+		return "", false
+	}
+	rel, err := filepath.Rel(absRoot, absName)
+	return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
+}
+
 // BaseFindings scans the state that a change began at, and returns the ids of what is wrong with it.
 func (s *Settings) BaseFindings(ctx context.Context, r ScanRequest, base string) (map[string]bool, error) {
 	r.Kind, r.Range, r.Baseline, r.Child = ScanFork, base, nil, nil

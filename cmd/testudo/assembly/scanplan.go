@@ -55,7 +55,9 @@ type ScanRequest struct {
 	Baseline scan.Baseline
 	Progress func(scan.Progress)
 	Stdin    io.Reader
-	DataDir  string // for caches and the database; empty stands for the defaults
+	// IgnoreFiles, if not nil, count in place of the target's own, by their paths.
+	IgnoreFiles map[string][]byte
+	DataDir     string // for caches and the database; empty stands for the defaults
 }
 
 // ScanKind is what a target is.
@@ -251,16 +253,17 @@ func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, se
 	o, config := &p.Options, s.Scan.Config
 	switch p.Kind {
 	case ScanTree:
+		o.IgnoreFiles = r.IgnoreFiles
 	case ScanFiles:
 		o.Source = &scan.Files{Root: r.Target, Paths: r.Paths, Config: config}
 	case ScanStdin:
 		o.Source = &scan.Stream{Name: "stdin", Reader: r.Stdin, Config: config}
 	case ScanHistory:
-		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Config: s.Scan.History, Scan: config}
+		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
 	case ScanStaged:
 		o.Source = &history.Staged{Root: r.Target, Config: s.Scan.History, Scan: config}
 	case ScanFork:
-		o.Source = &history.Fork{Root: r.Target, Base: r.Range, Config: s.Scan.History, Scan: config}
+		o.Source = &history.Fork{Root: r.Target, Base: r.Range, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
 	case ScanImage:
 		return p.addImage(ctx, s, r, set, judges)
 	default:
