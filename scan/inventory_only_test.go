@@ -14,7 +14,10 @@ import (
 type namesOnly struct{ t *testing.T }
 
 func (namesOnly) Name() string { return "names" }
-func (namesOnly) Wants(path string, info fs.FileInfo) bool {
+func (n namesOnly) Wants(path string, info fs.FileInfo) bool {
+	if info.Size() != 1 || !info.Mode().IsRegular() || info.IsDir() {
+		n.t.Errorf("%s: asked with %d bytes, %s", path, info.Size(), info.Mode())
+	}
 	return filepath.Base(path) == "lock" || info.Mode()&0o100 != 0
 }
 func (n namesOnly) Extract(_ context.Context, f *File) ([]Package, error) {

@@ -1,6 +1,9 @@
 package scan
 
-import "sync"
+import (
+	"io/fs"
+	"sync"
+)
 
 const (
 	// batch is how many files of a folder make one job.
@@ -20,6 +23,8 @@ type dirJob struct {
 type fileJob struct {
 	dir   string
 	names []string
+	// infos are what the listing knows of the names, where the visitor chooses by it; else nil.
+	infos []fs.FileInfo
 }
 
 // queue hands out the folders to list and the files to read. It is over when both have run
