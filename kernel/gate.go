@@ -18,6 +18,7 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	}
 	exec := r.Kind == record.KindExec || r.Call == record.CallExecve || r.Call == record.CallExecveat
 	proc := p.table.Find(&r)
+	r.Flags &^= record.FlagSeeded // said how exact the start is
 	if exec {
 		proc = attempt(proc, &r)
 	}

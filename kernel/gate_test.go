@@ -84,7 +84,9 @@ func TestWhatAGateRefusedIsToldOfOnce(t *testing.T) {
 		t.Fatalf("who was refused is killed: %v", h.sensor.orders)
 	}
 	h.send(other, missing)
-	all := slices.DeleteFunc(h.ended(), func(e *signal.Event) bool { return e.Class == signal.ClassBaseEvent || e.Int(signal.FieldProcessPID) == 97 })
+	all := slices.DeleteFunc(h.ended(), func(e *signal.Event) bool {
+		return e.Class == signal.ClassBaseEvent || e.Int(signal.FieldProcessPID) == 97
+	})
 	if len(all) != 5 {
 		for _, e := range all {
 			t.Log(mustJSON(t, e))

@@ -101,7 +101,7 @@ func (t *Table) Stats() Stats {
 }
 
 // Find returns the process that the record is of, as it is known now: what a gate asks that cannot wait for the records before
-// it. It is never nil. A process that is not known while its parent is, is taken to be a fork of it, whose record is still on its way; of
+// it. It is never nil. A start that came from /proc, exact to a tick, has FlagSeeded. A process that is not known while its parent is, is taken to be a fork of it, whose record is still on its way; of
 // any other it says what the record says.
 func (t *Table) Find(r *record.Record) *Process {
 	t.mu.RLock()
@@ -116,7 +116,7 @@ func (t *Table) Find(r *record.Record) *Process {
 		return p
 	}
 	if _, ok := t.ByPID(r.PPID); ok && s == nil && r.PID != 0 && r.Start != 0 {
-		fork := record.Record{Kind: record.KindFork, Time: r.Start, Start: r.Start, Cgroup: r.Cgroup, PID: r.PID, TID: r.PID, PPID: r.PPID, UID: r.UID, GID: r.GID,
+		fork := record.Record{Kind: record.KindFork, Flags: r.Flags & record.FlagSeeded, Time: r.Start, Start: r.Start, Cgroup: r.Cgroup, PID: r.PID, TID: r.PID, PPID: r.PPID, UID: r.UID, GID: r.GID,
 			LoginUID: r.LoginUID, MntNS: r.MntNS, PIDNS: r.PIDNS, Comm: r.Comm}
 		if p := t.Apply(&fork); p != nil {
 			return p

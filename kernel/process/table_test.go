@@ -387,6 +387,34 @@ func TestMemoryOfAProcess(t *testing.T) {
 }
 
 // TestFindTakesAnUnknownChildForAFork: a gate asks before the record of the fork is there.
+// TestFindByAStartOfProc: a gate knows the start of a process to a tick. It is the process that the kernel tells of to the nanosecond, whichever comes first, and does not
+// end it.
+func TestFindByAStartOfProc(t *testing.T) {
+	for _, first := range []string{"the gate", "the fork"} {
+		table := New(Default(), "boot", NewClock())
+		table.Apply(&record.Record{Kind: record.KindExec, PID: 10, TID: 10, Start: 1e9, PPID: 1, Time: 1e9, Path: []byte("/bin/sh"), Args: []byte("sh\x00"), Comm: []byte("sh")})
+		fork := &record.Record{Kind: record.KindFork, PID: 11, TID: 11, Start: 2e9 + 1_234_567, PPID: 10, Time: 2e9 + 1_234_567, Comm: []byte("sh")}
+		ask := &record.Record{Kind: record.KindExec, Flags: record.FlagSeeded, PID: 11, TID: 11, Start: 2e9, PPID: 10, Time: 2e9 + 2e6, Comm: []byte("sh")}
+		if first == "the fork" {
+			table.Apply(fork)
+		}
+		p := table.Find(ask)
+		if p.Exe != "/bin/sh" || len(p.Lineage.Paths) == 0 || p.Lineage.Paths[0] != "/bin/sh" {
+			t.Errorf("%s first: executable %q, lineage %q", first, p.Exe, p.Lineage.Paths)
+		}
+		if first == "the gate" {
+			table.Apply(fork)
+		}
+		if q := table.Find(ask); q.Key != p.Key || !q.Alive() {
+			t.Errorf("%s first: asked again it is %s, it was %s; alive: %t", first, q.Key, p.Key, q.Alive())
+		}
+		table.Apply(&record.Record{Kind: record.KindExit, PID: 11, TID: 11, Start: fork.Start, PPID: 10, Time: 2e9 + 9e6, Ret: 126 << 8})
+		if q, ok := table.Get(p.Key); !ok || q.Exited != 2e9+9e6 || q.Status != 126<<8 {
+			t.Errorf("%s first: it ended at %d with %d", first, q.Exited, q.Status)
+		}
+	}
+}
+
 func TestFindTakesAnUnknownChildForAFork(t *testing.T) {
 	table := New(Default(), "boot", NewClock())
 	table.Apply(&record.Record{Kind: record.KindExec, PID: 10, TID: 10, Start: 1e9, PPID: 1, Time: 1e9, Path: []byte("/bin/sh"), Args: []byte("sh\x00"), Comm: []byte("sh")})

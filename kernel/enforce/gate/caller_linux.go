@@ -71,6 +71,7 @@ func callerOf(pid, pidfd int32, cgroup2 string, r *record.Record) (c caller, ok 
 	r.PID, r.TID, r.PPID = uint32(pid), uint32(pid), uint32(number(fields[1]))
 	c.flags = number(fields[6])
 	r.Start = number(fields[19]) * process.Tick
+	r.Flags |= record.FlagSeeded // exact to a tick alone
 	r.Comm = bytes.Clone(b[open+1 : end])
 	if status, err := os.ReadFile(dir + "/status"); err == nil {
 		for line := range strings.Lines(string(status)) {
