@@ -16,7 +16,10 @@ type Flaw struct {
 	// ID is the name that people know it by: the CVE where it has one, else GHSA, else the database's.
 	ID string
 	// Aliases are its other names, sorted.
-	Aliases    []string
+	Aliases []string
+	// Covers are the flaws that a distribution's advisory stands for, where they are several. They are no names of this one: what
+	// somebody decided about one of them says nothing of the others.
+	Covers     []string
 	Advisories []*intel.Advisory // the package's own ecosystem's; at least one
 	Packages   []*scan.Package   // at least one, the first is where it is reported
 	// Fixed is the lowest version without the flaw that the package can be upgraded to; empty if there is none.
@@ -148,6 +151,7 @@ func fold(packages []*scan.Package, matches []match) []*Flaw {
 	for _, f := range order {
 		f.finish()
 	}
+	order = withoutCovered(order)
 	slices.SortFunc(order, func(a, b *Flaw) int { return strings.Compare(a.ID, b.ID) })
 	return order
 }
@@ -179,8 +183,11 @@ func (f *Flaw) add(m match) {
 func (f *Flaw) finish() {
 	names := map[string]bool{}
 	for _, a := range f.Advisories {
-		for _, id := range append(idsOf(a), a.Upstream...) {
+		for _, id := range idsOf(a) {
 			names[id] = true
+		}
+		if len(a.Upstream) > 1 {
+			f.Covers = append(f.Covers, a.Upstream...)
 		}
 	}
 	all := make([]string, 0, len(names))
@@ -190,6 +197,33 @@ func (f *Flaw) finish() {
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(fame(a), fame(b)), compareIDs(a, b)) })
 	f.ID = all[0]
 	f.Aliases = slices.Sorted(slices.Values(all[1:]))
+	f.Covers = slices.Compact(slices.Sorted(slices.Values(f.Covers)))
+	f.Covers = slices.DeleteFunc(f.Covers, func(id string) bool { return names[id] })
+}
+
+// withoutCovered leaves out an advisory that stands for several flaws where each of these is there by itself. What it
+// knows of a fixed version stays.
+func withoutCovered(flaws []*Flaw) []*Flaw {
+	byName := map[string]*Flaw{}
+	for _, f := range flaws {
+		for _, id := range f.names() {
+			byName[id] = f
+		}
+	}
+	return slices.DeleteFunc(flaws, func(f *Flaw) bool {
+		if len(f.Covers) < 2 || len(f.Advisories) > 1 {
+			return false
+		}
+		if slices.ContainsFunc(f.Covers, func(id string) bool { return byName[id] == nil }) {
+			return false
+		}
+		for _, id := range f.Covers {
+			if other := byName[id]; other.Fixed == "" {
+				other.Fixed = f.Fixed
+			}
+		}
+		return true
+	})
 }
 
 // fame orders the kinds of ids by how well people know them.

@@ -284,6 +284,7 @@ func (f *Flaw) finding(paths *paths) signal.Finding {
 	}
 	say("priority", f.Priority.String())
 	say("also known as", strings.Join(f.Aliases, ", "))
+	say("stands for", strings.Join(f.Covers, ", "))
 	say("relation", string(p.Relation))
 	say("brought by", paths.to(p))
 	say("calls", strings.Join(f.Trace, " → "))
