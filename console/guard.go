@@ -26,6 +26,7 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 	}()
 	mux := http.NewServeMux()
 	byPath := make(map[string]map[string]http.Handler)
+	bodies := make(map[string]int64) // by method and path
 	for _, rt := range routes {
 		if rt.Handler == nil || rt.Method == "" || !strings.HasPrefix(rt.Path, "/") {
 			return nil, fmt.Errorf("console: route %q %q is incomplete", rt.Method, rt.Path)
@@ -40,6 +41,7 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 			return nil, fmt.Errorf("console: route %s %s stands twice", rt.Method, rt.Path)
 		}
 		methods[rt.Method] = s.guard(rt)
+		bodies[rt.Method+rt.Path] = rt.Body
 	}
 	if byPath["/"] == nil {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +65,7 @@ func (s *Server) mount(routes []Route) (h http.Handler, err error) {
 				return
 			}
 		}
-		limit := int64(maxBody)
+		limit := max(maxBody, bodies[r.Method+r.URL.Path])
 		if local {
 			limit = maxLocalBody
 		}

@@ -130,6 +130,8 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "hunt", path: "/hunt?condition=edge.route+%3D%3D+%22shop%22&limit=7"},
 		{op: "listFindings", path: "/findings?state=open&severity=medium&kind=posture&plane=scan&text=password"}, {op: "getFinding", path: "/findings/" + open},
 		{op: "setFindingState", path: "/findings/" + open + "/state", body: `{"state":"muted","note":"known"}`, change: true},
+		{op: "listPackages", path: "/packages?purl=pkg:npm/lodash@%3C4.17.21&limit=5"},
+		{op: "putScan", path: "/scans", body: `{"asset":{"kind":"repository","name":"acme/shop","revision":"4f2c"},"complete":true,"findings":[],"packages":[]}`, change: true},
 		{op: "listActions", path: "/actions?state=active&kind=block"}, {op: "getAction", path: "/actions/" + active},
 		{op: "previewAction", path: "/actions/preview", body: `{"kind":"block","target":"203.0.113.0/24"}`},
 		{op: "orderAction", path: "/actions", body: `{"kind":"block","target":"203.0.113.9","for":"10m","reason":"a test"}`, change: true},

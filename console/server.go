@@ -56,6 +56,7 @@ type Server struct {
 	hunts   chan struct{} // searches running
 	replays chan struct{} // what-ifs and searches for exceptions running
 	proofs  chan struct{} // verifications running
+	scans   chan struct{} // being taken
 	beat    time.Duration // how often streams ask whether their session holds
 
 	https *http.Server
@@ -92,7 +93,7 @@ func New(cfg Config, sources Sources, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, sources: sources, log: deps.Logger, ui: deps.UI, gather: deps.Gatherer, dir: deps.Dir, now: deps.Now,
 		metrics: m, hub: newHub(),
-		hunts: make(chan struct{}, 4), replays: make(chan struct{}, maxReplays), proofs: make(chan struct{}, 1), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
+		hunts: make(chan struct{}, 4), replays: make(chan struct{}, maxReplays), proofs: make(chan struct{}, 1), scans: make(chan struct{}, maxScans), beat: streamBeat, overviewTurn: make(chan struct{}, 1),
 		streams: streams{total: cfg.MaxStreams, each: cfg.MaxStreamsPerIdentity, open: make(map[string]int)},
 	}
 	s.desk = &Desk{sources: sources, changed: s.hub.change, link: s.LinkURL, replays: s.replays}

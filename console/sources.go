@@ -28,6 +28,8 @@ type Sources struct {
 	Files      FileSource
 	Host       HostSource
 	Findings   FindingSource
+	Packages   PackageSource
+	Scans      ScanTaker
 	Actions    ActionSource
 	Orders     OrderTaker
 	Rules      RuleSource

@@ -36,6 +36,9 @@ type Route struct {
 	// and the server's write time limit does not hold for it.
 	Stream bool
 
+	// Body is how many bytes of a body are read where that is more than others may send; 0 is the usual bound.
+	Body int64
+
 	api *operation // what the OpenAPI document says; nil for pages
 }
 

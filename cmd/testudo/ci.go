@@ -98,6 +98,9 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			if err := a.write(&f, o, format); err != nil {
 				return err
 			}
+			if err := a.push(ctx, f.asset, o); err != nil {
+				return err
+			}
 			switch {
 			case f.strict && o.result.Stats.Incomplete():
 				return fmt.Errorf("something could not be scanned (--strict)")

@@ -32,6 +32,7 @@ type scanFlags struct {
 	html               string
 	output             string
 	strict             bool
+	sbom, asset        string
 }
 
 func (f *scanFlags) register(cmd *cobra.Command) {
@@ -45,6 +46,8 @@ func (f *scanFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.vex, "vex", nil, "OpenVEX or CSAF document that says which vulnerabilities do not matter; may be given several times")
 	flags.StringVar(&f.writeVEX, "write-vex", "", "write what is known of the vulnerabilities as an OpenVEX document")
 	flags.StringVar(&f.html, "html", "", "write the report as one HTML page too")
+	flags.StringVar(&f.sbom, "sbom", "", "write the packages too, in the form that the name's ending says: .cdx.json, .cdx.xml, .spdx.json, .spdx")
+	flags.StringVar(&f.asset, "asset", "", "name of the target at scan.server (default that of the git remote, else the folder's)")
 	flags.StringVarP(&f.output, "output", "o", "", "write to a file instead of standard output")
 	flags.BoolVar(&f.strict, "strict", false, "exit code 2 if something could not be scanned")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(assembly.ScanFor(), cobra.ShellCompDirectiveNoFileComp))
@@ -76,6 +79,7 @@ func (a *app) child() []string {
 type scanned struct {
 	plan      *assembly.ScanPlan
 	inventory *scan.Inventory
+	request   assembly.ScanRequest
 	result    report.Result
 	shown     *report.Result // in place of result, for the output that people read first
 }
@@ -106,7 +110,7 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 	if err != nil {
 		return nil, err
 	}
-	o := &scanned{plan: plan}
+	o := &scanned{plan: plan, request: r}
 	plan.Options.Inventory = func(inv *scan.Inventory) { o.inventory = inv }
 	started := time.Now()
 	findings := []signal.Finding{}
@@ -169,6 +173,11 @@ func (a *app) write(f *scanFlags, o *scanned, format string) error {
 	}
 	if f.html != "" {
 		if err := saveTo(f.html, func(w io.Writer) error { return report.Write(w, "html", o.result, report.Options{}) }); err != nil {
+			return err
+		}
+	}
+	if f.sbom != "" {
+		if err := a.saveSBOM(f.sbom, o.inventory, o.result.Time); err != nil {
 			return err
 		}
 	}
@@ -279,6 +288,9 @@ that the scan could not be made.`,
 			}
 			defer o.plan.Close()
 			if err := a.write(&f, o, format); err != nil {
+				return err
+			}
+			if err := a.push(cmd.Context(), f.asset, o); err != nil {
 				return err
 			}
 			switch {

@@ -28,6 +28,11 @@ func (c *Client) Me(ctx context.Context) (Me, error) {
 	return ask[Me](ctx, c, http.MethodGet, v1+"/me", nil, nil)
 }
 
+// Packages asks for a page of packages.
+func (c *Client) Packages(ctx context.Context, query url.Values) (console.Page[console.Package], error) {
+	return ask[console.Page[console.Package]](ctx, c, http.MethodGet, v1+"/packages", query, nil)
+}
+
 // Hunt searches and calls yield with each event's OCSF JSON, which is yield's for the time
 // of the call, until the end or an error of yield, which it returns.
 func (c *Client) Hunt(ctx context.Context, q console.HuntQuery, yield func(ocsf json.RawMessage) error) (console.HuntStats, error) {

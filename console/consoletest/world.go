@@ -26,6 +26,8 @@ type World struct {
 	Lock          sync.Mutex
 	Log           []*signal.Event // oldest first
 	Findings      []signal.Finding
+	Packages      []console.Package
+	Scans         []console.ScanReport   // taken
 	MoreTrace     []console.TraceLine    // of the traced request, likewise
 	MoreProcesses []console.ProcessGroup // beside those that the world begins with
 	Actions       []signal.Action        // oldest first
@@ -80,6 +82,7 @@ func At(start time.Time) *World {
 	w.fillRules()
 	w.fillEvents()
 	w.fillFindings()
+	w.fillPackages()
 	w.fillActions()
 	w.fillSystem()
 	w.fillLedger()
@@ -90,7 +93,7 @@ func At(start time.Time) *World {
 func (w *World) Sources() console.Sources {
 	return console.Sources{
 		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w},
-		Findings: node{w}, Actions: node{w}, Orders: node{w}, Rules: node{w}, RuleDesk: node{w}, System: node{w},
+		Findings: node{w}, Packages: node{w}, Scans: node{w}, Actions: node{w}, Orders: node{w}, Rules: node{w}, RuleDesk: node{w}, System: node{w},
 		People: roster{w}, PeopleDesk: roster{w}, Tokens: tokens{w}, Ledger: chain{w}, Recorder: chain{w}, Health: node{w}, Changes: node{w},
 	}
 }

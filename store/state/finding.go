@@ -284,10 +284,11 @@ func (db *DB) SetFindingState(ctx context.Context, id string, to signal.FindingS
 // Scan names the findings that a finished scan could have seen.
 type Scan struct {
 	Plane      signal.Plane
-	Asset      string    // of what was scanned; a finding of another asset is not touched
-	RulePrefix string    // where only some scanners ran: how their rules begin; "" for all
-	Started    time.Time // findings last seen before it were not seen by this scan
-	By         string    // who resolves them, as in "scan:ID"
+	Asset      string             // of what was scanned; a finding of another asset is not touched
+	RulePrefix string             // where only some scanners ran: how their rules begin; "" for all
+	Kind       signal.FindingKind // where only some were looked for; "" for all
+	Started    time.Time          // findings last seen before it were not seen by this scan
+	By         string             // who resolves them, as in "scan:ID"
 }
 
 // Sweep resolves the open findings that a finished scan no longer saw, and returns their
@@ -299,6 +300,9 @@ func (db *DB) Sweep(ctx context.Context, s Scan) (resolved []string, err error) 
 	c.add("plane = ?", s.Plane.String())
 	c.add("asset = ?", clean(s.Asset, maxKey))
 	c.add("last_seen < ?", nanos(s.Started))
+	if s.Kind != "" {
+		c.add("kind = ?", clean(string(s.Kind), maxID))
+	}
 	if prefix := clean(s.RulePrefix, maxID); prefix != "" {
 		// By bytes in both databases; LIKE would not tell upper case from lower in one of them.
 		c.add("substr(rule, 1, ?) = ?", len([]rune(prefix)), prefix)

@@ -6,15 +6,12 @@ import (
 	"io"
 	"slices"
 
-	"github.com/testudo-sec/testudo/detect"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/falco"
 	"github.com/testudo-sec/testudo/policy/native"
 	"github.com/testudo-sec/testudo/policy/rego"
 	"github.com/testudo-sec/testudo/policy/sigma"
 	"github.com/testudo-sec/testudo/rules"
-	"github.com/testudo-sec/testudo/scan"
-	"github.com/testudo-sec/testudo/scan/secret"
 )
 
 // Dialects lists the rule dialects, in the order in which they are asked whose a file is.
@@ -25,15 +22,6 @@ func Dialects(cfg *Policy) []policy.Dialect {
 // Condition compiles a condition that stands alone, as a hunt's.
 func Condition(text string) (*native.Condition, error) {
 	return native.New(native.Actions()...).Condition(text)
-}
-
-// Scanners lists the scanners.
-func Scanners() ([]scan.Scanner, error) {
-	set, err := detect.Builtin()
-	if err != nil {
-		return nil, err
-	}
-	return []scan.Scanner{secret.New(set)}, nil
 }
 
 // BuiltinRules is where the rules that ship are read from.

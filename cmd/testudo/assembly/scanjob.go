@@ -16,6 +16,8 @@ import (
 type scanJobs struct {
 	mu   sync.Mutex
 	done []ScanResult
+
+	putting sync.Mutex // held while a scan that was made elsewhere is stored
 }
 
 // ScanResult is how a scan ended.
@@ -52,20 +54,33 @@ func (m *Machine) runScan(ctx context.Context, root string) (int, scan.Stats, er
 	if err != nil {
 		return 0, scan.Stats{}, err
 	}
-	scanners, err := Scanners()
+	plan, err := m.settings.PlanScan(ctx, ScanRequest{Target: abs, DataDir: m.opts.Dir})
 	if err != nil {
 		return 0, scan.Stats{}, err
 	}
-	asset := signal.AssetID("repository", abs)
+	defer plan.Close()
+	for _, note := range plan.Notes {
+		m.log.Warn("scan", "path", root, "note", note)
+	}
+	kind := "repository"
+	if plan.Kind == ScanImage {
+		kind = "image"
+	}
+	asset := signal.AssetID(kind, abs)
 	started := time.Now()
-	if err := m.storage.State.PutAssets(ctx, &signal.Asset{ID: asset, Kind: "repository", Name: filepath.Base(abs), First: started, Last: started}); err != nil {
+	if err := m.storage.State.PutAssets(ctx, &signal.Asset{ID: asset, Kind: kind, Name: filepath.Base(abs), First: started, Last: started}); err != nil {
 		return 0, scan.Stats{}, err
 	}
 	n := 0
 	var failed error
-	stats, err := scan.Run(ctx, scan.Options{Root: abs, Scanners: scanners, Config: m.settings.Scan.Config, Asset: asset},
+	var inventory *scan.Inventory
+	plan.Options.Asset = asset
+	plan.Options.Inventory = func(inv *scan.Inventory) { inventory = inv }
+	stats, err := scan.Run(ctx, plan.Options,
 		func(f signal.Finding) {
 			n++
+			// Two folders may have one and the same flaw at the same place.
+			f.ID = signal.Fingerprint(asset, f.ID)
 			if f.First.IsZero() {
 				f.First, f.Last = started, started
 			}
@@ -86,8 +101,19 @@ func (m *Machine) runScan(ctx context.Context, root string) (int, scan.Stats, er
 		// What was left out may still hold what was found before.
 		return n, stats, nil
 	}
-	if _, err := m.storage.State.Sweep(ctx, state.Scan{Plane: signal.PlaneScan, Asset: asset, Started: started, By: "scan"}); err != nil {
-		return n, stats, fmt.Errorf("findings that are gone: %w", err)
+	if inventory != nil {
+		if err := m.storage.State.PutInventory(ctx, asset, started, inventoryRows(inventory)); err != nil {
+			return n, stats, fmt.Errorf("packages: %w", err)
+		}
+	}
+	looked := []signal.FindingKind{signal.FindingPosture, signal.FindingCompliance}
+	if plan.Vuln != nil { // without a database nothing is known of vulnerabilities
+		looked = append(looked, signal.FindingVulnerability)
+	}
+	for _, kind := range looked {
+		if _, err := m.storage.State.Sweep(ctx, state.Scan{Plane: signal.PlaneScan, Asset: asset, Kind: kind, Started: started, By: "scan"}); err != nil {
+			return n, stats, fmt.Errorf("findings that are gone: %w", err)
+		}
 	}
 	return n, stats, nil
 }

@@ -41,6 +41,8 @@ type ScanRequest struct {
 	Kind   ScanKind
 	// For says which judges there are: secret, vuln, license. Empty stands for all that can judge.
 	For []string
+	// Inventory asks for the packages alone: nothing is judged.
+	Inventory bool
 
 	Range     string    // of a history
 	Since     time.Time // of a history
@@ -115,7 +117,7 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	if p.Kind == ScanAuto {
 		p.Kind = kindOf(r.Target)
 	}
-	wants := func(what string) bool { return len(r.For) == 0 || slices.Contains(r.For, what) }
+	wants := func(what string) bool { return !r.Inventory && (len(r.For) == 0 || slices.Contains(r.For, what)) }
 	o := &p.Options
 	*o = scan.Options{Root: r.Target, Config: s.Scan.Config, Baseline: r.Baseline, Progress: r.Progress}
 	opener, err := archive.New(s.Scan.Archives)
@@ -124,14 +126,14 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	}
 	o.Openers = []scan.Opener{opener}
 	judges := sha256.New()
-	fmt.Fprintln(judges, buildID(), r.For)
+	fmt.Fprintln(judges, buildID(), r.For, r.Inventory)
 	var set *detect.Set
 	if wants("secret") {
 		if set, err = p.addSecrets(r.Gitleaks, judges); err != nil {
 			return nil, err
 		}
 	}
-	if p.Kind != ScanHistory && p.Kind != ScanStaged && (wants("vuln") || wants("license")) {
+	if p.Kind != ScanHistory && p.Kind != ScanStaged && (r.Inventory || wants("vuln") || wants("license")) {
 		x, err := inventory.New(s.Scan.Inventory)
 		if err != nil {
 			return nil, err

@@ -133,6 +133,8 @@ type Scan struct {
 	Licenses license.Config `yaml:"licenses"`
 	// Gate says what stops a change in `testudo ci`.
 	Gate gate.Policy `yaml:"gate"`
+	// Server is a console that `testudo scan` and `testudo ci` send what they found to.
+	Server ScanServer `yaml:"server"`
 }
 
 // Validate checks the ranges.
@@ -162,7 +164,7 @@ func DefaultSettings() Settings {
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
 		Scan: Scan{Config: scan.DefaultConfig(), Archives: archive.DefaultConfig(), History: history.DefaultConfig(), Inventory: inventory.DefaultConfig(),
-			Images: image.DefaultConfig(), Vulnerabilities: vuln.DefaultConfig(), Reach: reach.DefaultConfig(), Licenses: license.DefaultConfig(), Gate: gate.DefaultPolicy()},
+			Images: image.DefaultConfig(), Vulnerabilities: vuln.DefaultConfig(), Reach: reach.DefaultConfig(), Licenses: license.DefaultConfig(), Gate: gate.DefaultPolicy(), Server: DefaultScanServer()},
 		Intel:  intel.DefaultConfig(),
 		Logs:   defaultLogs(),
 		Kernel: kernel.DefaultConfig(),
