@@ -121,6 +121,7 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 		return nil, err
 	}
 	o.result = report.Result{Root: nameOf(r.Target), Findings: findings, Stats: stats, Scanners: plan.Options.Scanners, Version: buildVersion().Version, Time: started, Notes: plan.Notes}
+	o.result.Notes = append(o.result.Notes, plan.Judged(o.inventory)...)
 	if plan.Image != nil {
 		o.result.Notes = append(o.result.Notes, imageNotes(plan)...)
 	}

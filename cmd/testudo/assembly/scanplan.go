@@ -87,6 +87,7 @@ type ScanPlan struct {
 	Notes []string
 
 	closers []func() error
+	known   map[string]bool // ecosystems that the database has, without releases
 }
 
 // Close lets go of files.
@@ -216,6 +217,13 @@ func (p *ScanPlan) addVulnerabilities(s *Settings, r ScanRequest) error {
 		return fmt.Errorf("advisory database %s: %w", path, err)
 	}
 	p.closers = append(p.closers, db.Close)
+	p.known = map[string]bool{}
+	for _, source := range db.Info().Sources {
+		if source.Kind == intel.KindOSV {
+			family, _, _ := strings.Cut(source.Name, ":")
+			p.known[family] = true
+		}
+	}
 	if built := db.Info().Built; !built.IsZero() && time.Since(built) > 7*24*time.Hour {
 		p.Notes = append(p.Notes, fmt.Sprintf("The advisory database is of %s: `testudo db update` brings what was published since.", built.Format(time.DateOnly)))
 	}
