@@ -135,7 +135,11 @@ func (t *Table) fork(s *slot, r *record.Record) *Process {
 		return s.p.Load()
 	}
 	if s != nil && s.p.Load().State != Unknown {
-		return s.p.Load() // found in /proc already
+		// What a gate took for a fork may be one of what its parent ran before: the gate does not wait for the records that say so.
+		guessed := s.p.Load().coarse && s.p.Load().State == Seen && r.Flags&record.FlagSeeded == 0 && s.p.Load().Key == makeKey(t.boot, r.PID, r.Start)
+		if !guessed {
+			return s.p.Load() // found in /proc already
+		}
 	}
 	from, began := r.PPID, r.Start
 	if r.NumLen >= 2 && r.Nums[0] != 0 { // who called

@@ -415,6 +415,23 @@ func TestFindByAStartOfProc(t *testing.T) {
 	}
 }
 
+// TestGuessedForkIsMended: a gate may ask before it is known what the parent runs by now. The fork's own record, which comes after that, has the last word.
+func TestGuessedForkIsMended(t *testing.T) {
+	table := New(Default(), "boot", NewClock())
+	exec := func(at uint64, path string) *record.Record {
+		return &record.Record{Kind: record.KindExec, PID: 10, TID: 10, Start: 1e9, PPID: 1, Time: at, Path: []byte(path), Args: []byte(path + "\x00"), Comm: []byte(path[5:])}
+	}
+	table.Apply(exec(1e9, "/bin/shop"))
+	ask := &record.Record{Kind: record.KindExec, Flags: record.FlagSeeded, PID: 11, TID: 11, Start: 2e9, PPID: 10, Time: 2e9 + 2e6, Comm: []byte("sh")}
+	guess := table.Find(ask)
+	table.Apply(exec(1.5e9, "/bin/dash"))
+	table.Apply(&record.Record{Kind: record.KindFork, PID: 11, TID: 11, Start: 2e9 + 1_234_567, PPID: 10, Time: 2e9 + 1_234_567, Comm: []byte("sh")})
+	p := table.Find(ask)
+	if p.Key != guess.Key || p.Exe != "/bin/dash" || p.Lineage.Paths[0] != "/bin/dash" || p.Parent().Name != "dash" {
+		t.Errorf("%s of %q below %q, was %s", p.Key, p.Exe, p.Lineage.Paths, guess.Key)
+	}
+}
+
 func TestFindTakesAnUnknownChildForAFork(t *testing.T) {
 	table := New(Default(), "boot", NewClock())
 	table.Apply(&record.Record{Kind: record.KindExec, PID: 10, TID: 10, Start: 1e9, PPID: 1, Time: 1e9, Path: []byte("/bin/sh"), Args: []byte("sh\x00"), Comm: []byte("sh")})
