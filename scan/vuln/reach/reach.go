@@ -58,6 +58,8 @@ const (
 	maxMessages = 2_000_000
 	maxStderr   = 4 << 10
 	maxTrace    = 12
+	// inAll is how many times the time of one module all may take: a target chooses how many it has.
+	inAll = 4
 )
 
 // Reach judges the flaws of packages that a go.mod names. Errors name the modules that could not be analysed; the others are.
@@ -78,7 +80,12 @@ func (a *Analysis) Reach(ctx context.Context, flaws []*vuln.Flaw) error {
 		}
 	}
 	var errs []error
-	for _, path := range order {
+	ends := time.Now().Add(inAll * a.Config.Timeout)
+	for n, path := range order {
+		if n > 0 && time.Now().After(ends) {
+			errs = append(errs, fmt.Errorf("%d modules were not analysed: the others took %s (scan.reach.timeout)", len(order)-n, inAll*a.Config.Timeout))
+			break
+		}
 		verdicts, err := a.module(ctx, path, modules[path])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", scan.Printable(path), err))
@@ -216,7 +223,7 @@ func environment() []string {
 			env = append(env, name+"="+v)
 		}
 	}
-	return append(env, "GOENV=off", "GOFLAGS=", "GOPROXY=off", "GOSUMDB=off", "GOTOOLCHAIN=local", "GOWORK=off", "GOVCS=*:off", "CGO_ENABLED=0", "GOTELEMETRY=off")
+	return append(env, "GOENV=off", "GOFLAGS=-buildvcs=false", "GOPROXY=off", "GOSUMDB=off", "GOTOOLCHAIN=local", "GOWORK=off", "GOVCS=*:off", "CGO_ENABLED=0", "GOTELEMETRY=off")
 }
 
 // id names a flaw in the database of one analysis.

@@ -167,6 +167,24 @@ func TestNotJudged(t *testing.T) {
 	}
 }
 
+// TestManyModules: a target with many modules has no more time for that.
+func TestManyModules(t *testing.T) {
+	files := map[string]string{}
+	var flaws []*vuln.Flaw
+	for i := range 50 {
+		dir := fmt.Sprintf("m%02d/", i)
+		for name, text := range program {
+			files[dir+name] = text
+		}
+		flaws = append(flaws, flaw(dir+"go.mod", intel.Import{Path: "example.org/dep"}))
+	}
+	a := analysis(write(t, files))
+	a.Config.Timeout = 10 * time.Millisecond
+	if err := a.Reach(t.Context(), flaws); err == nil || !strings.Contains(err.Error(), "modules were not analysed: the others took 40ms") {
+		t.Error(err)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(`{"config":{"protocol_version":"v1"}}{"finding":{"osv":"GO-0000-000000","trace":[{"module":"m","package":"p","function":"f"}]}}`)
 	f.Fuzz(func(t *testing.T, s string) {
