@@ -40,10 +40,10 @@ type reading func([]byte) (int, error)
 
 func (r reading) Read(p []byte) (int, error) { return r(p) }
 
-// TestLargeDocuments reads documents of 20 MB, with TESTUDO_LONG of 200 MB, that are made to cost memory, and wants the heap never to have
+// TestLargeDocuments reads documents of 4 MB, with TESTUDO_LONG of 200 MB, that are made to cost memory, and wants the heap never to have
 // been larger than 1 GB.
 func TestLargeDocuments(t *testing.T) {
-	size := 20 << 20
+	size := 4 << 20
 	if os.Getenv("TESTUDO_LONG") != "" {
 		size = 200 << 20
 	}
