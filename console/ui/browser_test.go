@@ -36,6 +36,16 @@ func serve(t *testing.T, w *consoletest.World, scripts bool, change ...func(*con
 
 // TestPictures takes pictures of every page, in light and dark, wide and narrow, and
 // holds that none is wider than its window and none has an error.
+// flawOf is the id of the vulnerability whose package the world has.
+func flawOf(w *consoletest.World) string {
+	for i := range w.Findings {
+		if w.Findings[i].Rule == "CVE-2021-23337" {
+			return w.Findings[i].ID
+		}
+	}
+	return ""
+}
+
 func TestPictures(t *testing.T) {
 	w := consoletest.New()
 	busy(w)
@@ -60,7 +70,7 @@ func TestPictures(t *testing.T) {
 	}{
 		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true}, {"explain", "/traffic/" + attack.ID.String() + "/explain", false},
 		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
-		{"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
+		{"packages", "/packages", false}, {"flaw", "/findings/" + flawOf(w), true}, {"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
 		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"rule-falco", "/rules/falco.terminal-shell-in-container", true},
 		{"rule-waits", "/rules/0e95725d-7320-415d-80f7-004da920fc11", true}, {"logs", "/traffic?plane=logs", false}, {"process", by[signal.ClassProcessActivity], true}, {"call", by[signal.ClassAPIActivity], true}, {"check", "/rules/-/check", false},

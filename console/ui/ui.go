@@ -115,6 +115,7 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		get(viewer, "/findings", p.findings),
 		get(viewer, "/findings/{id}", p.finding),
 		post(operator, "/findings/{id}/state", p.setFinding),
+		get(viewer, "/packages", p.packages),
 
 		get(viewer, "/actions", p.actions),
 		get(operator, "/actions/new", p.previewOrder),
