@@ -20,7 +20,7 @@ func TestPackages(t *testing.T) {
 	}{
 		{"", http.StatusOK, "golang.org/x/net", ""},
 		{"lodash", http.StatusOK, "CVE-2021-23337", "openssl"},
-		{"pkg:npm/lodash@<4.17.21", http.StatusOK, "fixed in 4.17.21", "golang.org"},
+		{"pkg:npm/lodash@<4.17.21", http.StatusOK, "fixed in <bdi>4.17.21", "golang.org"},
 		{"nothing-like-this", http.StatusOK, "Nobody has it", "<table"},
 		{"pkg:nothing", http.StatusUnprocessableEntity, "no package URL", "<table"},
 	} {
