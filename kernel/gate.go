@@ -42,7 +42,7 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	if rule != "" {
 		p.metrics.denied.Add(1)
 		p.mu.Lock()
-		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path)})
+		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token})
 		p.mu.Unlock()
 	} else if top := v.Top(); top != nil {
 		return Answer{Rule: top.Rule}

@@ -59,12 +59,15 @@ type decline struct {
 	at   uint64
 	call record.Kind
 	path string
+	of   uint64 // the request's token, 0 where the gate did not know of one
 }
 
 // cameBack reports whether a call is one that a gate refused, which is told of already: it failed as refused calls do, in the same process, and is about the same file.
 func (p *Plane) cameBack(r *record.Record) bool {
 	was, ok := p.declined.get(r.PID)
-	return ok && r.Ret == notPermitted && was.call == attemptKind(r.Call) && was.path == string(r.Path) && r.Time >= was.at && r.Time-was.at < uint64(answered)
+	return ok && r.Ret == notPermitted && was.call == attemptKind(r.Call) && was.path == string(r.Path) &&
+		(was.of != 0 || r.Token == 0) && // else it says which request it was for, which nothing else does
+		r.Time >= was.at && r.Time-was.at < uint64(answered)
 }
 
 const (
