@@ -55,6 +55,9 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			a.settings.Scan.Exclude, a.settings.Scan.Vulnerabilities, a.settings.Scan.Licenses = policy.Exclude, policy.Vulnerabilities, policy.Licenses
 			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree}
 			if base != "" {
+				if _, err := os.Lstat(filepath.Join(root, ".git")); err != nil {
+					return fmt.Errorf("%s is not the top of a repository: with a base it must be (--no-base judges all there is)", root)
+				}
 				if err := a.fromBase(ctx, &r, base, f.baseline); err != nil {
 					return fmt.Errorf("the base %s: %w", base, err)
 				}
