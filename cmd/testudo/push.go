@@ -189,6 +189,9 @@ func assetName(ctx context.Context, target string, o *scanned) string {
 
 // remoteName takes "acme/shop" out of the address of a repository: with neither host nor credentials.
 func remoteName(remote string) string {
+	if remote == "" {
+		return ""
+	}
 	path := remote
 	if u, err := url.Parse(remote); err == nil && u.Host != "" {
 		path = u.Path
