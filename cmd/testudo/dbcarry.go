@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/testudo-sec/testudo/intel"
+	"github.com/testudo-sec/testudo/scan"
 )
 
 func (a *app) dbExportCommand() *cobra.Command {
@@ -43,6 +44,9 @@ which is made at the first export. Hand the public key that is printed to "testu
 			key, err := signingKey(keyFile, made)
 			if err != nil {
 				return err
+			}
+			if info, err := os.Lstat(args[0]); err == nil && !info.Mode().IsRegular() {
+				return fmt.Errorf("%s is there and no file: name another one", scan.Printable(args[0]))
 			}
 			f, err := os.CreateTemp(filepath.Dir(args[0]), ".testudo-export-*")
 			if err != nil {
