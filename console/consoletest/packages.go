@@ -13,7 +13,7 @@ import (
 func (w *World) fillPackages() {
 	flaw := signal.Finding{
 		Kind: signal.FindingVulnerability, Rule: "CVE-2021-23337", Title: "CVE-2021-23337 in lodash 4.17.20: Command Injection in lodash", Severity: signal.SeverityHigh,
-		State: signal.FindingOpen, Plane: signal.PlaneScan, Asset: "repository:shop", Location: signal.Location{Path: "package-lock.json", Line: 1204}, Count: 3,
+		State: signal.FindingOpen, Plane: signal.PlaneScan, Asset: "repository:web", Location: signal.Location{Path: "package-lock.json", Line: 1204}, Count: 3,
 		Fix: "Upgrade lodash to 4.17.21: npm install lodash@4.17.21.", References: []string{"https://nvd.nist.gov/vuln/detail/CVE-2021-23337"},
 		First: w.Start.Add(-72 * time.Hour), Last: w.Start.Add(-40 * time.Minute),
 		Evidence: []signal.Evidence{{Name: "package", Value: "pkg:npm/lodash@4.17.20"}, {Name: "installed", Value: "4.17.20"}, {Name: "fixed in", Value: "4.17.21"},
@@ -26,13 +26,13 @@ func (w *World) fillPackages() {
 		w.Packages = append(w.Packages, console.Package{Asset: asset, PURL: "pkg:" + kind + "/" + name + "@" + version, Ecosystem: ecosystem, Name: name, Version: version,
 			Path: path, Line: line, Relation: relation, Licenses: []string{"MIT"}, Scanned: w.Start.Add(-40 * time.Minute), Flaws: flaws})
 	}
-	add("repository:shop", "npm", "npm", "async", "2.6.1", "package-lock.json", 88, "direct")
+	add("repository:web", "npm", "npm", "async", "2.6.1", "package-lock.json", 88, "direct")
 	add("pushed:image:acme/billing", "golang", "Go", "golang.org/x/net", "0.21.0", "usr/bin/billing", 0, "")
 	add("pushed:repository:acme/site", "npm", "npm", "lodash", "4.17.21", "package-lock.json", 702, "direct")
-	add("repository:shop", "npm", "npm", "lodash", "4.17.20", "package-lock.json", 1204, "transitive",
+	add("repository:web", "npm", "npm", "lodash", "4.17.20", "package-lock.json", 1204, "transitive",
 		console.PackageFlaw{Finding: flaw.ID, ID: flaw.Rule, Severity: flaw.Severity, Fixed: "4.17.21"})
 	add("pushed:image:acme/billing", "deb/debian", "Debian:12", "openssl", "3.0.11-1~deb12u2", "var/lib/dpkg/status", 4410, "")
-	add("repository:shop", "npm", "npm", "<script>alert(1)</script>", "\u202e1.0", "package-lock.json", 9, "direct")
+	add("repository:web", "npm", "npm", "<script>alert(1)</script>", "\u202e1.0", "package-lock.json", 9, "direct")
 }
 
 func (n node) Packages(_ context.Context, q console.PackageQuery) (console.Page[console.Package], error) {
