@@ -196,7 +196,7 @@ func TestCalls(t *testing.T) {
 	if report.OK || !one.OK || len(one.Rules) != 1 {
 		t.Errorf("reports %+v and %+v", report, one)
 	}
-	findings, err := c.Findings(ctx, console.FindingQuery{Severity: signal.SeverityHigh, State: signal.FindingOpen, Plane: signal.PlaneScan})
+	findings, err := c.Findings(ctx, console.FindingQuery{Severity: signal.SeverityHigh, State: signal.FindingOpen, Plane: signal.PlaneScan, Kind: signal.FindingPosture})
 	fail("findings", err)
 	if len(findings.Items) != 1 || findings.Items[0].Rule != "secret.aws-access-key" {
 		t.Errorf("findings are %+v", findings)
