@@ -2,18 +2,29 @@ package scan
 
 import (
 	"bytes"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 const allowMark = "testudo:allow"
 
-// allowed reports whether a comment allows the rule's finding in that line: on the line
+// consent is what a comment beside a finding says of it.
+type consent uint8
+
+const (
+	notAllowed consent = iota
+	unexplained        // a comment allows it and does not say why: it does not count
+	isAllowed
+)
+
+// allowed says whether a comment allows the rule's finding in that line: on the line
 // itself, or on the line above if that holds nothing else. The form is
 //
 //	testudo:allow RULE[,RULE...] why it is fine
-func allowed(data []byte, line int, rule string) bool {
+func allowed(data []byte, line int, rule string) consent {
 	if line < 1 || !bytes.Contains(data, []byte(allowMark)) {
-		return false
+		return notAllowed
 	}
 	at := 0
 	var above []byte
@@ -27,30 +38,28 @@ func allowed(data []byte, line int, rule string) bool {
 		case line - 1:
 			above = text
 		case line:
-			return allows(text, rule, false) || allows(above, rule, true)
+			return max(allows(text, rule, false), allows(above, rule, true))
 		}
 		if at += end + 1; at > len(data) {
-			return false
+			return notAllowed
 		}
 	}
-	return false
+	return notAllowed
 }
 
-func allows(line []byte, rule string, alone bool) bool {
+func allows(line []byte, rule string, alone bool) consent {
 	before, after, ok := bytes.Cut(line, []byte(allowMark))
 	if !ok || alone && bytes.ContainsFunc(before, isContent) {
-		return false
+		return notAllowed
 	}
 	fields := strings.Fields(string(after[:min(len(after), 1000)]))
-	if len(fields) == 0 {
-		return false
+	if len(fields) == 0 || !slices.Contains(strings.Split(fields[0], ","), rule) {
+		return notAllowed
 	}
-	for id := range strings.SplitSeq(fields[0], ",") {
-		if id == rule {
-			return true
-		}
+	if strings.ContainsFunc(strings.Join(fields[1:], ""), unicode.IsLetter) {
+		return isAllowed
 	}
-	return false
+	return unexplained
 }
 
 // isContent tells text from what begins a comment.

@@ -225,7 +225,11 @@ func (r *run) offer(ctx context.Context, f *File, to outcome) {
 	for _, s := range r.Scanners {
 		err := s.Scan(ctx, f, func(finding signal.Finding, c Confidence) {
 			finding.Location.Path = f.Path
-			to.judged(f, Judged{Finding: finding, Confidence: c, By: s.Name(), Allowed: allowed(f.Data, finding.Location.Line, finding.Rule)})
+			says := allowed(f.Data, finding.Location.Line, finding.Rule)
+			if says == unexplained {
+				finding.Evidence = append(finding.Evidence, signal.Evidence{Name: "comment", Value: "it does not count without a reason: " + allowMark + " " + finding.Rule + " why it is fine"})
+			}
+			to.judged(f, Judged{Finding: finding, Confidence: c, By: s.Name(), Allowed: says == isAllowed})
 		})
 		if err != nil && ctx.Err() == nil {
 			to.failed(false, at, s.Name()+": "+err.Error())

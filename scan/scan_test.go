@@ -269,9 +269,11 @@ func TestBinaryAndUTF16(t *testing.T) {
 func TestAllowComment(t *testing.T) {
 	for text, want := range map[string]bool{
 		"NEEDLE # testudo:allow needle a test value":       true,
-		"NEEDLE // testudo:allow other,needle":             true,
+		"NEEDLE // testudo:allow other,needle because":     true,
 		"# testudo:allow needle why\nNEEDLE":               true,
-		"<!-- testudo:allow needle -->\nNEEDLE":            true,
+		"<!-- testudo:allow needle a demo -->\nNEEDLE":     true,
+		"<!-- testudo:allow needle -->\nNEEDLE":            false, // no reason
+		"NEEDLE // testudo:allow other,needle":             false,
 		"x = 1 # testudo:allow needle\nNEEDLE":             false,
 		"# testudo:allow needle\n\nNEEDLE":                 false,
 		"NEEDLE # testudo:allow":                           false,

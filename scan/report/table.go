@@ -111,6 +111,11 @@ func (p *painter) group(findings []signal.Finding) {
 			text += p.paint(dim, "  ("+proof+")")
 		}
 		p.line(text)
+		if note := evidence(f, "comment"); note != "" {
+			for _, l := range wrap("the comment beside it: "+note, p.Width-8) {
+				p.line(p.paint(dim, "      "+l))
+			}
+		}
 	}
 	for i, l := range wrap(scan.Printable(first.Fix), p.Width-9) {
 		lead := "         "
