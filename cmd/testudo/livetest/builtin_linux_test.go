@@ -72,10 +72,11 @@ var builtin = map[string][]deed{
 		{rule: "process-history-tampering", do: "echo x >>/root/.bash_history; rm /root/.bash_history"},
 	},
 	"names that lead elsewhere": {
-		{rule: "persistence-cron-file", do: "ln -s /etc/cron.d /tmp/live-l; mkdir /tmp/live-l/led; rm /tmp/live-l", not: "ln -s /etc/opt /tmp/live-l; mkdir /tmp/live-l/led; rm /tmp/live-l"},
+		// The links stay: what one that is gone at once led to may be uncertain, and is another rule's.
+		{rule: "persistence-cron-file", do: "ln -s /etc/cron.d /root/l; mkdir /root/l/led", not: "ln -s /home /root/m; mkdir /root/m/led"},
 		{rule: "persistence-cron-file", do: "mkdir /proc/self/root/etc/cron.d/rooted"},
-		{rule: "persistence-cron-file", where: inPlain, do: "/bin/ln -s /etc /tmp/l; /bin/mkdir -p /tmp/l/cron.d/led; /bin/rm /tmp/l"},
-		{rule: "process-log-clearing", where: inPlain, do: "echo x >/var/log/auth.log; /bin/ln -s /var/log /tmp/l2; /bin/rm /tmp/l2/auth.log; /bin/rm /tmp/l2"},
+		{rule: "persistence-cron-file", where: inPlain, do: "/bin/ln -s /etc /tmp/l; /bin/mkdir -p /tmp/l/cron.d/led"},
+		{rule: "process-log-clearing", where: inPlain, do: "echo x >/var/log/auth.log; /bin/ln -s /var/log /tmp/l2; /bin/rm /tmp/l2/auth.log"},
 	},
 	"persistence": {
 		{rule: "persistence-cron-file", do: "echo x >/etc/cron.d/live", not: "cat /etc/cron.d/live >/dev/null"},
