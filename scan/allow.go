@@ -13,8 +13,8 @@ const allowMark = "testudo:allow"
 type consent uint8
 
 const (
-	notAllowed consent = iota
-	unexplained        // a comment allows it and does not say why: it does not count
+	notAllowed  consent = iota
+	unexplained         // a comment allows it and does not say why: it does not count
 	isAllowed
 )
 
