@@ -289,7 +289,7 @@ func (w *Watcher) Status() (kernel.Status, error) {
 	if w.conn < 0 {
 		connector.Detail = fmt.Sprintf("%v; /proc is looked at every %v instead", w.connEr, w.opts.Poll)
 		connector.Cost = "processes that live shorter than that are not seen; without privileges, only those of this user in full"
-		connector.Mend = "run testudo as root, outside of containers, on a kernel with CONFIG_PROC_EVENTS"
+		connector.Mend = "run testudo as root, in the PID and network namespaces of the host, on a kernel with CONFIG_PROC_EVENTS"
 	}
 	files := kernel.Feature{Name: "inotify", OK: w.files != nil, Detail: "files that are written or changed, without who did it"}
 	if w.files == nil {

@@ -19,7 +19,19 @@ import (
 	"github.com/testudo-sec/testudo/kernel/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// nestedRole is set for the test binary as it runs again in a PID namespace of its own.
+const nestedRole = "TESTUDO_PROCWATCH_NESTED"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(nestedRole) != "" {
+		if err := nested(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // seen keeps records as lines: what, process, executable or file.
 type seen struct {
@@ -200,6 +212,58 @@ func TestConnectorSeesProcesses(t *testing.T) {
 	}
 }
 
+// In a PID namespace of its own the connector is of no use, though what others asked for is heard there: /proc is looked at, and the status says so.
+func TestNestedProcessesArePolled(t *testing.T) {
+	require.Root(t)
+	require.HostPIDs(t)
+	other, err := listen() // without which nothing would be heard in there
+	if err != nil {
+		require.Part(t, "proc-connector", false, "root in the first network namespace, CONFIG_PROC_EVENTS: "+err.Error())
+	}
+	defer unix.Close(other)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), nestedRole+"=1")
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// nested is what goes on in a PID namespace of its own.
+func nested() error {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return err
+	}
+	w := New(Options{Poll: 10 * time.Millisecond})
+	if err := w.Open(context.Background()); err != nil {
+		return err
+	}
+	defer w.Close()
+	st, err := w.Status()
+	if err != nil {
+		return err
+	}
+	if f := st.Features[0]; f.Name != "process connector" || f.OK || !strings.Contains(f.Detail, "does not answer") || f.Cost == "" || f.Mend == "" {
+		return fmt.Errorf("the status says %+v", f)
+	}
+	s := &seen{lines: map[string]record.Record{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { _ = w.Run(ctx, s.take) }()
+	cmd := exec.Command("/bin/sleep", "1234")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	line := fmt.Sprintf("exec %d sleep", cmd.Process.Pid)
+	for end := time.Now().Add(20 * time.Second); !s.has(line); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("%q is not seen", line)
+		}
+	}
+	return nil
+}
+
 func TestFilesThatChange(t *testing.T) {
 	dir := t.TempDir()
 	for _, sub := range []string{"tree/deep", "crone", "crondir", "other"} {
@@ -277,14 +341,15 @@ func TestWatchesAreBounded(t *testing.T) {
 func TestParse(t *testing.T) {
 	whole := make([]byte, unix.NLMSG_HDRLEN+cnSize+eventHead+16)
 	whole[unix.NLMSG_HDRLEN], whole[unix.NLMSG_HDRLEN+4], whole[unix.NLMSG_HDRLEN+cnSize] = 1, 1, eventExec
-	if what, body, ok := parse(whole, &unix.SockaddrNetlink{}); !ok || what != eventExec || len(body) != 16 {
-		t.Errorf("%d %d %v", what, len(body), ok)
+	whole[unix.NLMSG_HDRLEN+12], whole[unix.NLMSG_HDRLEN+cnSize+eventHead+4] = 7, 9
+	if e, ok := parse(whole, &unix.SockaddrNetlink{}); !ok || e.what != eventExec || len(e.body) != 16 || e.answers == 0 || e.num(1) == 0 || e.num(4) != 0 {
+		t.Errorf("%+v %v", e, ok)
 	}
-	if _, _, ok := parse(whole, &unix.SockaddrNetlink{Pid: 77}); ok {
+	if _, ok := parse(whole, &unix.SockaddrNetlink{Pid: 77}); ok {
 		t.Error("a message of a process is taken for the kernel's")
 	}
 	for n := range unix.NLMSG_HDRLEN + cnSize + eventHead {
-		if _, _, ok := parse(whole[:n], &unix.SockaddrNetlink{}); ok {
+		if _, ok := parse(whole[:n], &unix.SockaddrNetlink{}); ok {
 			t.Errorf("%d bytes are an event", n)
 		}
 	}
