@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,14 +34,53 @@ func Child() {
 	os.Exit(126)
 }
 
+// become prepares all that takes memory or may wait, then lays the limits upon the process and makes it the shell. Go has more mapped than the
+// limit on the address space: once that holds, it gets no page more, neither for a buffer nor for the stack of a thread.
 func become(line string) error {
+	path, err := syscall.BytePtrFromString("/bin/sh")
+	if err != nil {
+		return err
+	}
+	args, err := syscall.SlicePtrFromStrings([]string{"sh", "-c", line})
+	if err != nil {
+		return fmt.Errorf("the command: %w", err)
+	}
+	env, err := syscall.SlicePtrFromStrings(os.Environ())
+	if err != nil {
+		return fmt.Errorf("the environment: %w", err)
+	}
+	limits, err := lowered(tasksOf(os.Getuid()) + maxProcesses)
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(1)  // and a raw system call does not give the one away: from the first limit to exec no other goroutine runs
 	runtime.LockOSThread() // no_new_privs belongs to the thread that calls exec
 	// No set-user-id program gives root back, not even sudo without a password.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	args, env := []string{"sh", "-c", line}, os.Environ()
-	processes := tasksOf(os.Getuid()) + maxProcesses
+	for i := range limits {
+		l := &limits[i]
+		if _, _, errno := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, uintptr(l.resource), uintptr(unsafe.Pointer(&l.value)), 0, 0, 0); errno != 0 {
+			return fmt.Errorf("limit on %s: %w", l.name, errno)
+		}
+	}
+	// Not syscall.Exec, which takes memory.
+	_, _, errno := syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&args[0])), uintptr(unsafe.Pointer(&env[0])))
+	return errno
+}
+
+// limit is what becomes of one.
+type limit struct {
+	name     string
+	resource int
+	value    unix.Rlimit
+}
+
+// lowered returns the limits of a shell, none of them above what this process may have.
+func lowered(processes uint64) ([]limit, error) {
+	var all []limit
 	for _, l := range []struct {
 		name     string
 		resource int
@@ -50,18 +91,16 @@ func become(line string) error {
 		{"file size", unix.RLIMIT_FSIZE, maxFile},
 		{"open files", unix.RLIMIT_NOFILE, maxFiles},
 		{"processes", unix.RLIMIT_NPROC, processes},
-		{"address space", unix.RLIMIT_AS, maxMemory}, // last: Go has more than this mapped
+		{"address space", unix.RLIMIT_AS, maxMemory}, // last: see become
 	} {
-		var old syscall.Rlimit
-		if err := syscall.Getrlimit(l.resource, &old); err != nil {
-			return fmt.Errorf("limit on %s: %w", l.name, err)
+		var old unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &old); err != nil {
+			return nil, fmt.Errorf("limit on %s: %w", l.name, err)
 		}
 		v := min(l.value, old.Max)
-		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: v, Max: v}); err != nil {
-			return fmt.Errorf("limit on %s: %w", l.name, err)
-		}
+		all = append(all, limit{l.name, l.resource, unix.Rlimit{Cur: v, Max: v}})
 	}
-	return syscall.Exec("/bin/sh", args, env)
+	return all, nil
 }
 
 // tasksOf counts the threads of a user, which is what RLIMIT_NPROC counts.

@@ -54,6 +54,17 @@ func TestRealShell(t *testing.T) {
 	}
 }
 
+// A command takes memory to hand over, which the program has no more of once it is under the shell's limits.
+func TestLongCommand(t *testing.T) {
+	r := runner(t, MaxTime)
+	line := "echo done #" + strings.Repeat("x", 120<<10)
+	for range 20 {
+		if res := run(t, r, line); string(res.Output) != "done\n" {
+			t.Fatalf("%d, %.300q", res.ExitCode, res.Output)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	r := runner(t, MaxTime)
 	res := run(t, r, `ulimit -c; ulimit -t; ulimit -n; grep NoNewPrivs /proc/self/status`)
