@@ -31,6 +31,22 @@ func daemon() {
 	fmt.Println("closed", e.Close())
 }
 
+// features says what can be enforced, and which of two rules are left to others.
+func features() {
+	e := New(Options{Config: Default()})
+	rules := []kernel.GuardRule{{Rule: "open", Hook: kernel.HookOpen, Enforce: true, File: kernel.Paths{Exact: []string{"/none"}}},
+		{Rule: "connect", Hook: kernel.HookConnect, Enforce: true, Ports: []uint16{9}, Exe: kernel.Paths{Exact: []string{"/none"}}}}
+	var left []string
+	for _, r := range e.Residue(rules) {
+		left = append(left, r.Rule)
+	}
+	fmt.Println("left", strings.Join(left, ","))
+	fmt.Println("unable", errors.Is(e.Guard(context.Background(), kernel.Guard{Rules: rules}), kernel.ErrUnable))
+	for _, f := range e.Features() {
+		fmt.Println(f.Name, f.OK, f.Detail, f.Mend)
+	}
+}
+
 // act does one thing, or with "each" one for each argument, and says how it went: the name of the error, or "done".
 func act() {
 	if os.Args[1] != "each" {

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	case "daemon":
 		daemon()
 		return
+	case "features":
+		features()
+		return
 	case "actor":
 		act()
 		return
@@ -99,6 +102,7 @@ func (s *seen) count(fits func(record.Record) bool) int {
 func begin(t testing.TB, o Options) (*Enforcer, *seen) {
 	t.Helper()
 	require.Root(t)
+	require.HostPIDs(t)
 	var e *Enforcer
 	inGuest := os.Getenv("TESTUDO_ENFORCE_GUEST") != "" && o.Pins == "" && o.skip == nil // where loading takes seconds
 	if o.Pins == "" {
@@ -309,7 +313,6 @@ func long(short, long int) int {
 }
 
 func TestRefusedProgramNeverRuns(t *testing.T) {
-	require.HostPIDs(t)
 	e, s := begin(t, Options{})
 	dir := realDir(t)
 	bad, good := victim(t, dir+"/bad"), victim(t, dir+"/good")

@@ -102,6 +102,10 @@ func (e *Enforcer) load() error {
 	if e.err = e.opt.Validate(); e.err != nil {
 		return e.err
 	}
+	if e.err = firstPIDs(); e.err != nil {
+		e.err = fmt.Errorf("%w: %w", kernel.ErrUnable, e.err)
+		return e.err
+	}
 	if e.objects, e.err = loadObjects(); e.err != nil {
 		e.err = fmt.Errorf("%w: eBPF maps: %w", kernel.ErrUnable, e.err)
 		return e.err

@@ -192,7 +192,6 @@ func TestCallerAndWorkload(t *testing.T) {
 }
 
 func TestHostIsWhatIsInNoContainer(t *testing.T) {
-	require.HostPIDs(t)
 	e, _ := begin(t, Options{})
 	dir := realDir(t)
 	bad := victim(t, dir+"/bad")
@@ -282,7 +281,6 @@ func TestWatchingChangesNothing(t *testing.T) {
 
 // Testudo itself, and whom it names, is spared, and it is told that they were.
 func TestSpared(t *testing.T) {
-	require.HostPIDs(t)
 	e, s := begin(t, Options{})
 	dir := realDir(t)
 	secret := dir + "/secret"
@@ -303,6 +301,20 @@ func TestSpared(t *testing.T) {
 	}
 	if n, err := e.Counts(); err != nil || n.Spared == 0 || n.Refused != 0 {
 		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// TestNothingIsEnforcedWhereItCouldNotSpareItself: in a PID namespace of its own this process does not know the number that the kernel has for it.
+func TestNothingIsEnforcedWhereItCouldNotSpareItself(t *testing.T) {
+	require.Root(t)
+	cmd := exec.Command(self(t))
+	cmd.Env = append(os.Environ(), "TESTUDO_ENFORCE_ROLE=features")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	out, err := cmd.CombinedOutput()
+	for _, want := range []string{"left open,connect", "unable true", "enforcing in the kernel false", "PID namespace of its own", "--pid=host"} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v, without %q: %s", err, want, out)
+		}
 	}
 }
 

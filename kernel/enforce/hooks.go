@@ -134,8 +134,11 @@ func (e *Enforcer) Features() []kernel.Feature {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.load(); err != nil {
-		return []kernel.Feature{{Name: "enforcing in the kernel", Detail: short(err), Cost: "rules are enforced by fanotify, or by a kill after the fact",
-			Mend: "Linux 5.12 or later with type information (CONFIG_DEBUG_INFO_BTF), and root"}}
+		mend := "Linux 5.12 or later with type information (CONFIG_DEBUG_INFO_BTF), and root"
+		if errors.Is(err, errNamespace) {
+			mend = "run testudo in the host's PID namespace: docker run --pid=host, hostPID: true of a pod"
+		}
+		return []kernel.Feature{{Name: "enforcing in the kernel", Detail: short(err), Cost: "rules are enforced by fanotify, or by a kill after the fact", Mend: mend}}
 	}
 	return e.plan.features
 }

@@ -151,6 +151,20 @@ func (o *objects) remove(generation uint32, c *compiled) error {
 	return errors.Join(append(all, o.tables.Put(generation, &guardTable{}))...)
 }
 
+// firstNamespace is the machine's first PID namespace: PROC_PID_INIT_INO of linux/proc_ns.h.
+const firstNamespace = "pid:[4026531836]"
+
+var errNamespace = errors.New("testudo runs in a PID namespace of its own, as in a container: it could not spare itself, nor the first process, by the numbers that it sees")
+
+// firstPIDs returns an error outside of the machine's first PID namespace. The programs know processes by their numbers in that one.
+func firstPIDs() error {
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err == nil && space != firstNamespace {
+		err = errNamespace
+	}
+	return err
+}
+
 // spare writes the processes that nothing is refused to.
 func (o *objects) spare(pids []int) error {
 	for _, pid := range pids {
