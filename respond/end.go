@@ -151,16 +151,11 @@ func (h *Host) pay(ctx context.Context) {
 // Expire ends every action whose time limit has passed and returns how many those were. Run
 // does this by itself; it is for those who do not run the host.
 func (h *Host) Expire(ctx context.Context) (int, error) {
-	release, err := h.hold(ctx)
+	ctx, end, err := h.changing(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("respond: %w", err)
-	}
-	defer release()
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	if err := h.restore(ctx); err != nil {
 		return 0, err
 	}
+	defer end()
 	h.pay(ctx)
 	return h.expire(ctx)
 }

@@ -127,6 +127,21 @@ func (h *Host) hold(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// changing waits for the right to change what is in force, restored first, and returns a context for the change, until end is called.
+func (h *Host) changing(ctx context.Context) (_ context.Context, end func(), err error) {
+	release, err := h.hold(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("respond: %w", err)
+	}
+	ctx, cancel := whole(ctx)
+	end = func() { cancel(); release() }
+	if err := h.restore(ctx); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return ctx, end, nil
+}
+
 // whole returns a context for what must not be cut in two when the one who asks goes away.
 func whole(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)

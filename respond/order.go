@@ -158,16 +158,11 @@ func (h *Host) order(ctx context.Context, r Request) (signal.Action, error) {
 	if err != nil {
 		return signal.Action{}, err
 	}
-	release, err := h.hold(ctx)
+	ctx, end, err := h.changing(ctx)
 	if err != nil {
-		return signal.Action{}, fmt.Errorf("respond: %w", err)
-	}
-	defer release()
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	if err := h.restore(ctx); err != nil {
 		return signal.Action{}, err
 	}
+	defer end()
 	now := h.opts.Now().UTC().Round(0)
 	h.mu.RLock()
 	e := h.targets[target{r.Kind, plan.Target}]
@@ -306,16 +301,11 @@ func (h *Host) Undo(ctx context.Context, id, actor, reason string) (signal.Actio
 	if actor == "" {
 		return signal.Action{}, fmt.Errorf("respond: undo of %.100q: %w: it says not who asks", id, ErrRequest)
 	}
-	release, err := h.hold(ctx)
+	ctx, end, err := h.changing(ctx)
 	if err != nil {
-		return signal.Action{}, fmt.Errorf("respond: %w", err)
-	}
-	defer release()
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	if err := h.restore(ctx); err != nil {
 		return signal.Action{}, err
 	}
+	defer end()
 	h.mu.RLock()
 	e := h.active[id]
 	h.mu.RUnlock()

@@ -269,22 +269,23 @@ func (c *conn) find(r record.Range) (found span, ok bool) {
 
 // Apply takes what the sensor tells of requests; other records mean nothing to it.
 func (t *Table) Apply(r *record.Record) {
-	switch r.Kind {
-	case record.KindServe:
-		t.served(r)
-	case record.KindSend:
-		t.sent(r)
-	}
-}
-
-func (t *Table) served(r *record.Record) {
-	if r.Token == 0 || !r.HasNet || !r.HasRange {
+	if r.Kind != record.KindServe && r.Kind != record.KindSend || r.Token == 0 || !r.HasNet || !r.HasRange {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k, ok := t.tokens.get(r.Token)
-	if !ok {
+	k, known := t.tokens.get(r.Token)
+	switch {
+	case r.Kind == record.KindServe:
+		t.served(r, k, known)
+	case known:
+		t.sent(r, k)
+	}
+}
+
+// served takes what was read of a request. The lock is held.
+func (t *Table) served(r *record.Record, k *token, known bool) {
+	if !known {
 		t.stats.Served++
 		k = &token{Hop: Hop{Token: r.Token, PID: r.PID, TID: r.TID, Start: r.Start, Cgroup: r.Cgroup, Comm: string(r.Comm), At: r.Time,
 			Client: r.Net.Remote, Server: r.Net.Local}, began: r.Net.Began, piece: r.Range}
@@ -409,16 +410,8 @@ func (t *Table) list(k *token, depth int) {
 	}
 }
 
-func (t *Table) sent(r *record.Record) {
-	if r.Token == 0 || !r.HasNet || !r.HasRange {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	k, ok := t.tokens.get(r.Token)
-	if !ok {
-		return
-	}
+// sent takes what was written for a request. The lock is held.
+func (t *Table) sent(r *record.Record, k *token) {
 	c := t.conn(directionOf(r.Net.Local, r.Net.Remote, r.Net.NetNS))
 	if c.edge || c.id != r.Net.Began {
 		*c = conn{id: r.Net.Began, waiting: c.waiting}

@@ -86,12 +86,9 @@ func (g *group) setOwners(ids []string) error {
 
 // freeze makes a cgroup stand still, and again where somebody thawed it meanwhile.
 func (h *Hand) freeze(ctx context.Context, o *kernel.Order) (kernel.Done, error) {
-	g, err := h.groupOf(o)
+	g, err := h.allowed(o)
 	if err != nil {
 		return kernel.Done{}, fmt.Errorf("freeze: %w", err)
-	}
-	if why := h.refusal(&g); why != "" {
-		return kernel.Done{}, fmt.Errorf("freeze: %s", why)
 	}
 	owners, err := g.owners()
 	if err != nil {

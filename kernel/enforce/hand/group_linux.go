@@ -253,6 +253,18 @@ func (h *Hand) refusal(g *group) string {
 	return ""
 }
 
+// allowed finds the cgroup of an order that is to kill or freeze it.
+func (h *Hand) allowed(o *kernel.Order) (group, error) {
+	g, err := h.groupOf(o)
+	if err != nil {
+		return group{}, err
+	}
+	if why := h.refusal(&g); why != "" {
+		return group{}, errors.New(why)
+	}
+	return g, nil
+}
+
 // describe says who is in the cgroup.
 func (g *group) describe() kernel.Done {
 	done := kernel.Done{Cgroup: g.path, CgroupID: g.id()}
@@ -268,12 +280,9 @@ func (g *group) describe() kernel.Done {
 
 // killGroup kills everything in a cgroup and below.
 func (h *Hand) killGroup(ctx context.Context, o *kernel.Order) (kernel.Done, error) {
-	g, err := h.groupOf(o)
+	g, err := h.allowed(o)
 	if err != nil {
 		return kernel.Done{}, fmt.Errorf("kill: %w", err)
-	}
-	if why := h.refusal(&g); why != "" {
-		return kernel.Done{}, fmt.Errorf("kill: %s", why)
 	}
 	done := g.describe()
 	if g.v2 {
