@@ -18,33 +18,61 @@ const (
 	isAllowed
 )
 
-// allowed says whether a comment allows the rule's finding in that line: on the line
+// consents are the lines of a file that hold the mark. They are looked for once, when something is found in the file: a hostile
+// one has thousands of findings.
+type consents struct {
+	read  bool
+	lines []markedLine
+}
+
+type markedLine struct {
+	number int
+	text   []byte
+}
+
+// allowed says whether a comment in data allows the rule's finding in that line: on the line
 // itself, or on the line above if that holds nothing else. The form is
 //
 //	testudo:allow RULE[,RULE...] why it is fine
-func allowed(data []byte, line int, rule string) consent {
-	if line < 1 || !bytes.Contains(data, []byte(allowMark)) {
+func (c *consents) allowed(data []byte, line int, rule string) consent {
+	if line < 1 {
 		return notAllowed
 	}
-	at := 0
-	var above []byte
-	for n := 1; n <= line; n++ {
-		end := bytes.IndexByte(data[at:], '\n')
-		if end < 0 {
-			end = len(data) - at
-		}
-		text := data[at : at+end]
-		switch n {
-		case line - 1:
-			above = text
-		case line:
-			return max(allows(text, rule, false), allows(above, rule, true))
-		}
-		if at += end + 1; at > len(data) {
-			return notAllowed
+	if !c.read {
+		c.read, c.lines = true, markedLines(data)
+	}
+	says := notAllowed
+	at, _ := slices.BinarySearchFunc(c.lines, line-1, func(l markedLine, n int) int { return l.number - n })
+	for _, l := range c.lines[at:min(at+2, len(c.lines))] {
+		if l.number == line-1 || l.number == line {
+			says = max(says, allows(l.text, rule, l.number < line))
 		}
 	}
-	return notAllowed
+	return says
+}
+
+// markedLines returns the lines that hold the mark, in their order.
+func markedLines(data []byte) []markedLine {
+	var out []markedLine
+	for number, at := 1, 0; ; {
+		i := bytes.Index(data[at:], []byte(allowMark))
+		if i < 0 {
+			return out
+		}
+		number += bytes.Count(data[at:at+i], []byte("\n"))
+		start, end := at, len(data)
+		if n := bytes.LastIndexByte(data[at:at+i], '\n'); n >= 0 {
+			start = at + n + 1
+		}
+		if n := bytes.IndexByte(data[at+i:], '\n'); n >= 0 {
+			end = at + i + n
+		}
+		out = append(out, markedLine{number, data[start:end]})
+		if end == len(data) {
+			return out
+		}
+		number, at = number+1, end+1
+	}
 }
 
 func allows(line []byte, rule string, alone bool) consent {

@@ -222,10 +222,11 @@ func (r *run) offer(ctx context.Context, f *File, to outcome) {
 	if f.Only == ExtractorsOnly {
 		return
 	}
+	var comments consents
 	for _, s := range r.Scanners {
 		err := s.Scan(ctx, f, func(finding signal.Finding, c Confidence) {
 			finding.Location.Path = f.Path
-			says := allowed(f.Data, finding.Location.Line, finding.Rule)
+			says := comments.allowed(f.Data, finding.Location.Line, finding.Rule)
 			if says == unexplained {
 				finding.Evidence = append(finding.Evidence, signal.Evidence{Name: "comment", Value: "it does not count without a reason: " + allowMark + " " + finding.Rule + " why it is fine"})
 			}

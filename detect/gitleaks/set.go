@@ -14,6 +14,8 @@ import (
 
 const (
 	maxMatches = 10_000
+	// maxCandidates bounds what one expression finds in one text, before it is judged.
+	maxCandidates = 100_000
 	// workBase and workPerByte bound what expressions look at in one text.
 	workBase    = 1 << 20
 	workPerByte = 256
@@ -115,6 +117,9 @@ type finder struct {
 	text    []byte
 	work    int
 	matches []Match
+
+	lineStart, lineEnd int // of the match looked at last
+	marked             bool
 }
 
 func (f *finder) rule(r *Rule) {
@@ -129,15 +134,18 @@ func (f *finder) rule(r *Rule) {
 		f.matches = append(f.matches, Match{Rule: r})
 		return
 	}
-	for at := 0; at <= len(f.text) && f.work >= 0 && len(f.matches) < maxMatches; {
-		g := r.Regex.FindSubmatchIndex(f.text[at:])
-		if g == nil {
-			f.work -= len(f.text) - at
-			return
+	if f.work < 0 || len(f.matches) >= maxMatches {
+		return
+	}
+	// All at a time: an expression that went on behind a match by itself would take that for the beginning of the text.
+	all := r.Regex.FindAllSubmatchIndex(f.text, maxCandidates)
+	if f.work -= len(f.text); len(all) == maxCandidates {
+		f.work = -1
+	}
+	for _, g := range all {
+		if len(f.matches) < maxMatches {
+			f.match(r, allows, g)
 		}
-		f.work -= g[1]
-		f.match(r, allows, at, g)
-		at += max(g[1], 1)
 	}
 }
 
@@ -152,8 +160,8 @@ func (f *finder) allows(r *Rule) []*Allow {
 	return out
 }
 
-// match takes what the expression found at text[base:].
-func (f *finder) match(r *Rule, allows []*Allow, base int, g []int) {
+// match takes what the expression found.
+func (f *finder) match(r *Rule, allows []*Allow, g []int) {
 	from, to := g[0], g[1]
 	switch {
 	case r.Group > 0 && g[2*r.Group] >= 0:
@@ -166,21 +174,30 @@ func (f *finder) match(r *Rule, allows []*Allow, base int, g []int) {
 			}
 		}
 	}
-	secret := f.text[base+from : base+to]
+	secret := f.text[from:to]
 	if len(secret) == 0 || r.Entropy > 0 && entropy(secret) <= r.Entropy {
 		return
 	}
-	line := lineAround(f.text, base+g[0], base+g[1])
-	if bytes.Contains(line, []byte(allowMark)) {
+	if g[0] < f.lineStart || g[1] > f.lineEnd || f.lineEnd == 0 { // a file may be one line of megabytes
+		f.lineStart, f.lineEnd = lineAround(f.text, g[0], g[1])
+		f.marked = bytes.Contains(f.text[f.lineStart:f.lineEnd], []byte(allowMark))
+	}
+	if f.marked {
 		return
 	}
-	whole := f.text[base+g[0] : base+g[1]]
+	line := f.text[f.lineStart:f.lineEnd]
+	whole := f.text[g[0]:g[1]]
 	for _, a := range allows {
+		if a.Target == "line" {
+			if f.work -= len(line); f.work < 0 {
+				return
+			}
+		}
 		if a.allows(f.path, f.commit, secret, whole, line) {
 			return
 		}
 	}
-	f.matches = append(f.matches, Match{Rule: r, Start: base + from, End: base + to})
+	f.matches = append(f.matches, Match{Rule: r, Start: from, End: to})
 }
 
 // wholeFile reports whether the list allows everything in the file.
@@ -230,14 +247,13 @@ func anyMatch(all []*regexp.Regexp, s string) bool {
 	return slices.ContainsFunc(all, func(re *regexp.Regexp) bool { return re.MatchString(s) })
 }
 
-// lineAround returns the lines that hold text[start:end].
-func lineAround(text []byte, start, end int) []byte {
-	from := bytes.LastIndexByte(text[:start], '\n') + 1
-	to := len(text)
+// lineAround returns where the lines that hold text[start:end] begin and end.
+func lineAround(text []byte, start, end int) (from, to int) {
+	from, to = bytes.LastIndexByte(text[:start], '\n')+1, len(text)
 	if i := bytes.IndexByte(text[end:], '\n'); i >= 0 {
 		to = end + i
 	}
-	return text[from:to]
+	return from, to
 }
 
 // entropy is Shannon's over characters, in bits, as gitleaks counts it.

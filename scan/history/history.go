@@ -309,9 +309,10 @@ func addRange(ctx context.Context, w *reading, g *graph, text string) error {
 // ignore files among them.
 func (w *reading) current(ctx context.Context) (map[id][]string, []version) {
 	paths, files := map[id][]string{}, []version(nil)
+	room := names(maxNames)
 	walker := w.trees(ctx, lists{}, func(o id, dir, name string) {
 		at := join(dir, name)
-		if len(paths[o]) < 100 {
+		if len(paths[o]) < 100 && room.take(at) {
 			paths[o] = append(paths[o], at)
 		}
 		if name == ignoreFile && len(files) < 1000 {
@@ -338,7 +339,8 @@ func (w *reading) versions(ctx context.Context, g *graph, l lists, current map[i
 		}
 	}
 	met := newBits(w.repo.objects())
-	names := map[string]string{}
+	known := map[string]string{}
+	room := names(maxNames)
 	var now int32
 	var place int32
 	hidden, full := false, uint64(0)
@@ -351,10 +353,11 @@ func (w *reading) versions(ctx context.Context, g *graph, l lists, current map[i
 			return
 		}
 		at := join(dir, name)
-		if known, ok := names[at]; ok {
-			at = known
-		} else {
-			names[at] = at
+		if same, ok := known[at]; ok {
+			at = same
+		} else if known[at] = at; !room.take(at) {
+			full++
+			return
 		}
 		f := version{object: o, commit: now, order: place, path: at}
 		if in := current[o]; len(in) > 0 {
@@ -377,7 +380,7 @@ func (w *reading) versions(ctx context.Context, g *graph, l lists, current map[i
 		walker.walk(c.tree, before, "", 0)
 	}
 	if full > 0 {
-		w.v.Skip(scan.NoRoom, ".", fmt.Sprintf("%d versions above max_files (%d) are not read", full, w.config.MaxFiles))
+		w.v.Skip(scan.NoRoom, ".", fmt.Sprintf("%d versions above max_files (%d), or whose paths are too many, are not read", full, w.config.MaxFiles))
 	}
 	return out
 }

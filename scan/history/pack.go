@@ -46,7 +46,7 @@ var errCorrupted = errors.New("corrupted")
 
 // openPack opens a pack whose index is name + ".idx".
 func openPack(dir *os.Root, name string, hash int) (*pack, error) {
-	index, err := readFile(dir, name+".idx", maxIndex)
+	index, err := readIndex(dir, name+".idx", hash)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,39 @@ func openPack(dir *os.Root, name string, hash int) (*pack, error) {
 		return nil, fmt.Errorf("pack version %d is not known", v)
 	}
 	return p, nil
+}
+
+// readIndex reads the file of an index into memory, if it has the size that its beginning says.
+func readIndex(dir *os.Root, name string, hash int) ([]byte, error) {
+	f, err := openRegular(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var head [8 + 1024]byte
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if n == len(head) {
+		least, most := int64(0), int64(0)
+		if bytes.HasPrefix(head[:], []byte("\xfftOc")) {
+			count := int64(binary.BigEndian.Uint32(head[len(head)-4:]))
+			least = int64(len(head)) + count*int64(hash+8) + 2*int64(hash)
+			most = least + 8*count
+		} else {
+			least = 1024 + int64(binary.BigEndian.Uint32(head[1020:]))*int64(4+hash) + 2*int64(hash)
+			most = least
+		}
+		if size := info.Size(); size < least || size > most {
+			return nil, fmt.Errorf("%w: the index has the wrong size", errCorrupted)
+		}
+	}
+	return readFile(dir, name, maxIndex)
 }
 
 // parseIndex reads an index of version 1 or 2, as gitformat-pack(5) has them.

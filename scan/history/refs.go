@@ -1,10 +1,12 @@
 package history
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strconv"
@@ -93,22 +95,41 @@ func (r *repo) logs(yield func(o oid)) {
 
 // packedRefs calls yield with the references of the packed-refs file until it returns false.
 func (r *repo) packedRefs(yield func(name string, o oid) bool) {
-	content, err := readFile(r.common, "packed-refs", maxRefsFile)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.problem("packed-refs", err)
+	f, err := openRegular(r.common, "packed-refs")
+	if err == nil {
+		defer f.Close()
+		lines := bufio.NewScanner(io.LimitReader(f, maxRefsFile)) // of lines of 64 KiB
+		for lines.Scan() {
+			name, at, ok := bytes.Cut(bytes.TrimSpace(lines.Bytes()), []byte(" "))
+			if !ok || len(name) == 0 || name[0] == '#' || name[0] == '^' {
+				continue
+			}
+			if o, err := parseOID(name, r.hash); err == nil && !yield(string(at), o) {
+				return
+			}
 		}
-		return
+		err = lines.Err()
+		if info, e := f.Stat(); err == nil && e == nil && info.Size() > maxRefsFile {
+			err = errTooLarge
+		}
 	}
-	for line := range bytes.Lines(content) {
-		name, at, ok := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
-		if !ok || len(name) == 0 || name[0] == '#' || name[0] == '^' {
-			continue
-		}
-		if o, err := parseOID(name, r.hash); err == nil && !yield(string(at), o) {
-			return
-		}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.problem("packed-refs", err)
 	}
+}
+
+// readPackedRefs returns the packed references by their names, the first where there are two.
+func (r *repo) readPackedRefs() map[string]oid {
+	out := map[string]oid{}
+	left := maxNames
+	r.packedRefs(func(name string, o oid) bool {
+		if _, twice := out[name]; !twice {
+			out[name] = o
+			left -= len(name)
+		}
+		return len(out) < maxRefs && left > 0
+	})
+	return out
 }
 
 var errNoRef = errors.New("no such branch, tag or commit")
@@ -118,15 +139,7 @@ func (r *repo) ref(name string) (oid, error) {
 	for range maxSymbols {
 		content, err := r.refFile(name)
 		if err != nil {
-			var found oid
-			ok := false
-			r.packedRefs(func(n string, o oid) bool {
-				if n == name {
-					found, ok = o, true
-				}
-				return !ok
-			})
-			if ok {
+			if found, ok := r.packed()[name]; ok {
 				return found, nil
 			}
 			return oid{}, errNoRef

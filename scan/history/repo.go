@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/testudo-sec/testudo/scan"
@@ -18,7 +19,7 @@ import (
 
 const (
 	maxSmallFile = 1 << 20 // HEAD, config and the like
-	maxRefsFile  = 1 << 30
+	maxRefsFile  = 256 << 20
 	maxLoose     = 5_000_000
 	maxObjects   = 1 << 31
 )
@@ -37,7 +38,8 @@ type repo struct {
 	looseIDs map[oid]id
 	base     id // of loose objects
 	shallow  map[oid]bool
-	bad      []problem // what could not be opened
+	packed   func() map[string]oid // the packed references, read when they are first asked for
+	bad      []problem             // what could not be opened
 }
 
 type looseObject struct {
@@ -119,11 +121,16 @@ func isBare(dir string) bool {
 // linked opens the repository that a .git file names: that of a worktree or a submodule. Such a file could
 // name any repository of the machine, so the other side has to name this folder back.
 func linked(top string) (*repo, error) {
-	content, err := os.ReadFile(filepath.Join(top, ".git"))
+	folder, err := os.OpenRoot(top)
 	if err != nil {
 		return nil, plain(err)
 	}
-	name, ok := strings.CutPrefix(string(content[:min(len(content), maxSmallFile)]), "gitdir:")
+	content, err := readFile(folder, ".git", maxSmallFile)
+	folder.Close()
+	if err != nil {
+		return nil, fmt.Errorf(".git: %w", plain(err))
+	}
+	name, ok := strings.CutPrefix(string(content), "gitdir:")
 	if name = strings.TrimSpace(name); !ok || name == "" {
 		return nil, errors.New(".git is a file that names no folder")
 	}
@@ -210,6 +217,7 @@ func (r *repo) load(alternates bool) error {
 		return fmt.Errorf("branches are kept in the format %q, which is not known: git refs migrate --ref-format=files", scan.Printable(f))
 	}
 	r.partial = settings["extensions.partialclone"] != ""
+	r.packed = sync.OnceValue(r.readPackedRefs)
 	objects, err := r.common.OpenRoot("objects")
 	if err != nil {
 		return plain(err)

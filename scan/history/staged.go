@@ -105,7 +105,12 @@ func folderLeftOut(l *lists, dir string, known map[string]bool, depth int) bool 
 // flatten returns every file of a tree by its path.
 func (w *reading) flatten(ctx context.Context, tree id) map[string]id {
 	out := map[string]id{}
-	walker := w.trees(ctx, lists{}, func(o id, dir, name string) { out[join(dir, name)] = o }).quiet()
+	room := names(maxNames)
+	walker := w.trees(ctx, lists{}, func(o id, dir, name string) {
+		if at := join(dir, name); room.take(at) {
+			out[at] = o
+		}
+	}).quiet()
 	walker.every = true
 	steps, stopped := 0, walker.stopped
 	walker.stopped = func() bool {

@@ -7,7 +7,23 @@ import (
 	"github.com/testudo-sec/testudo/internal/ignore"
 )
 
-const maxTreeSize = 64 << 20
+const (
+	maxTreeSize = 64 << 20
+	// maxPath bounds paths, as Linux does, and maxNames all that are held: a tree may name a file by megabytes, below others that do.
+	maxPath  = 4096
+	maxNames = 256 << 20
+)
+
+var errLongPath = fmt.Errorf("its path is longer than %d bytes", maxPath)
+
+// names is the room that is left for paths.
+type names int
+
+// take reports whether a path fits.
+func (n *names) take(path string) bool {
+	*n -= names(len(path))
+	return *n >= 0
+}
 
 // treeEntry is one line of a tree.
 type treeEntry struct {
@@ -122,6 +138,10 @@ func (w *trees) walk(t, before id, dir string, depth int) {
 func (w *trees) entry(e *treeEntry, before id, dir string, depth int) {
 	if !e.isTree() && !e.isFile() {
 		w.special()
+		return
+	}
+	if len(dir)+1+len(e.name) > maxPath {
+		w.tell(nonEmpty(dir), errLongPath)
 		return
 	}
 	name := string(e.name)

@@ -22,6 +22,8 @@ const (
 	// maxDecoded bounds what is decoded of one file, in all layers, beyond its size.
 	maxDecoded = 8 << 20
 	maxToken   = 16 << 10 // of percent-encoding
+	// maxHits bounds what is found in what is decoded of one file.
+	maxHits = 10_000
 )
 
 var errEncoded = errors.New("too much of it is encoded: not all of that was judged")
@@ -73,7 +75,7 @@ func (d *decoder) look(text []byte, layer int, via string, from, to int) {
 		}
 		return start, end
 	}
-	for at := 0; ; {
+	for at := 0; !d.full(); {
 		start, end := nextRun(text, at)
 		if start < 0 {
 			break
@@ -87,7 +89,7 @@ func (d *decoder) look(text []byte, layer int, via string, from, to int) {
 		a, b := place(run.start, run.end)
 		d.search(run.text, layer, via+run.how+" of ", a, b)
 	}
-	for at := 0; ; {
+	for at := 0; !d.full(); {
 		i := bytes.IndexByte(text[at:], '%')
 		if i < 0 {
 			break
@@ -106,13 +108,19 @@ func (d *decoder) look(text []byte, layer int, via string, from, to int) {
 	}
 }
 
+// full reports whether so much was found that the rest is not looked at.
+func (d *decoder) full() bool {
+	d.short = d.short || len(d.hits) >= maxHits
+	return len(d.hits) >= maxHits
+}
+
 // search judges decoded text, and what is encoded in it.
 func (d *decoder) search(text []byte, layer int, via string, from, to int) {
 	if !d.find(d.path, text, func(m detect.Match) bool {
 		h := hit{Match: m, secret: text[m.Start:m.End], via: via}
 		h.Start, h.End = from, to
 		d.hits = append(d.hits, h)
-		return len(d.hits) < 1000
+		return len(d.hits) < maxHits
 	}) {
 		d.short = true
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 	"testing"
 
 	"github.com/testudo-sec/testudo/detect"
@@ -63,4 +64,20 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFull holds that what is found in decoded text is bounded, and the rest of the file is not looked at then: each of them is
+// compared with all that was found in the clear.
+func TestFull(t *testing.T) {
+	word := base64.StdEncoding.EncodeToString([]byte("a Secret in 24 letters, 1"))
+	text := []byte(strings.Repeat(word+"\n", maxHits+5000))
+	calls := 0
+	d := decoder{path: "x", room: maxDecoded + len(text), find: func(_ string, _ []byte, yield func(detect.Match) bool) bool {
+		calls++
+		return yield(detect.Match{Rule: &detect.Rule{}, Start: 2, End: 8})
+	}}
+	d.look(text, 0, "", 0, 0)
+	if len(d.hits) != maxHits || calls != maxHits || !d.short {
+		t.Errorf("%d hits of %d calls, short: %v", len(d.hits), calls, d.short)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/testudo-sec/testudo/detect"
@@ -343,13 +344,33 @@ func kindOf(target string) ScanKind {
 	case err != nil:
 		return ScanTree // which says what is wrong
 	case info.IsDir():
-		if layout, err := os.ReadFile(filepath.Join(target, "oci-layout")); err == nil && bytes.Contains(layout, []byte("imageLayoutVersion")) {
+		if isLayout(target) {
 			return ScanImage
 		}
 	case info.Mode().IsRegular() && isImageArchive(target):
 		return ScanImage
 	}
 	return ScanTree
+}
+
+// isLayout reports whether a folder says that it is an OCI image layout. What stands in it is a stranger's: no pipe is
+// waited for, no link followed to what never ends.
+func isLayout(dir string) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	f, err := root.OpenFile("oci-layout", os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	layout, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return err == nil && bytes.Contains(layout, []byte("imageLayoutVersion"))
 }
 
 // isSBOM reports whether the target is a file that begins as one.
