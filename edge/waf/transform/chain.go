@@ -1,0 +1,55 @@
+package transform
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Chain is some transformations, one after the other.
+type Chain struct {
+	Name    string // of all, as in "urldecodeuni,lowercase"
+	steps   []Transform
+	touched Bytes
+	always  bool // changes even the empty value
+}
+
+// NewChain returns the chain of those names. An unknown name is an error.
+func NewChain(names []string) (*Chain, error) {
+	c := &Chain{Name: strings.ToLower(strings.Join(names, ","))}
+	for _, name := range names {
+		t, ok := Lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("there is no transformation %q", name)
+		}
+		if t.Name == "none" {
+			continue
+		}
+		c.steps = append(c.steps, t)
+		c.touched = c.touched.with(t.touched)
+		c.always = c.always || t.touched == anyByte()
+	}
+	return c, nil
+}
+
+// Idle reports whether a value that consists of these bytes stays as it is.
+func (c *Chain) Idle(in *Bytes) bool { return !c.always && !c.touched.Meets(in) }
+
+// Apply returns the value transformed; the value itself where nothing changes.
+func (c *Chain) Apply(value string) string {
+	for i := range c.steps {
+		value, _ = c.steps[i].apply(value)
+	}
+	return value
+}
+
+// Each appends to out what multiMatch looks at: the value itself, and what each step that changed something made of it.
+func (c *Chain) Each(out []string, value string) []string {
+	out = append(out, value)
+	for i := range c.steps {
+		if next, changed := c.steps[i].apply(value); changed {
+			value = next
+			out = append(out, value)
+		}
+	}
+	return out
+}

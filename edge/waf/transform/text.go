@@ -1,0 +1,240 @@
+package transform
+
+import (
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// cmdLine undoes what command shells take out of words: see ModSecurity's t:cmdLine.
+func cmdLine(s string) (string, bool) {
+	at := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' || strings.ContainsRune("\"'\\^ ,;\t\r\n/(", r) })
+	if at < 0 {
+		return s, false
+	}
+	out := append(make([]byte, 0, len(s)), s[:at]...)
+	gap := false
+	for i := at; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '"', '\'', '\\', '^':
+		case ' ', ',', ';', '\t', '\r', '\n':
+			if !gap {
+				out = append(out, ' ')
+			}
+			gap = true
+		case '/', '(':
+			if gap {
+				out = out[:len(out)-1]
+			}
+			out, gap = append(out, c), false
+		default:
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			out, gap = append(out, c), false
+		}
+	}
+	return kept(s, out)
+}
+
+// kept returns the value itself where out holds the same.
+func kept(s string, out []byte) (string, bool) {
+	if string(out) == s {
+		return s, false
+	}
+	return string(out), true
+}
+
+func isBlank(r rune) bool {
+	switch r {
+	case '\t', '\n', '\v', '\f', '\r', ' ', 0x85, 0xa0:
+		return true
+	}
+	return false
+}
+
+// compressWhitespace makes one space of all white space in a row.
+func compressWhitespace(s string) (string, bool) {
+	out := make([]byte, 0, len(s))
+	gap := false
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if isBlank(r) || s[i] == 0xa0 { // which is a blank in Latin-1
+			if !gap {
+				out = append(out, ' ')
+			}
+			gap = true
+		} else {
+			out, gap = append(out, s[i:i+size]...), false
+		}
+		i += size
+	}
+	return kept(s, out)
+}
+
+func removeWhitespace(s string) (string, bool) {
+	changed := false
+	out := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			changed = true
+			return -1
+		}
+		return r
+	}, s)
+	return out, changed
+}
+
+// removeComments takes comments out. One that runs to the end of a line runs to the end of the value. What follows the end
+// of a comment is not looked at as the beginning of the next.
+func removeComments(s string) (string, bool) {
+	out := make([]byte, 0, len(s)+1)
+	changed, inside := false, false
+	for i := 0; i < len(s); {
+		rest := s[i:]
+		if inside {
+			end := 0
+			if strings.HasPrefix(rest, "*/") {
+				end = 2
+			} else if strings.HasPrefix(rest, "-->") {
+				end = 3
+			}
+			if end == 0 {
+				i++
+				continue
+			}
+			inside = false
+			next := byte(0) // where the value ends
+			if i+end < len(s) {
+				next = s[i+end]
+			}
+			out = append(out, next)
+			i += end + 1
+			continue
+		}
+		switch {
+		case strings.HasPrefix(rest, "/*"):
+			inside, changed = true, true
+			i += 2
+		case strings.HasPrefix(rest, "<!--"):
+			inside, changed = true, true
+			i += 4
+		case strings.HasPrefix(rest, "--"), rest[0] == '#':
+			return string(out), true
+		default:
+			out = append(out, rest[0])
+			i++
+		}
+	}
+	if inside {
+		out = append(out, ' ')
+	}
+	if !changed {
+		return s, false
+	}
+	return string(out), true
+}
+
+// removeCommentsChar takes the signs of comments out, and leaves what they hold.
+func removeCommentsChar(s string) (string, bool) {
+	out := make([]byte, 0, len(s))
+next:
+	for i := 0; i < len(s); {
+		for _, sign := range [...]string{"/*", "*/", "<!--", "-->", "--", "#"} {
+			if strings.HasPrefix(s[i:], sign) {
+				i += len(sign)
+				continue next
+			}
+		}
+		out = append(out, s[i])
+		i++
+	}
+	return kept(s, out)
+}
+
+// replaceComments puts a space in the place of each comment.
+func replaceComments(s string) (string, bool) {
+	if !strings.Contains(s, "/*") {
+		return s, false
+	}
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "/*")
+		out.WriteString(before)
+		if !found {
+			return out.String(), true
+		}
+		out.WriteByte(' ')
+		if _, s, found = strings.Cut(after, "*/"); !found {
+			return out.String(), true
+		}
+	}
+}
+
+func normalisePath(s string) (string, bool) {
+	if s == "" {
+		return s, false
+	}
+	clean := path.Clean(s)
+	if clean == "." {
+		return "", true
+	}
+	if s[len(s)-1] == '/' {
+		clean += "/"
+	}
+	if clean == s {
+		return s, false
+	}
+	return clean, true
+}
+
+// normalisePathWin knows backslashes, alternate data streams, and dots and spaces that Windows drops at the end of names.
+func normalisePathWin(s string) (string, bool) {
+	if s == "" {
+		return s, false
+	}
+	out, _ := normalisePath(strings.ReplaceAll(s, `\`, "/"))
+	out = dropTails(dropStream(out))
+	if out == s {
+		return s, false
+	}
+	return out, true
+}
+
+// dropStream cuts the last name of a path at its colon. One behind a drive letter stays.
+func dropStream(s string) string {
+	drive := ""
+	if len(s) >= 2 && s[1] == ':' && (s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z') {
+		drive, s = s[:2], s[2:]
+	}
+	body, slash := s, ""
+	if strings.HasSuffix(s, "/") {
+		body, slash = s[:len(s)-1], "/"
+	}
+	name := strings.LastIndexByte(body, '/') + 1
+	if colon := strings.IndexByte(body[name:], ':'); colon >= 0 {
+		body = body[:name+colon]
+	}
+	return drive + body + slash
+}
+
+// dropTails takes dots and spaces from the ends of names, and names away that consist of nothing else but have a space.
+func dropTails(s string) string {
+	names := strings.Split(s, "/")
+	changed, out := false, names[:0]
+	for _, name := range names {
+		short := strings.TrimRight(name, ". ")
+		if short == name || strings.Trim(name, ".") == "" {
+			out = append(out, name)
+			continue
+		}
+		changed = true
+		if short != "" {
+			out = append(out, short)
+		}
+	}
+	if !changed {
+		return s
+	}
+	return strings.Join(out, "/")
+}
