@@ -156,7 +156,7 @@ func (rule *Rule) describe(w written) (err error) {
 	case "phase":
 		rule.Phase, err = parsePhase(w.value)
 	case "msg":
-		rule.Message, err = parseMacro(unquote(w.value))
+		rule.Message, err = ParseMacro(unquote(w.value))
 	case "severity":
 		rule.Severity, err = types.ParseRuleSeverity(w.value)
 	case "tag":
@@ -189,7 +189,7 @@ func (rule *Rule) act(w written) (err error) {
 	case "multimatch":
 		rule.MultiMatch = true
 	case "logdata":
-		rule.LogData, err = parseMacro(w.value)
+		rule.LogData, err = ParseMacro(w.value)
 	case "status":
 		rule.Status, err = strconv.Atoi(w.value)
 	case "t":
@@ -258,13 +258,13 @@ func parseSetVar(text string) (set *SetVar, err error) {
 	if !strings.EqualFold(collection, "TX") || strings.TrimSpace(key) == "" {
 		return nil, fmt.Errorf("%q: want tx.KEY=VALUE, or !tx.KEY", text)
 	}
-	if set.Key, err = parseMacro(key); err != nil {
+	if set.Key, err = ParseMacro(key); err != nil {
 		return nil, err
 	}
 	if set.Remove && !given {
 		return nil, errors.New("the removal of a variable breaks off a request in Coraza") // which expands a value that is not there
 	}
-	if set.Value, err = parseMacro(value); err != nil {
+	if set.Value, err = ParseMacro(value); err != nil {
 		return nil, err
 	}
 	return set, nil

@@ -21,8 +21,8 @@ type MacroPart struct {
 	Key      string                 // in lower case
 }
 
-// parseMacro splits the text at its %{...}.
-func parseMacro(text string) (*Macro, error) {
+// ParseMacro splits the text at its %{...}.
+func ParseMacro(text string) (*Macro, error) {
 	if text == "" {
 		return nil, errors.New("the text is empty")
 	}

@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/corazawaf/coraza/v3/types"
+	"github.com/corazawaf/coraza/v3/types/variables"
+
+	"github.com/testudo-sec/testudo/edge/waf/seclang"
+)
+
+// Match is a rule that matched.
+type Match struct {
+	Rule    *seclang.Rule
+	Message string
+	// Data are the values that matched, of all rules of the chain in their order. A SecAction has one without a variable.
+	Data []Datum
+}
+
+// eval runs the rules of a phase.
+func (tx *Transaction) eval(phase int) {
+	tx.phase = phase
+	for _, r := range tx.engine.phases[phase] {
+		if tx.interruption != nil && phase != seclang.Logging {
+			break
+		}
+		if r.Marker == "" && tx.removed.has(r.number) {
+			continue
+		}
+		if tx.skipAfter != "" {
+			if r.Marker == tx.skipAfter {
+				tx.skipAfter = ""
+			}
+			continue
+		}
+		if tx.skip > 0 {
+			tx.skip--
+			continue
+		}
+		if stop := tx.stopped(phase); stop {
+			break
+		}
+		if r.Marker != "" {
+			continue
+		}
+		if len(tx.keyed[variables.MatchedVars]) > 0 {
+			tx.keyed[variables.MatchedVars] = tx.keyed[variables.MatchedVars][:0]
+		}
+		tx.judge(r)
+	}
+	if tx.allowed == seclang.AllowPhase {
+		tx.allowed = 0
+	}
+	tx.skip = 0
+}
+
+// stopped reports whether an allow ends the phase.
+func (tx *Transaction) stopped(phase int) bool {
+	switch tx.allowed {
+	case seclang.AllowPhase, seclang.AllowAll:
+		return true
+	case seclang.AllowRequest:
+		if phase == seclang.RequestBody {
+			tx.allowed = 0
+		}
+		return phase <= seclang.RequestBody
+	}
+	return false
+}
+
+// judge asks a rule, and the rest of its chain where it matches.
+func (tx *Transaction) judge(head *rule) {
+	data := tx.data[:0]
+	message, said := "", false
+	level := 0
+	for r := head; r != nil; r = r.next {
+		from := len(data)
+		var text string
+		data, text = tx.ask(r, head, data)
+		if len(data) == from {
+			tx.data = data[:0]
+			return
+		}
+		if text != "" && !said && r != head {
+			message, said = text, true
+		}
+		if r == head && head.next == nil {
+			message, said = text, text != ""
+		}
+		level++
+	}
+	if head.message != nil && (head.next != nil || head.op == nil) {
+		if text := head.message.expand(tx); text != "" {
+			message = text
+		}
+	}
+	tx.flow(head)
+	if head.Severity != types.RuleSeverityUnset {
+		if now, _ := strconv.Atoi(tx.singles[variables.HighestSeverity]); head.Severity.Int() < now {
+			tx.singles[variables.HighestSeverity] = strconv.Itoa(head.Severity.Int())
+		}
+	}
+	tx.matches = append(tx.matches, Match{Rule: head.Rule, Message: message, Data: append([]Datum(nil), data...)})
+	tx.data = data[:0]
+}
+
+// ask appends the values that match one rule of a chain, and runs its actions for each. The text is the message that the first of
+// them gave.
+func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
+	tx.capture = r.Capture
+	defer func() { tx.capture = false }()
+	text := ""
+	hit := func(d Datum) {
+		tx.matched(d)
+		for i := range r.actions {
+			if a := &r.actions[i]; a.set != nil {
+				a.set.run(tx)
+			} else {
+				a.ctl.run(tx)
+			}
+		}
+		if text == "" && r.message != nil && (r != head || head.next == nil) {
+			text = r.message.expand(tx)
+		}
+		data = append(data, d)
+	}
+	if r.op == nil {
+		hit(Datum{})
+		return data, text
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		// What is looked at does not change while the target is: actions may change TX.
+		base := len(tx.scratch)
+		tx.scratch = tx.looked(tx.scratch, t, head)
+		for at := base; at < len(tx.scratch); at++ {
+			d := tx.scratch[at]
+			if !r.MultiMatch || r.chain == nil {
+				if r.chain != nil {
+					d.Value = r.chain.Apply(d.Value)
+				}
+				if r.op.match(tx, d.Value) != r.negated {
+					hit(d)
+				}
+				continue
+			}
+			tx.forms = r.chain.Each(tx.forms[:0], d.Value)
+			for _, value := range tx.forms {
+				if r.op.match(tx, value) != r.negated {
+					hit(Datum{d.Variable, d.Key, value})
+				}
+			}
+		}
+		tx.scratch = tx.scratch[:base]
+	}
+	return data, text
+}
+
+// looked appends the values that a target names, without those that are left out.
+func (tx *Transaction) looked(out []Datum, t *target, head *rule) []Datum {
+	from := len(out)
+	if t.slot >= 0 {
+		if tx.present.has(t.slot) {
+			out = append(out, Datum{variables.TX, tx.written(t.slot), tx.values[t.slot]})
+		}
+	} else {
+		out = tx.collect(out, t.Variable, t.Variable, &selector{t.Key, t.KeyRx})
+	}
+	narrowed := tx.narrowed.has(head.number)
+	if len(t.Except) > 0 || narrowed {
+		kept := out[:from]
+		for _, d := range out[from:] {
+			if !tx.leftOut(t, head, d.Key, narrowed) {
+				kept = append(kept, d)
+			}
+		}
+		out = kept
+	}
+	if t.Count {
+		n := len(out) - from
+		out = append(out[:from], Datum{t.Variable, t.Key, strconv.Itoa(n)})
+	}
+	return out
+}
+
+func (tx *Transaction) leftOut(t *target, head *rule, key string, narrowed bool) bool {
+	key = strings.ToLower(key)
+	for i := range t.Except {
+		if leaves(&t.Except[i], key) {
+			return true
+		}
+	}
+	if narrowed {
+		for _, c := range tx.narrowings {
+			if c.Variable == t.Variable && c.rules.has(head.number) && leaves(&c.Except, key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func leaves(x *seclang.Exception, key string) bool {
+	if x.KeyRx != nil {
+		return x.KeyRx.MatchString(key)
+	}
+	return x.Key == "" || x.Key == key
+}
+
+// matched sets the variables that tell what has just matched.
+func (tx *Transaction) matched(d Datum) {
+	name := d.Variable.Name()
+	if d.Key != "" {
+		name += ":" + d.Key
+	}
+	tx.add(variables.MatchedVars, name, d.Value)
+	tx.singles[variables.MatchedVar] = d.Value
+	tx.singles[variables.MatchedVarName] = name
+}

@@ -1,0 +1,373 @@
+package engine
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/corazawaf/coraza/v3/types"
+	"github.com/corazawaf/coraza/v3/types/variables"
+
+	"github.com/testudo-sec/testudo/edge/waf/seclang"
+)
+
+// Transaction judges one request and its response. Its methods are called in the order in which they stand here, each phase
+// once; it is not safe for concurrent use. What it gives out is valid until Close.
+type Transaction struct {
+	engine *Engine
+
+	singles [256]string // by variable
+	keyed   [256][]entry
+	values  []string // of TX, by slot
+	present bits
+
+	phase             int // the last that was run
+	mode              types.RuleEngineStatus
+	requestBodyAccess bool
+	requestBodyLimit  int64
+	forceRequestBody  bool
+
+	responseBodyAccess bool
+	responseBodyLimit  int64
+	forceResponseBody  bool
+
+	requestBody, responseBody []byte
+
+	removed    bits // rules
+	narrowed   bits // rules that targets were taken from
+	narrowings []*ctl
+	skipAfter  string
+	skip       int
+	allowed    seclang.FlowKind
+	capture    bool
+
+	interruption *Interruption
+	would        *Interruption
+	matches      []Match
+
+	data, scratch []Datum
+	forms         []string
+}
+
+func newTransaction(e *Engine) *Transaction {
+	return &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules))}
+}
+
+// Begin starts a transaction. Its id is what rules read as UNIQUE_ID.
+func (e *Engine) Begin(id string) *Transaction {
+	tx := e.pool.Get().(*Transaction)
+	s := &e.settings
+	tx.mode = s.Engine
+	tx.requestBodyAccess, tx.requestBodyLimit = s.RequestBodyAccess, s.RequestBodyLimit
+	tx.responseBodyAccess, tx.responseBodyLimit = s.ResponseBodyAccess, s.ResponseBodyLimit
+	for i := range 11 {
+		tx.present.set(i)
+	}
+	for _, v := range [...]variables.RuleVariable{variables.FilesCombinedSize, variables.UrlencodedError, variables.URIParseError,
+		variables.ArgumentsLimitReached, variables.FullRequestLength, variables.MultipartDataAfter, variables.MultipartDuplicatePartHeader,
+		variables.MultipartInvalidQuoting, variables.OutboundDataError, variables.ReqbodyError, variables.ReqbodyProcessorError,
+		variables.RequestBodyLength, variables.Duration} {
+		tx.singles[v] = "0"
+	}
+	tx.singles[variables.HighestSeverity] = "255"
+	tx.singles[variables.UniqueID] = id
+	if e.timed {
+		tx.setTime(time.Now())
+	}
+	return tx
+}
+
+// setTime fills the variables of the time, in the zone of this machine.
+func (tx *Transaction) setTime(now time.Time) {
+	s := &tx.singles
+	s[variables.TimeEpoch] = strconv.FormatInt(now.Unix(), 10)
+	s[variables.Time] = now.Format(time.TimeOnly)
+	s[variables.TimeHour], s[variables.TimeMin], s[variables.TimeSec] = now.Format("15"), now.Format("04"), now.Format("05")
+	s[variables.TimeYear], s[variables.TimeMon], s[variables.TimeDay] = strconv.Itoa(now.Year()), strconv.Itoa(int(now.Month())), strconv.Itoa(now.Day())
+	s[variables.TimeWday] = strconv.Itoa(int(now.Weekday()))
+}
+
+// Close gives the transaction back. It holds nothing of the request then.
+func (tx *Transaction) Close() {
+	e := tx.engine
+	clear(tx.values)
+	clear(tx.present)
+	clear(tx.removed)
+	clear(tx.narrowed)
+	for v := range tx.keyed {
+		if list := tx.keyed[v]; len(list) > 0 {
+			clear(list)
+			tx.keyed[v] = list[:0]
+		}
+	}
+	clear(tx.data[:cap(tx.data)])
+	clear(tx.scratch[:cap(tx.scratch)])
+	clear(tx.forms[:cap(tx.forms)])
+	clear(tx.matches)
+	const keep = 64 << 10 // of what grew
+	if cap(tx.scratch) > keep/64 {
+		tx.scratch = nil
+	}
+	if cap(tx.requestBody) > keep {
+		tx.requestBody = nil
+	}
+	if cap(tx.responseBody) > keep {
+		tx.responseBody = nil
+	}
+	*tx = Transaction{engine: e, keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
+		matches: tx.matches[:0], data: tx.data[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
+	e.pool.Put(tx)
+}
+
+// Connection says who speaks to whom.
+func (tx *Transaction) Connection(client string, clientPort int, server string, serverPort int) {
+	tx.singles[variables.RemoteAddr], tx.singles[variables.RemotePort] = client, strconv.Itoa(clientPort)
+	tx.singles[variables.ServerAddr], tx.singles[variables.ServerPort] = server, strconv.Itoa(serverPort)
+}
+
+// URI takes the request line.
+func (tx *Transaction) URI(uri, method, protocol string) {
+	s := &tx.singles
+	s[variables.RequestMethod], s[variables.RequestProtocol], s[variables.RequestURIRaw] = method, protocol, uri
+	s[variables.RequestLine] = method + " " + uri + " " + protocol
+	uri, _, _ = strings.Cut(uri, "#")
+	path, query := "", ""
+	if parsed, err := url.ParseRequestURI(uri); err != nil {
+		s[variables.URIParseError] = "1"
+		s[variables.RequestURI] = uri
+		path, query, _ = strings.Cut(uri, "?")
+	} else {
+		s[variables.RequestURI] = parsed.String()
+		path, query = parsed.Path, parsed.RawQuery
+	}
+	tx.form(variables.ArgsGet, query)
+	s[variables.RequestFilename], s[variables.RequestBasename], s[variables.QueryString] = path, path, query
+	if at := strings.LastIndexAny(path, `/\`); at >= 0 && at+1 < len(path) {
+		s[variables.RequestBasename] = path[at+1:]
+	}
+}
+
+// form takes arguments apart, up to the limit.
+func (tx *Transaction) form(v variables.RuleVariable, text string) {
+	for text != "" {
+		var pair string
+		if pair, text, _ = strings.Cut(text, "&"); pair == "" {
+			continue
+		}
+		if len(tx.keyed[v]) >= tx.engine.settings.ArgumentsLimit {
+			tx.singles[variables.ArgumentsLimitReached] = "1"
+			return
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		tx.add(v, unescape(key), unescape(value))
+	}
+}
+
+// unescape resolves percent signs and plus signs, and leaves what is none as it is.
+func unescape(s string) string {
+	if strings.IndexAny(s, "%+") < 0 {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			c = ' '
+		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			c = nibble(s[i+1])<<4 | nibble(s[i+2])
+			i += 2
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+func nibble(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&^0x20 - 'A' + 10
+}
+
+// ServerName says which host was asked for.
+func (tx *Transaction) ServerName(name string) { tx.singles[variables.ServerName] = name }
+
+// RequestHeader adds a header field, in the order of the request.
+func (tx *Transaction) RequestHeader(name, value string) {
+	if name == "" {
+		return
+	}
+	tx.add(variables.RequestHeaders, name, value)
+	fields := tx.keyed[variables.RequestHeaders]
+	switch lower := fields[len(fields)-1].lower; lower {
+	case "content-type":
+		// The first decides how the body is read: servers take that one.
+		for i := range fields[:len(fields)-1] {
+			if fields[i].lower == lower {
+				return
+			}
+		}
+		media := strings.TrimSpace(strings.ToLower(value))
+		if strings.HasPrefix(media, "application/x-www-form-urlencoded") {
+			tx.singles[variables.ReqbodyProcessor] = "URLENCODED"
+		} else if strings.HasPrefix(media, "multipart/form-data") {
+			tx.singles[variables.ReqbodyProcessor] = "MULTIPART"
+		}
+	case "cookie":
+		tx.cookies(value)
+	}
+}
+
+func (tx *Transaction) cookies(text string) {
+	text = trimControls(text)
+	for text != "" {
+		var part string
+		part, text, _ = strings.Cut(text, ";")
+		name, value, _ := strings.Cut(trimControls(part), "=")
+		if name, value = trimControls(name), trimControls(value); name != "" || value != "" {
+			tx.add(variables.RequestCookies, name, value)
+		}
+	}
+}
+
+func trimControls(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+// RequestHeaders runs phase 1.
+func (tx *Transaction) RequestHeaders() *Interruption {
+	if tx.mode != types.RuleEngineOff && tx.phase < seclang.RequestHeaders && tx.interruption == nil {
+		tx.eval(seclang.RequestHeaders)
+	}
+	return tx.interruption
+}
+
+// RequestBodyWanted reports whether the rules look at the request's body.
+func (tx *Transaction) RequestBodyWanted() bool { return tx.requestBodyAccess }
+
+// WriteRequestBody takes a piece of the request's body. What lies beyond the limit is refused or left out, as the program says;
+// phase 2 is run then.
+func (tx *Transaction) WriteRequestBody(b []byte) *Interruption {
+	if tx.mode == types.RuleEngineOff || !tx.requestBodyAccess || int64(len(tx.requestBody)) == tx.requestBodyLimit {
+		return tx.interruption
+	}
+	if int64(len(tx.requestBody)+len(b)) < tx.requestBodyLimit {
+		tx.requestBody = append(tx.requestBody, b...)
+		return tx.interruption
+	}
+	tx.singles[variables.InboundDataError] = "1"
+	if tx.engine.settings.RequestBodyReject {
+		tx.interruption = &Interruption{Action: "deny", Status: 413}
+		return tx.interruption
+	}
+	tx.requestBody = append(tx.requestBody, b[:tx.requestBodyLimit-int64(len(tx.requestBody))]...)
+	return tx.RequestBody()
+}
+
+// RequestBody runs phase 2, once, over what was written.
+func (tx *Transaction) RequestBody() *Interruption {
+	if tx.mode == types.RuleEngineOff || tx.interruption != nil || tx.phase != seclang.RequestHeaders {
+		return tx.interruption
+	}
+	if tx.requestBodyAccess && len(tx.requestBody) > 0 {
+		processor := tx.singles[variables.ReqbodyProcessor]
+		if tx.forceRequestBody {
+			processor = cmpOr(processor, "URLENCODED")
+			tx.singles[variables.ReqbodyProcessor] = processor
+		}
+		if err := tx.parse(strings.ToLower(processor)); err != nil {
+			tx.singles[variables.ReqbodyError], tx.singles[variables.ReqbodyProcessorError] = "1", "1"
+			tx.singles[variables.ReqbodyProcessorErrorMsg] = err.Error()
+			tx.singles[variables.ReqbodyErrorMsg] = fmt.Sprintf("%s: %v", processor, err)
+		}
+	}
+	tx.eval(seclang.RequestBody)
+	return tx.interruption
+}
+
+func cmpOr(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// ResponseHeader adds a header field of the response.
+func (tx *Transaction) ResponseHeader(name, value string) {
+	if name == "" {
+		return
+	}
+	tx.add(variables.ResponseHeaders, name, value)
+	if strings.EqualFold(name, "content-type") {
+		tx.singles[variables.ResponseContentType], _, _ = strings.Cut(value, ";")
+	}
+}
+
+// ResponseHeaders runs phase 3.
+func (tx *Transaction) ResponseHeaders(status int, protocol string) *Interruption {
+	if tx.mode != types.RuleEngineOff && tx.phase < seclang.ResponseHeaders && tx.interruption == nil {
+		tx.singles[variables.ResponseStatus], tx.singles[variables.ResponseProtocol] = strconv.Itoa(status), protocol
+		tx.eval(seclang.ResponseHeaders)
+	}
+	return tx.interruption
+}
+
+// ResponseBodyWanted reports whether the rules look at the response's body.
+func (tx *Transaction) ResponseBodyWanted() bool {
+	return tx.responseBodyAccess && (tx.forceResponseBody || slices.Contains(tx.engine.settings.ResponseTypes, tx.singles[variables.ResponseContentType]))
+}
+
+// WriteResponseBody takes a piece of the response's body, as WriteRequestBody does.
+func (tx *Transaction) WriteResponseBody(b []byte) *Interruption {
+	if tx.mode == types.RuleEngineOff || !tx.responseBodyAccess || int64(len(tx.responseBody)) == tx.responseBodyLimit {
+		return tx.interruption
+	}
+	if int64(len(tx.responseBody)+len(b)) < tx.responseBodyLimit {
+		tx.responseBody = append(tx.responseBody, b...)
+		return tx.interruption
+	}
+	tx.singles[variables.OutboundDataError] = "1"
+	if tx.engine.settings.ResponseBodyReject {
+		tx.interruption = &Interruption{Action: "deny", Status: 500}
+		return tx.interruption
+	}
+	tx.responseBody = append(tx.responseBody, b[:tx.responseBodyLimit-int64(len(tx.responseBody))]...)
+	return tx.ResponseBody()
+}
+
+// ResponseBody runs phase 4, once, over what was written.
+func (tx *Transaction) ResponseBody() *Interruption {
+	if tx.mode == types.RuleEngineOff || tx.interruption != nil || tx.phase != seclang.ResponseHeaders {
+		return tx.interruption
+	}
+	if tx.ResponseBodyWanted() {
+		tx.parseResponse()
+	}
+	tx.eval(seclang.ResponseBody)
+	return tx.interruption
+}
+
+// Logging runs phase 5.
+func (tx *Transaction) Logging() {
+	if tx.mode != types.RuleEngineOff {
+		tx.eval(seclang.Logging)
+	}
+}
+
+// Matches returns the rules that matched, in their order.
+func (tx *Transaction) Matches() []Match { return tx.matches }
+
+// Interruption returns what ended the transaction, or would have if rules did not only detect.
+func (tx *Transaction) Interruption() (it *Interruption, acted bool) {
+	if tx.interruption != nil {
+		return tx.interruption, true
+	}
+	return tx.would, false
+}
+
+// Variable returns the text of a variable that has no keys.
+func (tx *Transaction) Variable(v variables.RuleVariable) string { return tx.singles[v] }
