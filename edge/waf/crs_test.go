@@ -17,6 +17,7 @@ import (
 
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/edge/waf/waftest"
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/signal"
 )
@@ -136,9 +137,9 @@ func TestCoreRuleSetRegression(t *testing.T) {
 		}
 	}()
 
-	tests := readFTW(t, dir)
+	tests := waftest.Read(t, dir)
 	if require.Race {
-		var some []namedStages
+		var some []waftest.Test
 		for i := 0; i < len(tests); i += require.Stride(30) {
 			some = append(some, tests[i])
 		}
@@ -148,13 +149,13 @@ func TestCoreRuleSetRegression(t *testing.T) {
 
 	exceptions := readExceptions(t)
 	for _, test := range tests {
-		why, failed := failures[test.name]
-		_, excepted := exceptions[test.name]
+		why, failed := failures[test.Name]
+		_, excepted := exceptions[test.Name]
 		switch {
 		case failed && !excepted:
-			t.Errorf("%s: %s", test.name, why)
+			t.Errorf("%s: %s", test.Name, why)
 		case !failed && excepted:
-			t.Errorf("%s goes as expected: take it off docs/crs-exceptions.md", test.name)
+			t.Errorf("%s goes as expected: take it off docs/crs-exceptions.md", test.Name)
 		}
 	}
 	share := 1 - float64(len(failures))/float64(len(tests))
@@ -164,18 +165,18 @@ func TestCoreRuleSetRegression(t *testing.T) {
 	}
 }
 
-func runFTW(t *testing.T, addr net.Addr, sink *byPort, tests []namedStages) map[string]string {
+func runFTW(t *testing.T, addr net.Addr, sink *byPort, tests []waftest.Test) map[string]string {
 	t.Helper()
 	var mu sync.Mutex
 	failures := map[string]string{}
-	jobs := make(chan namedStages)
+	jobs := make(chan waftest.Test)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for test := range jobs {
-				if why := runStages(addr.String(), sink, test.stages); why != "" {
+				if why := runStages(addr.String(), sink, test.Stages); why != "" {
 					mu.Lock()
-					failures[test.name] = why
+					failures[test.Name] = why
 					mu.Unlock()
 				}
 			}
@@ -189,11 +190,11 @@ func runFTW(t *testing.T, addr net.Addr, sink *byPort, tests []namedStages) map[
 	return failures
 }
 
-func runStages(addr string, sink *byPort, stages []ftwStage) string {
+func runStages(addr string, sink *byPort, stages []waftest.Stage) string {
 	var why []string
 	for i := range stages {
 		s := &stages[i]
-		status, port, err := exchange(addr, s.bytes())
+		status, port, err := exchange(addr, s.Bytes())
 		if err != nil {
 			return err.Error()
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/corazawaf/coraza/v3/types/variables"
@@ -68,9 +69,15 @@ func (tx *Transaction) part(p *part) string {
 	switch shapeOf(p.Variable) {
 	case isSingle:
 		return tx.single(p.Variable)
-	case isKeyed:
-		if v, ok := tx.first(p.Variable, p.Key); ok {
-			return v
+	case isSize:
+		return strconv.Itoa(tx.size())
+	default:
+		base := len(tx.scratch)
+		tx.scratch = tx.collect(tx.scratch, p.Variable, p.Variable, &selector{key: p.Key})
+		found := tx.scratch[base:]
+		tx.scratch = tx.scratch[:base]
+		if len(found) > 0 && p.Key != "" {
+			return found[0].Value
 		}
 	}
 	return p.Text
