@@ -28,7 +28,8 @@ type Engine struct {
 	chains   map[string]*transform.Chain
 	slots    map[string]int // keys of TX that the program names
 	names    []string       // of the slots
-	timed    bool           // a rule reads the time
+	heads    heads
+	timed    bool // a rule reads the time
 	pool     sync.Pool
 }
 
@@ -72,6 +73,7 @@ func New(p *seclang.Program) (*Engine, error) {
 			}
 		}
 	}
+	e.planHeads()
 	e.pool.New = func() any { return newTransaction(e) }
 	return e, nil
 }
@@ -98,11 +100,16 @@ type rule struct {
 	message *macro
 	actions []action
 	next    *rule // of the chain
+
+	pattern     int // of the expression among heads; -1: it is not one of them
+	chainNumber int // of chain among heads
+	class       class
 }
 
 type target struct {
 	seclang.Target
-	slot int // of TX, where the key is known; -1 otherwise
+	slot    int // of TX, where the key is known; -1 otherwise
+	sources []source
 }
 
 func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
@@ -112,7 +119,7 @@ func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
 		if err := e.reads(t.Variable); err != nil {
 			return nil, uncovered(err.Error())
 		}
-		compiled := target{t, -1}
+		compiled := target{Target: t, slot: -1}
 		if t.Variable == variables.TX && t.KeyRx == nil && t.Key != "" {
 			compiled.slot = e.slot(strings.ToLower(t.Key))
 		}
@@ -136,6 +143,10 @@ func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
 			return nil, uncovered(err.Error())
 		}
 		r.negated = from.Operator.Negated
+	}
+	r.pattern = -1
+	if from.Operator != nil && from.Operator.Name == "rx" {
+		e.headed(r, from.Operator.Argument)
 	}
 	var err error
 	if r.message, err = e.macro(from.Message); err != nil {
@@ -197,6 +208,14 @@ type bits []uint64
 func newBits(n int) bits      { return make(bits, (n+63)/64) }
 func (b bits) set(i int)      { b[i>>6] |= 1 << (i & 63) }
 func (b bits) has(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
+func (b bits) any() bool {
+	for _, w := range b {
+		if w != 0 {
+			return true
+		}
+	}
+	return false
+}
 func (b bits) add(other bits) {
 	for i := range b {
 		b[i] |= other[i]

@@ -147,9 +147,13 @@ func newRx(expression string) (operator, error) {
 	return &rx{re}, err
 }
 
+func (o *rx) test(value string) bool { return o.re.MatchString(value) }
+
+func (o *binaryRx) test(value string) bool { return o.re.MatchString(value) }
+
 func (o *rx) match(tx *Transaction, value string) bool {
 	if !tx.capture {
-		return o.re.MatchString(value)
+		return o.test(value)
 	}
 	m := o.re.FindStringSubmatchIndex(value)
 	for i := 0; i < len(m)/2 && i < maxCaptures; i++ {
@@ -166,7 +170,7 @@ type binaryRx struct{ re *binaryregexp.Regexp }
 
 func (o *binaryRx) match(tx *Transaction, value string) bool {
 	if !tx.capture {
-		return o.re.MatchString(value)
+		return o.test(value)
 	}
 	m := o.re.FindStringSubmatch(value)
 	for i := 0; i < len(m) && i < maxCaptures; i++ {

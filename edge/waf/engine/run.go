@@ -21,6 +21,7 @@ type Match struct {
 // eval runs the rules of a phase.
 func (tx *Transaction) eval(phase int) {
 	tx.phase = phase
+	clear(tx.searched[:]) // there may be new texts
 	for _, r := range tx.engine.phases[phase] {
 		if tx.interruption != nil && phase != seclang.Logging {
 			break
@@ -131,17 +132,34 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 	}
 	for i := range r.targets {
 		t := &r.targets[i]
+		if r.pattern >= 0 && !r.negated && !tx.lights(r, t) {
+			continue
+		}
 		// What is looked at does not change while the target is: actions may change TX.
 		base := len(tx.scratch)
 		tx.scratch = tx.looked(tx.scratch, t, head)
 		for at := base; at < len(tx.scratch); at++ {
 			d := tx.scratch[at]
+			if r.pattern >= 0 {
+				l := tx.looking(d.look, d.Value)
+				tx.search(l, r.class, d.from, d.Key)
+				f := l.form(&tx.engine.heads, r.chainNumber)
+				if f.found.has(r.pattern) == r.negated {
+					continue
+				}
+				d.Value = f.text
+				if tx.capture {
+					r.op.match(tx, d.Value)
+				}
+				hit(d.Datum)
+				continue
+			}
 			if !r.MultiMatch || r.chain == nil {
 				if r.chain != nil {
 					d.Value = r.chain.Apply(d.Value)
 				}
 				if r.op.match(tx, d.Value) != r.negated {
-					hit(d)
+					hit(d.Datum)
 				}
 				continue
 			}
@@ -158,11 +176,11 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 }
 
 // looked appends the values that a target names, without those that are left out.
-func (tx *Transaction) looked(out []Datum, t *target, head *rule) []Datum {
+func (tx *Transaction) looked(out []item, t *target, head *rule) []item {
 	from := len(out)
 	if t.slot >= 0 {
 		if tx.present.has(t.slot) {
-			out = append(out, Datum{variables.TX, tx.written(t.slot), tx.values[t.slot]})
+			out = append(out, item{Datum{variables.TX, tx.written(t.slot), tx.values[t.slot]}, nil, 0})
 		}
 	} else {
 		out = tx.collect(out, t.Variable, t.Variable, &selector{t.Key, t.KeyRx})
@@ -179,7 +197,7 @@ func (tx *Transaction) looked(out []Datum, t *target, head *rule) []Datum {
 	}
 	if t.Count {
 		n := len(out) - from
-		out = append(out[:from], Datum{t.Variable, t.Key, strconv.Itoa(n)})
+		out = append(out[:from], item{Datum{t.Variable, t.Key, strconv.Itoa(n)}, nil, 0})
 	}
 	return out
 }

@@ -48,12 +48,26 @@ type Transaction struct {
 	would        *Interruption
 	matches      []Match
 
-	data, scratch []Datum
-	forms         []string
+	looks      []look
+	singleLook [256]int32
+	lit        [sources]bits // patterns that some text of a source meets
+	searched   [classes][sources]bool
+
+	data    []Datum
+	scratch []item
+	forms   []string
 }
 
 func newTransaction(e *Engine) *Transaction {
-	return &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules))}
+	tx := &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules))}
+	for c := range e.heads.plan {
+		for s := range e.heads.plan[c] {
+			if len(e.heads.plan[c][s]) > 0 && tx.lit[s] == nil {
+				tx.lit[s] = newBits(len(e.heads.patterns))
+			}
+		}
+	}
+	return tx
 }
 
 // Begin starts a transaction. Its id is what rules read as UNIQUE_ID.
@@ -117,10 +131,26 @@ func (tx *Transaction) Close() {
 	if cap(tx.responseBody) > keep {
 		tx.responseBody = nil
 	}
-	*tx = Transaction{engine: e, keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
+	for s := range tx.lit {
+		clear(tx.lit[s])
+	}
+	for i := range tx.looks {
+		l := &tx.looks[i]
+		l.text = ""
+		for j := range l.forms[:cap(l.forms)] {
+			l.forms[:cap(l.forms)][j].text = ""
+		}
+	}
+	if len(tx.looks) > keptLooks {
+		tx.looks = nil
+	}
+	*tx = Transaction{engine: e, lit: tx.lit, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
 		matches: tx.matches[:0], data: tx.data[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
 	e.pool.Put(tx)
 }
+
+// keptLooks bounds what is kept of a transaction for the next one.
+const keptLooks = 4096
 
 // Connection says who speaks to whom.
 func (tx *Transaction) Connection(client string, clientPort int, server string, serverPort int) {

@@ -73,6 +73,8 @@ func namesOf(v variables.RuleVariable) variables.RuleVariable {
 type entry struct {
 	key, value string
 	lower      string // key in lower case, by which it is found
+
+	keyLook, valueLook int32 // what is known of them: see Transaction.looking
 }
 
 // Datum is a value that a rule looks at.
@@ -81,10 +83,17 @@ type Datum struct {
 	Key, Value string
 }
 
+// item is a value that a rule is about to look at.
+type item struct {
+	Datum
+	look *int32 // what is known of its text; nil if nothing can be
+	from source
+}
+
 func (tx *Transaction) single(v variables.RuleVariable) string { return tx.singles[v] }
 
 func (tx *Transaction) add(v variables.RuleVariable, key, value string) {
-	tx.keyed[v] = append(tx.keyed[v], entry{key, value, strings.ToLower(key)})
+	tx.keyed[v] = append(tx.keyed[v], entry{key: key, value: value, lower: strings.ToLower(key)})
 }
 
 // first returns the first text of a key, which is in lower case.
@@ -137,27 +146,27 @@ func (s *selector) takes(lower string, exact string) bool {
 }
 
 // collect appends the texts of v that are chosen, which show as those of as.
-func (tx *Transaction) collect(out []Datum, v, as variables.RuleVariable, s *selector) []Datum {
+func (tx *Transaction) collect(out []item, v, as variables.RuleVariable, s *selector) []item {
 	if v == variables.XML { // which is the request's, and shows as such
 		v, as = variables.RequestXML, variables.RequestXML
 	}
 	switch shapeOf(v) {
 	case isSingle:
-		return append(out, Datum{as, "", tx.single(v)})
+		return append(out, item{Datum{as, "", tx.single(v)}, &tx.singleLook[v], source(v)})
 	case isSize:
-		return append(out, Datum{as, "", strconv.Itoa(tx.size())})
+		return append(out, item{Datum{as, "", strconv.Itoa(tx.size())}, nil, 0})
 	case isKeyed:
 		lower := strings.ToLower(s.key)
 		for i := range tx.keyed[v] {
 			if e := &tx.keyed[v][i]; s.takes(e.lower, lower) {
-				out = append(out, Datum{as, e.key, e.value})
+				out = append(out, item{Datum{as, e.key, e.value}, &e.valueLook, source(v)})
 			}
 		}
 	case isNames:
 		of := namesOf(v)
 		for i := range tx.keyed[of] {
 			if e := &tx.keyed[of][i]; s.takes(e.lower, s.key) { // as it is written: Coraza does not fold it here
-				out = append(out, Datum{as, e.key, e.key})
+				out = append(out, item{Datum{as, e.key, e.key}, &e.keyLook, source(of) + names})
 			}
 		}
 	case isJoined:
@@ -171,12 +180,12 @@ func (tx *Transaction) collect(out []Datum, v, as variables.RuleVariable, s *sel
 	case isTX:
 		for slot, name := range tx.engine.names {
 			if tx.present.has(slot) && s.takes(name, strings.ToLower(s.key)) {
-				out = append(out, Datum{as, tx.written(slot), tx.values[slot]})
+				out = append(out, item{Datum{as, tx.written(slot), tx.values[slot]}, nil, 0})
 			}
 		}
 		for i := range tx.keyed[v] {
 			if e := &tx.keyed[v][i]; s.takes(e.lower, strings.ToLower(s.key)) {
-				out = append(out, Datum{as, e.key, e.value})
+				out = append(out, item{Datum{as, e.key, e.value}, nil, 0})
 			}
 		}
 	}

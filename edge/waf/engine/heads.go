@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/corazawaf/coraza/v3/types/variables"
+
+	"github.com/testudo-sec/testudo/edge/waf/transform"
+)
+
+// The expressions of rules are not asked one by one. All of a class of rules that look at a source (a variable, or the names of
+// one) are asked at once about each of its texts, when the first of these rules comes up; what was found is kept with the text,
+// and a rule whose expression was met by no text of its sources is passed over by a look at one bit.
+
+// source is a variable whose texts are looked at: the variable itself, or with names added, its keys.
+type source int
+
+const (
+	names   source = 256
+	sources        = 512
+)
+
+// class groups rules that are run together or not at all: those of a paranoia level. Which rules form a class decides what
+// is looked for in one pass, never what is found.
+type class int
+
+const classes = 5
+
+func classOf(tags []string) class {
+	for _, tag := range tags {
+		if level, ok := strings.CutPrefix(tag, "paranoia-level/"); ok && len(level) == 1 && level[0] >= '1' && level[0] <= '4' {
+			return class(level[0] - '0')
+		}
+	}
+	return 0
+}
+
+// pattern is an expression that some rules ask for.
+type pattern struct {
+	expression string
+	op         tester
+}
+
+// tester is an operator that needs to know nothing but the value.
+type tester interface{ test(value string) bool }
+
+// demand is what rules of a class look for in the texts of a source, after one chain of transformations.
+type demand struct {
+	chain int // index in heads.chains
+	every bits
+	keyed []keyDemand
+}
+
+// keyDemand is for the texts of one key, or of those that an expression matches.
+type keyDemand struct {
+	key  string // in lower case
+	rx   *regexp.Regexp
+	mask bits
+}
+
+// heads are the expressions of a program.
+type heads struct {
+	patterns []pattern
+	chains   []*transform.Chain // the first is nil: texts as they are
+	plan     [classes][sources][]demand
+	match    matcher
+}
+
+// matcher finds which of the wanted patterns match a text, and sets their bits in out.
+type matcher interface {
+	match(text string, wanted, out bits)
+}
+
+// oneByOne asks each expression itself.
+type oneByOne []pattern
+
+func (m oneByOne) match(text string, wanted, out bits) {
+	for i := range m {
+		if wanted.has(i) && m[i].op.test(text) {
+			out.set(i)
+		}
+	}
+}
+
+// sourcesOf returns the sources of a variable, none if its texts change while rules are run.
+func sourcesOf(v variables.RuleVariable) []source {
+	switch v {
+	case variables.MatchedVar, variables.MatchedVarName, variables.MatchedVars, variables.MatchedVarsNames, variables.TX, variables.HighestSeverity:
+		return nil
+	case variables.Args:
+		return []source{source(variables.ArgsGet), source(variables.ArgsPost), source(variables.ArgsPath)}
+	case variables.ArgsNames:
+		return []source{source(variables.ArgsGet) + names, source(variables.ArgsPost) + names}
+	case variables.XML:
+		return []source{source(variables.RequestXML)}
+	}
+	switch shapeOf(v) {
+	case isSingle, isKeyed:
+		return []source{source(v)}
+	case isNames:
+		return []source{source(namesOf(v)) + names}
+	}
+	return nil
+}
+
+// headed gives a rule the number of its expression, if it is one whose targets do not change while rules are run.
+func (e *Engine) headed(r *rule, expression string) {
+	r.pattern = -1
+	if r.MultiMatch || len(r.targets) == 0 {
+		return
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if t.sources = sourcesOf(t.Variable); len(t.sources) == 0 || t.Count {
+			return
+		}
+	}
+	h := &e.heads
+	r.pattern = slices.IndexFunc(h.patterns, func(p pattern) bool { return p.expression == expression })
+	if r.pattern < 0 {
+		r.pattern = len(h.patterns)
+		h.patterns = append(h.patterns, pattern{expression, r.op.(tester)})
+	}
+	if r.chainNumber = slices.Index(h.chains, r.chain); r.chainNumber < 0 {
+		r.chainNumber = len(h.chains)
+		h.chains = append(h.chains, r.chain)
+	}
+}
+
+// planHeads notes who looks for what where.
+func (e *Engine) planHeads() {
+	h := &e.heads
+	for _, head := range e.rules {
+		for r := head; r != nil; r = r.next {
+			if r.pattern < 0 {
+				continue
+			}
+			r.class = classOf(head.Tags)
+			for i := range r.targets {
+				t := &r.targets[i]
+				for _, s := range t.sources {
+					h.demand(r, s, t)
+				}
+			}
+		}
+	}
+	h.match = oneByOne(h.patterns)
+}
+
+func (h *heads) demand(r *rule, s source, t *target) {
+	list := &h.plan[r.class][s]
+	at := slices.IndexFunc(*list, func(d demand) bool { return d.chain == r.chainNumber })
+	if at < 0 {
+		at = len(*list)
+		*list = append(*list, demand{chain: r.chainNumber, every: newBits(len(h.patterns))})
+	}
+	d := &(*list)[at]
+	if t.Key == "" {
+		d.every.set(r.pattern)
+		return
+	}
+	key := strings.ToLower(t.Key)
+	k := slices.IndexFunc(d.keyed, func(k keyDemand) bool { return k.rx == t.KeyRx && (k.rx != nil || k.key == key) })
+	if k < 0 {
+		k = len(d.keyed)
+		d.keyed = append(d.keyed, keyDemand{key, t.KeyRx, newBits(len(h.patterns))})
+	}
+	d.keyed[k].mask.set(r.pattern)
+}
+
+// look is what is known of a text.
+type look struct {
+	text    string
+	in      transform.Bytes
+	done    [classes]bool
+	forms   []form  // the distinct texts that transformations make of it
+	formOf  []uint8 // by chain: 1 + index in forms, 0 if it is not known
+	scanned bool    // in is known
+}
+
+type form struct {
+	text   string
+	found  bits
+	wanted bits
+}
+
+// looking returns what is known of a text, which at numbers: 0 if nothing is.
+func (tx *Transaction) looking(at *int32, text string) *look {
+	if *at > 0 {
+		if l := &tx.looks[*at-1]; l.text == text {
+			return l
+		}
+	}
+	n := len(tx.looks)
+	if n < cap(tx.looks) {
+		tx.looks = tx.looks[:n+1]
+	} else {
+		tx.looks = append(tx.looks, look{})
+	}
+	l := &tx.looks[n]
+	*l = look{text: text, forms: l.forms[:0], formOf: l.formOf}
+	if l.formOf == nil {
+		l.formOf = make([]uint8, len(tx.engine.heads.chains))
+	} else {
+		clear(l.formOf)
+	}
+	*at = int32(n + 1)
+	return l
+}
+
+// form returns the text after a chain of transformations.
+func (l *look) form(h *heads, chain int) *form {
+	if n := l.formOf[chain]; n > 0 {
+		return &l.forms[n-1]
+	}
+	text := l.text
+	if c := h.chains[chain]; c != nil {
+		if !l.scanned {
+			l.in, l.scanned = transform.In(text), true
+		}
+		if !c.Idle(&l.in) {
+			text = c.Apply(text)
+		}
+	}
+	for i := range l.forms {
+		if l.forms[i].text == text {
+			l.formOf[chain] = uint8(i + 1)
+			return &l.forms[i]
+		}
+	}
+	n := len(l.forms)
+	if n < cap(l.forms) {
+		l.forms = l.forms[:n+1]
+	} else {
+		l.forms = append(l.forms, form{})
+	}
+	f := &l.forms[n]
+	f.text = text
+	if f.found == nil {
+		f.found, f.wanted = newBits(len(h.patterns)), newBits(len(h.patterns))
+	} else {
+		clear(f.found)
+		clear(f.wanted)
+	}
+	l.formOf[chain] = uint8(n + 1)
+	return f
+}
+
+// search looks for all that the class wants in a text of a source, which has the key.
+func (tx *Transaction) search(l *look, c class, s source, key string) {
+	if l.done[c] {
+		return
+	}
+	l.done[c] = true
+	h := &tx.engine.heads
+	key = strings.ToLower(key)
+	for i := range h.plan[c][s] {
+		d := &h.plan[c][s][i]
+		f := l.form(h, d.chain)
+		f.wanted.add(d.every)
+		for j := range d.keyed {
+			if k := &d.keyed[j]; k.rx != nil && k.rx.MatchString(key) || k.rx == nil && k.key == key {
+				f.wanted.add(k.mask)
+			}
+		}
+	}
+	for i := range l.forms {
+		if f := &l.forms[i]; f.wanted.any() {
+			h.match.match(f.text, f.wanted, f.found)
+			tx.lit[s].add(f.found)
+			clear(f.wanted)
+		}
+	}
+}
+
+// searchAll looks at all texts of a source for a class, once in a phase.
+func (tx *Transaction) searchAll(c class, s source) {
+	if tx.searched[c][s] || len(tx.engine.heads.plan[c][s]) == 0 {
+		return
+	}
+	tx.searched[c][s] = true
+	v := variables.RuleVariable(s &^ names)
+	if shapeOf(v) == isSingle {
+		tx.search(tx.looking(&tx.singleLook[v], tx.singles[v]), c, s, "")
+		return
+	}
+	for i := range tx.keyed[v] {
+		e := &tx.keyed[v][i]
+		if s&names != 0 {
+			tx.search(tx.looking(&e.keyLook, e.key), c, s, e.lower)
+		} else {
+			tx.search(tx.looking(&e.valueLook, e.value), c, s, e.lower)
+		}
+	}
+}
+
+// lights reports whether a text of the target's sources meets the rule's expression, whatever the target leaves out.
+func (tx *Transaction) lights(r *rule, t *target) bool {
+	for _, s := range t.sources {
+		tx.searchAll(r.class, s)
+		if tx.lit[s].has(r.pattern) {
+			return true
+		}
+	}
+	return false
+}
