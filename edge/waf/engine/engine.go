@@ -145,8 +145,8 @@ func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
 		r.negated = from.Operator.Negated
 	}
 	r.pattern = -1
-	if from.Operator != nil && from.Operator.Name == "rx" {
-		e.headed(r, from.Operator.Argument)
+	if _, ok := r.op.(tester); ok {
+		e.headed(r, from.Operator.Name+" "+from.Operator.Argument)
 	}
 	var err error
 	if r.message, err = e.macro(from.Message); err != nil {

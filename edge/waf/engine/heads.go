@@ -105,7 +105,7 @@ func sourcesOf(v variables.RuleVariable) []source {
 	return nil
 }
 
-// headed gives a rule the number of its expression, if it is one whose targets do not change while rules are run.
+// headed gives a rule the number of its expression, which its operator and argument name, if it is one whose targets do not change while rules are run.
 func (e *Engine) headed(r *rule, expression string) {
 	r.pattern = -1
 	if r.MultiMatch || len(r.targets) == 0 {

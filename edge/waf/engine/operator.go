@@ -24,6 +24,8 @@ type simple func(value string) bool
 
 func (f simple) match(_ *Transaction, value string) bool { return f(value) }
 
+func (f simple) test(value string) bool { return f(value) }
+
 func (e *Engine) operator(from *seclang.Operator) (operator, error) {
 	switch from.Name {
 	case "rx":
@@ -43,7 +45,7 @@ func (e *Engine) operator(from *seclang.Operator) (operator, error) {
 	case "detectSQLi":
 		return detectSQLi{}, nil
 	case "detectXSS":
-		return simple(libinjection.IsXSS), nil
+		return simple(detectXSS), nil
 	case "unconditionalMatch", "geoLookup":
 		return simple(func(string) bool { return true }), nil
 	case "noMatch":
@@ -123,12 +125,27 @@ func comparisons(name string) (func(value, argument string, n int) bool, bool) {
 	return nil, false
 }
 
-// number returns what strconv.Atoi does, without an error: the greatest and the least number for what is out of range.
+// number returns what strconv.Atoi does, without an error: 0 for what is no number, the greatest and the least number for what is
+// out of range.
 func number(s string) int {
-	if len(s) == 1 && s[0] >= '0' && s[0] <= '9' {
-		return int(s[0] - '0')
+	if len(s) == 0 || len(s) > 18 {
+		n, _ := strconv.Atoi(s)
+		return n
 	}
-	n, _ := strconv.Atoi(s)
+	digits, n := s, 0
+	if s[0] == '-' || s[0] == '+' {
+		digits = s[1:]
+	}
+	for i := 0; i < len(digits); i++ {
+		c := digits[i] - '0'
+		if c > 9 {
+			return 0
+		}
+		n = 10*n + int(c)
+	}
+	if s[0] == '-' {
+		return -n
+	}
 	return n
 }
 
@@ -210,9 +227,35 @@ func namesBytes(expression string) bool {
 	return !utf8.Valid(out)
 }
 
+// detectSQLi and detectXSS ask libinjection. What it never takes for an attack, as a test holds, does not get there: one word
+// cannot be SQL, and markup needs a bracket or an attribute's value.
 type detectSQLi struct{}
 
-func (detectSQLi) match(tx *Transaction, value string) bool {
+func (detectSQLi) test(value string) bool {
+	if isWord(value) {
+		return false
+	}
+	found, _ := libinjection.IsSQLi(value)
+	return found
+}
+
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+func detectXSS(value string) bool {
+	return strings.IndexAny(value, "<=") >= 0 && libinjection.IsXSS(value)
+}
+
+func (d detectSQLi) match(tx *Transaction, value string) bool {
+	if isWord(value) {
+		return false
+	}
 	found, fingerprint := libinjection.IsSQLi(value)
 	if found && tx.capture {
 		tx.captured(0, fingerprint)

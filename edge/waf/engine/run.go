@@ -45,9 +45,7 @@ func (tx *Transaction) eval(phase int) {
 		if r.Marker != "" {
 			continue
 		}
-		if len(tx.keyed[variables.MatchedVars]) > 0 {
-			tx.keyed[variables.MatchedVars] = tx.keyed[variables.MatchedVars][:0]
-		}
+		tx.matchedList = tx.matchedList[:0]
 		tx.judge(r)
 	}
 	if tx.allowed == seclang.AllowPhase {
@@ -102,7 +100,9 @@ func (tx *Transaction) judge(head *rule) {
 			tx.singles[variables.HighestSeverity] = strconv.Itoa(head.Severity.Int())
 		}
 	}
-	tx.matches = append(tx.matches, Match{Rule: head.Rule, Message: message, Data: append([]Datum(nil), data...)})
+	kept := len(tx.kept)
+	tx.kept = append(tx.kept, data...)
+	tx.matches = append(tx.matches, Match{Rule: head.Rule, Message: message, Data: tx.kept[kept:len(tx.kept):len(tx.kept)]})
 	tx.data = data[:0]
 }
 
@@ -228,11 +228,7 @@ func leaves(x *seclang.Exception, key string) bool {
 
 // matched sets the variables that tell what has just matched.
 func (tx *Transaction) matched(d Datum) {
-	name := d.Variable.Name()
-	if d.Key != "" {
-		name += ":" + d.Key
-	}
-	tx.add(variables.MatchedVars, name, d.Value)
+	tx.matchedList = append(tx.matchedList, d)
+	tx.lastMatched, tx.anyMatched = d, true
 	tx.singles[variables.MatchedVar] = d.Value
-	tx.singles[variables.MatchedVarName] = name
 }

@@ -53,7 +53,12 @@ type Transaction struct {
 	lit        [sources]bits // patterns that some text of a source meets
 	searched   [classes][sources]bool
 
+	matchedList []Datum // of the rule that is run
+	lastMatched Datum
+	anyMatched  bool
+
 	data    []Datum
+	kept    []Datum // of matches
 	scratch []item
 	forms   []string
 }
@@ -117,7 +122,9 @@ func (tx *Transaction) Close() {
 			tx.keyed[v] = list[:0]
 		}
 	}
-	clear(tx.data[:cap(tx.data)])
+	for _, list := range [...][]Datum{tx.data, tx.kept, tx.matchedList} {
+		clear(list[:cap(list)])
+	}
 	clear(tx.scratch[:cap(tx.scratch)])
 	clear(tx.forms[:cap(tx.forms)])
 	clear(tx.matches)
@@ -145,7 +152,7 @@ func (tx *Transaction) Close() {
 		tx.looks = nil
 	}
 	*tx = Transaction{engine: e, lit: tx.lit, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
-		matches: tx.matches[:0], data: tx.data[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
+		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
 	e.pool.Put(tx)
 }
 

@@ -90,7 +90,20 @@ type item struct {
 	from source
 }
 
-func (tx *Transaction) single(v variables.RuleVariable) string { return tx.singles[v] }
+func (tx *Transaction) single(v variables.RuleVariable) string {
+	if v == variables.MatchedVarName && tx.anyMatched {
+		return nameOf(&tx.lastMatched)
+	}
+	return tx.singles[v]
+}
+
+// nameOf returns how MATCHED_VAR_NAME names a value.
+func nameOf(d *Datum) string {
+	if d.Key == "" {
+		return d.Variable.Name()
+	}
+	return d.Variable.Name() + ":" + d.Key
+}
 
 func (tx *Transaction) add(v variables.RuleVariable, key, value string) {
 	tx.keyed[v] = append(tx.keyed[v], entry{key: key, value: value, lower: strings.ToLower(key)})
@@ -149,6 +162,22 @@ func (s *selector) takes(lower string, exact string) bool {
 func (tx *Transaction) collect(out []item, v, as variables.RuleVariable, s *selector) []item {
 	if v == variables.XML { // which is the request's, and shows as such
 		v, as = variables.RequestXML, variables.RequestXML
+	}
+	switch v {
+	case variables.MatchedVars, variables.MatchedVarsNames:
+		for i := range tx.matchedList {
+			d := &tx.matchedList[i]
+			name := nameOf(d)
+			if value := d.Value; s.takes(strings.ToLower(name), strings.ToLower(s.key)) {
+				if v == variables.MatchedVarsNames {
+					value = name
+				}
+				out = append(out, item{Datum{as, name, value}, nil, 0})
+			}
+		}
+		return out
+	case variables.MatchedVarName:
+		return append(out, item{Datum{as, "", tx.single(v)}, nil, 0})
 	}
 	switch shapeOf(v) {
 	case isSingle:

@@ -56,7 +56,7 @@ func urlDecode(s string) (string, bool) {
 		}
 		out = append(out, c)
 	}
-	return string(out), true
+	return text(out), true
 }
 
 // urlDecodeUni knows %uHHHH as well, as IIS does, by the best fit in ASCII where there is one.
@@ -102,7 +102,7 @@ func urlDecodeUni(s string) (string, bool) {
 			}
 		}
 	}
-	return string(out), changed
+	return text(out), changed
 }
 
 func urlEncode(s string) (string, bool) {
@@ -160,7 +160,7 @@ func cssDecode(s string) (string, bool) {
 			i++
 		}
 	}
-	return string(out), true
+	return text(out), true
 }
 
 // jsDecode resolves the escapes of JavaScript. Of a code point the low byte stays.
@@ -184,7 +184,7 @@ func jsDecode(s string) (string, bool) {
 		out = append(out, c)
 		i += 1 + width
 	}
-	return string(out), true
+	return text(out), true
 }
 
 // jsEscape returns what stands for the escape at the beginning of s, behind its backslash, and how long it is.
@@ -260,7 +260,7 @@ func escapeSeqDecode(s string) (string, bool) {
 		out = append(out, control(rest[0]))
 		i += 2
 	}
-	return string(out), changed
+	return text(out), changed
 }
 
 // utf8ToUnicode writes what is not ASCII as %uHHHH.
@@ -280,7 +280,7 @@ func utf8ToUnicode(s string) (string, bool) {
 			out = append(out, "0123456789abcdef"[r>>shift&15])
 		}
 	}
-	return string(out), true
+	return text(out), true
 }
 
 // hexWidth returns how far the first hexadecimal digit of r is shifted.
@@ -332,7 +332,7 @@ func decodeBase64(s string, forgiving bool) string {
 	case 3:
 		out = append(out, byte(x>>10), byte(x>>2))
 	}
-	return string(out)
+	return text(out)
 }
 
 func base64Value(c byte) int {

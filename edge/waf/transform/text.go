@@ -43,7 +43,7 @@ func kept(s string, out []byte) (string, bool) {
 	if string(out) == s {
 		return s, false
 	}
-	return string(out), true
+	return text(out), true
 }
 
 func isBlank(r rune) bool {
@@ -120,7 +120,7 @@ func removeComments(s string) (string, bool) {
 			inside, changed = true, true
 			i += 4
 		case strings.HasPrefix(rest, "--"), rest[0] == '#':
-			return string(out), true
+			return text(out), true
 		default:
 			out = append(out, rest[0])
 			i++
@@ -132,7 +132,7 @@ func removeComments(s string) (string, bool) {
 	if !changed {
 		return s, false
 	}
-	return string(out), true
+	return text(out), true
 }
 
 // removeCommentsChar takes the signs of comments out, and leaves what they hold.
