@@ -1,0 +1,2 @@
+// Package rxset matches many regular expressions at once.
+package rxset

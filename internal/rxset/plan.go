@@ -1,0 +1,157 @@
+package rxset
+
+import (
+	"cmp"
+	"math/bits"
+	"regexp/syntax"
+	"slices"
+)
+
+const (
+	// frontStates and groupStates are how many states an automaton may have after the samples, for its patterns to stay together.
+	frontStates, groupStates = 3000, 1500
+	// groupMembers bounds the patterns of a group: a candidate pays for all.
+	groupMembers = 12
+	// oftenExact and oftenLit are the shares of the samples from which a pattern is not a front's: a front that
+	// hits and hits is slow.
+	oftenExact, oftenLit = 0.2, 0.4
+	// aloneStates is what one pattern may take of a front.
+	aloneStates = 600
+)
+
+// planner finds out which patterns share an automaton.
+type planner struct {
+	set     *Set
+	trees   []*syntax.Regexp
+	options Options
+	samples []string
+	m       Scratch
+}
+
+// part is a pattern, or a factor of it, that waits for its automaton.
+type part struct {
+	member
+	re  *syntax.Regexp
+	lit float64 // share of the samples that the pattern is a candidate for
+}
+
+func newPlanner(s *Set, trees []*syntax.Regexp, o Options) *planner {
+	pl := &planner{set: s, trees: trees, options: o, samples: append(samples(), o.Samples...)}
+	return pl
+}
+
+func (pl *planner) plan() {
+	var front, often, seldom []part
+	for i, re := range pl.trees {
+		whole := []part{{member: member{pattern: int32(i), exact: true}, re: re}}
+		n := examine(re)
+		if n.solid {
+			if g, lit := pl.fits(whole, false, aloneStates); g != nil && lit <= oftenExact {
+				pl.set.patterns[i].exact = true
+				front = append(front, whole...)
+				continue
+			}
+		}
+		if gates := pl.gates(i, n); gates != nil {
+			if g, lit := pl.fits(gates, false, aloneStates); g != nil && lit <= oftenLit {
+				front = append(front, gates...)
+				whole[0].lit = lit
+				seldom = append(seldom, whole...)
+				if len(gates) == 1 {
+					pl.set.unasked.Add(i)
+				}
+				continue
+			}
+		}
+		pl.set.always.Add(i)
+		pl.set.unasked.Add(i)
+		often = append(often, whole...)
+	}
+	pl.together(front, false, frontStates, len(front), func(g *group) { pl.set.fronts = append(pl.set.fronts, g) })
+	add := func(g *group) {
+		for _, m := range g.members {
+			pl.set.patterns[m.pattern].group = int32(len(pl.set.groups))
+		}
+		pl.set.groups = append(pl.set.groups, g)
+	}
+	pl.together(often, true, groupStates, len(often), add)
+	// Those that are candidates for many texts are so together.
+	slices.SortStableFunc(seldom, func(a, b part) int { return cmp.Compare(b.lit, a.lit) })
+	pl.together(seldom, true, groupStates, groupMembers, add)
+	pl.share(pl.set.fronts)
+	pl.share(pl.set.groups)
+}
+
+// share gives the automata half of the memory, the same to each.
+func (pl *planner) share(groups []*group) {
+	for _, g := range groups {
+		g.dfa.limit = pl.options.Memory / 2 / len(groups)
+	}
+}
+
+// gates returns the factors that a text must have for a pattern, to be looked for by a front; nil if they say too little.
+func (pl *planner) gates(i int, n nature) []part {
+	var out []part
+	for _, f := range [...]factor{n.best, n.second} {
+		if f.re == nil || f.log2 > useless {
+			break
+		}
+		out = append(out, part{member{pattern: int32(i), second: len(out) == 1}, trim(f.re), 0})
+	}
+	return out
+}
+
+// together makes groups of the parts, each of which stays within a number of states over the samples. What fits nowhere is left to the plain
+// matcher.
+func (pl *planner) together(parts []part, drop bool, states, most int, add func(*group)) {
+	if len(parts) == 0 {
+		return
+	}
+	if len(parts) <= most {
+		if g, _ := pl.fits(parts, drop, states); g != nil {
+			add(g)
+			return
+		}
+	}
+	if len(parts) == 1 {
+		return
+	}
+	half := len(parts) / 2
+	pl.together(parts[:half], drop, states, most, add)
+	pl.together(parts[half:], drop, states, most, add)
+}
+
+// fits returns a group of the parts, its automaton warm, and the share of the samples in which all parts were; nil if it has
+// too many states.
+func (pl *planner) fits(parts []part, drop bool, states int) (*group, float64) {
+	trees := make([]*syntax.Regexp, len(parts))
+	members := make([]member, len(parts))
+	for i, p := range parts {
+		trees[i], members[i] = p.re, p.member
+	}
+	p, err := newProgram(trees, drop)
+	if err != nil {
+		return nil, 0
+	}
+	g := newGroup(p, members, pl.set)
+	m := &pl.m
+	m.run.hits, m.saved = make([]uint64, g.words), make([]uint64, g.words)
+	lit := 0
+	for _, text := range pl.samples {
+		m.view.set(text)
+		clear(m.run.hits)
+		m.run.fuel, m.run.flushes = unlimited, 0
+		g.dfa.scan(m.view.characters, &m.run)
+		if n, _ := g.dfa.held(); n > states {
+			return nil, 0
+		}
+		n := 0
+		for _, w := range m.run.hits {
+			n += bits.OnesCount64(w)
+		}
+		if n == len(parts) {
+			lit++
+		}
+	}
+	return g, float64(lit) / float64(len(pl.samples))
+}
