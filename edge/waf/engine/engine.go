@@ -73,7 +73,9 @@ func New(p *seclang.Program) (*Engine, error) {
 			}
 		}
 	}
-	e.planHeads()
+	if err := e.planHeads(); err != nil {
+		return nil, err
+	}
 	e.pool.New = func() any { return newTransaction(e) }
 	return e, nil
 }

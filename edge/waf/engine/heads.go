@@ -1,6 +1,7 @@
 package engine
 
 import (
+	mathbits "math/bits"
 	"regexp"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/corazawaf/coraza/v3/types/variables"
 
 	"github.com/testudo-sec/testudo/edge/waf/transform"
+	"github.com/testudo-sec/testudo/internal/rxset"
 )
 
 // The expressions of rules are not asked one by one. All of a class of rules that look at a source (a variable, or the names of
@@ -65,21 +67,31 @@ type heads struct {
 	patterns []pattern
 	chains   []*transform.Chain // the first is nil: texts as they are
 	plan     [classes][sources][]demand
-	match    matcher
+	// set has the expressions among the patterns, by the same numbers. The others stand for nothing there.
+	set         *rxset.Set
+	expressions bits
 }
 
-// matcher finds which of the wanted patterns match a text, and sets their bits in out.
-type matcher interface {
-	match(text string, wanted, out bits)
-}
-
-// oneByOne asks each expression itself.
-type oneByOne []pattern
-
-func (m oneByOne) match(text string, wanted, out bits) {
-	for i := range m {
-		if wanted.has(i) && m[i].op.test(text) {
-			out.set(i)
+// match finds which of the wanted patterns match a text, and sets their bits in out.
+func (tx *Transaction) match(text string, wanted, out bits) {
+	h := &tx.engine.heads
+	copy(tx.asked, wanted)
+	any := uint64(0)
+	for i, w := range tx.asked {
+		any |= w & h.expressions[i]
+	}
+	if any != 0 {
+		found := h.set.MatchWanted(text, rxset.Bits(wanted), tx.rx)
+		for i := range out {
+			out[i] |= found[i] & wanted[i]
+			tx.asked[i] &^= h.expressions[i]
+		}
+	}
+	for at, w := range tx.asked {
+		for ; w != 0; w &= w - 1 {
+			if i := at<<6 + mathbits.TrailingZeros64(w); h.patterns[i].op.test(text) {
+				out.set(i)
+			}
 		}
 	}
 }
@@ -130,7 +142,7 @@ func (e *Engine) headed(r *rule, expression string) {
 }
 
 // planHeads notes who looks for what where.
-func (e *Engine) planHeads() {
+func (e *Engine) planHeads() error {
 	h := &e.heads
 	for _, head := range e.rules {
 		for r := head; r != nil; r = r.next {
@@ -146,8 +158,32 @@ func (e *Engine) planHeads() {
 			}
 		}
 	}
-	h.match = oneByOne(h.patterns)
+	return h.compile()
 }
+
+// compile builds the automata.
+func (h *heads) compile() error {
+	h.expressions = newBits(len(h.patterns))
+	list := make([]rxset.Pattern, len(h.patterns))
+	for i, p := range h.patterns {
+		switch op := p.op.(type) {
+		case *rx:
+			list[i] = rxset.Pattern{Expr: "(?sm)" + op.expression, Plain: op.re}
+		case *binaryRx:
+			list[i] = rxset.Pattern{Expr: op.expression, Binary: true, Plain: op.re}
+		default:
+			list[i] = rxset.Pattern{Expr: never}
+			continue
+		}
+		h.expressions.set(i)
+	}
+	var err error
+	h.set, err = rxset.New(list, rxset.Options{})
+	return err
+}
+
+// never matches nothing.
+const never = `[^\x00-\x{10FFFF}]`
 
 func (h *heads) demand(r *rule, s source, t *target) {
 	list := &h.plan[r.class][s]
@@ -268,7 +304,7 @@ func (tx *Transaction) search(l *look, c class, s source, key string) {
 	}
 	for i := range l.forms {
 		if f := &l.forms[i]; f.wanted.any() {
-			h.match.match(f.text, f.wanted, f.found)
+			tx.match(f.text, f.wanted, f.found)
 			tx.lit[s].add(f.found)
 			clear(f.wanted)
 		}

@@ -152,16 +152,19 @@ func number(s string) int {
 // maxCaptures is how many groups of an expression are captured, and the whole match among them.
 const maxCaptures = 9
 
-type rx struct{ re *regexp.Regexp }
+type rx struct {
+	expression string
+	re         *regexp.Regexp
+}
 
 // newRx compiles an expression as Coraza does: over bytes if it names one that is not UTF-8, else over characters.
 func newRx(expression string) (operator, error) {
 	if namesBytes("(?sm)" + expression) {
 		re, err := binaryregexp.Compile(expression)
-		return &binaryRx{re}, err
+		return &binaryRx{expression, re}, err
 	}
 	re, err := regexp.Compile("(?sm)" + expression)
-	return &rx{re}, err
+	return &rx{expression, re}, err
 }
 
 func (o *rx) test(value string) bool { return o.re.MatchString(value) }
@@ -183,7 +186,10 @@ func (o *rx) match(tx *Transaction, value string) bool {
 	return m != nil
 }
 
-type binaryRx struct{ re *binaryregexp.Regexp }
+type binaryRx struct {
+	expression string
+	re         *binaryregexp.Regexp
+}
 
 func (o *binaryRx) match(tx *Transaction, value string) bool {
 	if !tx.capture {

@@ -12,6 +12,7 @@ import (
 	"github.com/corazawaf/coraza/v3/types/variables"
 
 	"github.com/testudo-sec/testudo/edge/waf/seclang"
+	"github.com/testudo-sec/testudo/internal/rxset"
 )
 
 // Transaction judges one request and its response. Its methods are called in the order in which they stand here, each phase
@@ -48,6 +49,8 @@ type Transaction struct {
 	would        *Interruption
 	matches      []Match
 
+	rx         *rxset.Scratch
+	asked      bits // patterns
 	looks      []look
 	singleLook [256]int32
 	lit        [sources]bits // patterns that some text of a source meets
@@ -64,7 +67,8 @@ type Transaction struct {
 }
 
 func newTransaction(e *Engine) *Transaction {
-	tx := &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules))}
+	tx := &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules)),
+		rx: e.heads.set.NewScratch(), asked: newBits(len(e.heads.patterns))}
 	for c := range e.heads.plan {
 		for s := range e.heads.plan[c] {
 			if len(e.heads.plan[c][s]) > 0 && tx.lit[s] == nil {
@@ -151,7 +155,7 @@ func (tx *Transaction) Close() {
 	if len(tx.looks) > keptLooks {
 		tx.looks = nil
 	}
-	*tx = Transaction{engine: e, lit: tx.lit, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
+	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
 		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
 	e.pool.Put(tx)
 }
