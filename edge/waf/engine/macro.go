@@ -61,8 +61,8 @@ func (tx *Transaction) part(p *part) string {
 		return p.Text
 	}
 	if p.slot >= 0 {
-		if tx.present.has(p.slot) {
-			return tx.values[p.slot]
+		if value, ok := tx.slot(p.slot); ok {
+			return value
 		}
 		return p.Text
 	}

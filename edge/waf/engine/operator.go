@@ -172,18 +172,24 @@ func (o *rx) test(value string) bool { return o.re.MatchString(value) }
 func (o *binaryRx) test(value string) bool { return o.re.MatchString(value) }
 
 func (o *rx) match(tx *Transaction, value string) bool {
-	if !tx.capture {
-		return o.test(value)
+	found := o.test(value)
+	if found && tx.capture {
+		tx.willCapture(o, value)
 	}
+	return found
+}
+
+func (o *rx) groups() int { return min(o.re.NumSubexp()+1, maxCaptures) }
+
+func (o *rx) captures(value string, set func(i int, text string)) {
 	m := o.re.FindStringSubmatchIndex(value)
 	for i := 0; i < len(m)/2 && i < maxCaptures; i++ {
 		if m[2*i] < 0 {
-			tx.captured(i, "")
+			set(i, "")
 		} else {
-			tx.captured(i, value[m[2*i]:m[2*i+1]])
+			set(i, value[m[2*i]:m[2*i+1]])
 		}
 	}
-	return m != nil
 }
 
 type binaryRx struct {
@@ -192,14 +198,50 @@ type binaryRx struct {
 }
 
 func (o *binaryRx) match(tx *Transaction, value string) bool {
-	if !tx.capture {
-		return o.test(value)
+	found := o.test(value)
+	if found && tx.capture {
+		tx.willCapture(o, value)
 	}
-	m := o.re.FindStringSubmatch(value)
-	for i := 0; i < len(m) && i < maxCaptures; i++ {
-		tx.captured(i, m[i])
+	return found
+}
+
+func (o *binaryRx) groups() int { return min(o.re.NumSubexp()+1, maxCaptures) }
+
+func (o *binaryRx) captures(value string, set func(i int, text string)) {
+	for i, text := range o.re.FindStringSubmatch(value) {
+		if i < maxCaptures {
+			set(i, text)
+		}
 	}
-	return m != nil
+}
+
+// capturer is an operator that can tell later what it captures of a value that it matches, all its groups of them.
+type capturer interface {
+	groups() int
+	captures(value string, set func(i int, text string))
+}
+
+// pending is a capture that nobody has asked for.
+type pending struct {
+	op    capturer
+	value string
+}
+
+// willCapture notes a capture: most are never read. It covers those before it that have no more groups.
+func (tx *Transaction) willCapture(op capturer, value string) {
+	n := len(tx.pending)
+	for n > 0 && tx.pending[n-1].op.groups() <= op.groups() {
+		n--
+	}
+	tx.pending = append(tx.pending[:n], pending{op, value})
+}
+
+// settle does the captures that are noted, before one is read.
+func (tx *Transaction) settle() {
+	for _, p := range tx.pending {
+		p.op.captures(p.value, tx.setCapture)
+	}
+	tx.pending = tx.pending[:0]
 }
 
 // namesBytes reports whether the escapes \xHH of an expression make bytes that are no UTF-8. A backslash that begins no such escape

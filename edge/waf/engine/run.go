@@ -144,12 +144,12 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 				l := tx.looking(d.look, d.Value)
 				tx.search(l, r.class, d.from, d.Key)
 				f := l.form(&tx.engine.heads, r.chainNumber)
-				if f.found.has(r.pattern) == r.negated {
-					continue
+				found := f.found.has(r.pattern)
+				if d.Value = f.text; found && tx.capture {
+					tx.captureOf(r.op, d.Value)
 				}
-				d.Value = f.text
-				if tx.capture {
-					r.op.match(tx, d.Value)
+				if found == r.negated {
+					continue
 				}
 				hit(d.Datum)
 				continue
@@ -175,12 +175,21 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 	return data, text
 }
 
+// captureOf takes what an operator captures of a value that it matches.
+func (tx *Transaction) captureOf(op operator, value string) {
+	if c, ok := op.(capturer); ok {
+		tx.willCapture(c, value)
+	} else {
+		op.match(tx, value)
+	}
+}
+
 // looked appends the values that a target names, without those that are left out.
 func (tx *Transaction) looked(out []item, t *target, head *rule) []item {
 	from := len(out)
 	if t.slot >= 0 {
-		if tx.present.has(t.slot) {
-			out = append(out, item{Datum{variables.TX, tx.written(t.slot), tx.values[t.slot]}, nil, 0})
+		if value, ok := tx.slot(t.slot); ok {
+			out = append(out, item{Datum{variables.TX, tx.engine.names[t.slot], value}, nil, 0})
 		}
 	} else {
 		out = tx.collect(out, t.Variable, t.Variable, &selector{t.Key, t.KeyRx})

@@ -44,6 +44,7 @@ type Transaction struct {
 	skip       int
 	allowed    seclang.FlowKind
 	capture    bool
+	pending    []pending
 
 	interruption *Interruption
 	would        *Interruption
@@ -129,6 +130,7 @@ func (tx *Transaction) Close() {
 	for _, list := range [...][]Datum{tx.data, tx.kept, tx.matchedList} {
 		clear(list[:cap(list)])
 	}
+	clear(tx.pending[:cap(tx.pending)])
 	clear(tx.scratch[:cap(tx.scratch)])
 	clear(tx.forms[:cap(tx.forms)])
 	clear(tx.matches)
@@ -156,7 +158,7 @@ func (tx *Transaction) Close() {
 		tx.looks = nil
 	}
 	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
-		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
+		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], pending: tx.pending[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
 	e.pool.Put(tx)
 }
 

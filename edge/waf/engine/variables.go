@@ -207,9 +207,9 @@ func (tx *Transaction) collect(out []item, v, as variables.RuleVariable, s *sele
 		out = tx.collect(out, variables.ArgsGetNames, as, s)
 		return tx.collect(out, variables.ArgsPostNames, as, s)
 	case isTX:
-		for slot, name := range tx.engine.names {
-			if tx.present.has(slot) && s.takes(name, strings.ToLower(s.key)) {
-				out = append(out, item{Datum{as, tx.written(slot), tx.values[slot]}, nil, 0})
+		for i, name := range tx.engine.names {
+			if value, ok := tx.slot(i); ok && s.takes(name, strings.ToLower(s.key)) {
+				out = append(out, item{Datum{as, name, value}, nil, 0})
 			}
 		}
 		for i := range tx.keyed[v] {
@@ -221,12 +221,12 @@ func (tx *Transaction) collect(out []item, v, as variables.RuleVariable, s *sele
 	return out
 }
 
-// written returns how the key of a slot is written where it was set, which is in lower case by any rule.
-func (tx *Transaction) written(slot int) string { return tx.engine.names[slot] }
-
 // setTX gives a key of TX, which is in lower case, its value.
 func (tx *Transaction) setTX(key, value string) {
 	if slot, ok := tx.engine.slots[key]; ok {
+		if slot < captureSlots {
+			tx.settle()
+		}
 		tx.values[slot] = value
 		tx.present.set(slot)
 		return
@@ -236,6 +236,9 @@ func (tx *Transaction) setTX(key, value string) {
 
 func (tx *Transaction) removeTX(key string) {
 	if slot, ok := tx.engine.slots[key]; ok {
+		if slot < captureSlots {
+			tx.settle()
+		}
 		tx.present[slot>>6] &^= 1 << (slot & 63)
 		return
 	}
@@ -251,7 +254,7 @@ func (tx *Transaction) removeTX(key string) {
 // TX returns the value of a key of the collection TX, in which rules keep scores. The key is in lower case.
 func (tx *Transaction) TX(key string) (string, bool) {
 	if slot, ok := tx.engine.slots[key]; ok {
-		return tx.values[slot], tx.present.has(slot)
+		return tx.slot(slot)
 	}
 	return tx.first(variables.TX, key)
 }
@@ -259,8 +262,26 @@ func (tx *Transaction) TX(key string) (string, bool) {
 // SetTX sets a key of the collection TX, for rules to read. The key is in lower case.
 func (tx *Transaction) SetTX(key, value string) { tx.setTX(key, value) }
 
+// captureSlots are the keys of TX that captures stand in.
+const captureSlots = 10
+
 // captured keeps a capture of the operator that judges just now.
 func (tx *Transaction) captured(i int, text string) {
-	tx.values[i] = text // the first slots
+	if len(tx.pending) > 0 {
+		tx.settle()
+	}
+	tx.setCapture(i, text)
+}
+
+func (tx *Transaction) setCapture(i int, text string) {
+	tx.values[i] = text
 	tx.present.set(i)
+}
+
+// slot returns what a slot of TX holds.
+func (tx *Transaction) slot(i int) (string, bool) {
+	if i < captureSlots && len(tx.pending) > 0 {
+		tx.settle()
+	}
+	return tx.values[i], tx.present.has(i)
 }
