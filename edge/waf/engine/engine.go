@@ -103,9 +103,9 @@ type rule struct {
 	actions []action
 	next    *rule // of the chain
 
-	pattern     int // of the expression among heads; -1: it is not one of them
-	chainNumber int // of chain among heads
-	class       class
+	pattern      int   // of the expression among heads; -1: it is not one of them
+	chainNumbers []int // of chain among heads, for multiMatch of all that it begins with
+	class        class
 }
 
 type target struct {

@@ -120,7 +120,7 @@ func sourcesOf(v variables.RuleVariable) []source {
 // headed gives a rule the number of its expression, which its operator and argument name, if it is one whose targets do not change while rules are run.
 func (e *Engine) headed(r *rule, expression string) {
 	r.pattern = -1
-	if r.MultiMatch || len(r.targets) == 0 {
+	if len(r.targets) == 0 {
 		return
 	}
 	for i := range r.targets {
@@ -135,10 +135,25 @@ func (e *Engine) headed(r *rule, expression string) {
 		r.pattern = len(h.patterns)
 		h.patterns = append(h.patterns, pattern{expression, r.op.(tester)})
 	}
-	if r.chainNumber = slices.Index(h.chains, r.chain); r.chainNumber < 0 {
-		r.chainNumber = len(h.chains)
-		h.chains = append(h.chains, r.chain)
+	if !r.MultiMatch || r.chain == nil {
+		r.chainNumbers = []int{h.chain(r.chain)}
+		return
 	}
+	for _, c := range r.chain.Prefixes() {
+		r.chainNumbers = append(r.chainNumbers, h.chain(c))
+	}
+}
+
+// chain returns the number of a chain. Those of one name are one.
+func (h *heads) chain(c *transform.Chain) int {
+	at := slices.IndexFunc(h.chains, func(other *transform.Chain) bool {
+		return c == other || c != nil && other != nil && c.Name == other.Name
+	})
+	if at < 0 {
+		at = len(h.chains)
+		h.chains = append(h.chains, c)
+	}
+	return at
 }
 
 // planHeads notes who looks for what where.
@@ -153,7 +168,9 @@ func (e *Engine) planHeads() error {
 			for i := range r.targets {
 				t := &r.targets[i]
 				for _, s := range t.sources {
-					h.demand(r, s, t)
+					for _, n := range r.chainNumbers {
+						h.demand(r, n, s, t)
+					}
 				}
 			}
 		}
@@ -185,12 +202,12 @@ func (h *heads) compile() error {
 // never matches nothing.
 const never = `[^\x00-\x{10FFFF}]`
 
-func (h *heads) demand(r *rule, s source, t *target) {
+func (h *heads) demand(r *rule, chain int, s source, t *target) {
 	list := &h.plan[r.class][s]
-	at := slices.IndexFunc(*list, func(d demand) bool { return d.chain == r.chainNumber })
+	at := slices.IndexFunc(*list, func(d demand) bool { return d.chain == chain })
 	if at < 0 {
 		at = len(*list)
-		*list = append(*list, demand{chain: r.chainNumber, every: newBits(len(h.patterns))})
+		*list = append(*list, demand{chain: chain, every: newBits(len(h.patterns))})
 	}
 	d := &(*list)[at]
 	if t.Key == "" {

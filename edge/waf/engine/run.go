@@ -140,10 +140,10 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 		tx.scratch = tx.looked(tx.scratch, t, head)
 		for at := base; at < len(tx.scratch); at++ {
 			d := tx.scratch[at]
-			if r.pattern >= 0 {
+			if r.pattern >= 0 && len(r.chainNumbers) == 1 {
 				l := tx.looking(d.look, d.Value)
 				tx.search(l, r.class, d.from, d.Key)
-				f := l.form(&tx.engine.heads, r.chainNumber)
+				f := l.form(&tx.engine.heads, r.chainNumbers[0])
 				found := f.found.has(r.pattern)
 				if d.Value = f.text; found && tx.capture {
 					tx.captureOf(r.op, d.Value)

@@ -53,3 +53,21 @@ func (c *Chain) Each(out []string, value string) []string {
 	}
 	return out
 }
+
+// Prefixes returns the chains that the first steps make: of none, of one, and so on, of all.
+func (c *Chain) Prefixes() []*Chain {
+	out := make([]*Chain, 0, len(c.steps)+1)
+	for n := range len(c.steps) + 1 {
+		p := &Chain{steps: c.steps[:n]}
+		for i := range p.steps {
+			if i > 0 {
+				p.Name += ","
+			}
+			p.Name += p.steps[i].Name
+			p.touched = p.touched.with(p.steps[i].touched)
+			p.always = p.always || p.steps[i].touched == anyByte()
+		}
+		out = append(out, p)
+	}
+	return out
+}
