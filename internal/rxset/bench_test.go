@@ -44,6 +44,7 @@ func BenchmarkMatch(b *testing.B) {
 			}
 			b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(len(rxset.Candidates(s, m))), "candidates")
+			b.ReportMetric(float64(rxset.Passes(s, m)), "passes")
 		})
 	}
 }

@@ -11,6 +11,7 @@ const (
 	dead      = 1       // nothing can match any more
 	matching  = 1 << 31 // added to a row's place: patterns matched
 	firstRows = 32      // that a table has room for at first
+	leastSize = 1 << 16 // of a table's limit
 	maxPlace  = matching - 1
 	overhead  = 64 // bytes that a state takes beside its row and its own size
 )
@@ -39,7 +40,7 @@ type table struct {
 	cells      []atomic.Uint32
 	states     []*state // by row; written before the first transition to it is
 	rows       int      // that are taken; guarded by the dfa's lock, as is size
-	size       int
+	size       int      // bytes of the states
 }
 
 func newDFA(p *program, limit int, steps *sync.Pool) *dfa {
@@ -69,6 +70,9 @@ func (d *dfa) renew(generation int) *table {
 	return t
 }
 
+// bytes returns what the table takes.
+func (t *table) bytes() int { return t.size + 4*len(t.cells) }
+
 // find returns the place of a state's row, 0 if there is none.
 func (t *table) find(d *dfa, s *state) (place uint32, h uint64) {
 	for h = s.hash(); ; h++ {
@@ -89,90 +93,151 @@ func (t *table) insert(d *dfa, s *state) uint32 {
 		at = uint32(t.rows) * t.stride
 		t.states[t.rows] = s
 		t.rows++
-		t.size += s.size() + overhead + 4*int(t.stride)
+		t.size += s.size() + overhead
 		d.index[h] = at
 	}
 	return at
 }
 
-// grown returns a table of twice the room, and publishes it.
-func (d *dfa) grown(t *table) *table {
+// room returns a table with room for a row and size more bytes, and publishes it if it is not t; nil if the limit does not permit that.
+func (d *dfa) room(t *table, size int) *table {
+	if t.bytes()+size > d.limit {
+		return nil
+	}
+	if t.rows < len(t.states) {
+		return t
+	}
+	row := 4 * int(t.stride)
+	rows := min(2*t.rows, (d.limit-t.size-size)/row, maxPlace/int(t.stride))
+	if rows <= t.rows {
+		return nil
+	}
 	g := *t
-	g.cells = make([]atomic.Uint32, 2*len(t.cells))
+	g.cells = make([]atomic.Uint32, rows*int(t.stride))
 	for i := range t.cells {
 		g.cells[i].Store(t.cells[i].Load())
 	}
-	g.states = make([]*state, 2*len(t.states))
+	g.states = make([]*state, rows)
 	copy(g.states, t.states)
 	d.table.Store(&g)
 	return &g
 }
 
-// run is one text's way through an automaton.
-type run struct {
-	// fuel is how much work may still be spent on computing transitions, flushes how often the table may still be emptied.
-	fuel    int
-	flushes int
-	// hits has the patterns that matched.
-	hits []uint64
+// cursor is one text's way through an automaton.
+type cursor struct {
+	dfa   *dfa
+	table *table
+	at    uint32
+	// over says that nothing more can match, failed that the bounds do not suffice: hits then are right, but not all.
+	over, failed bool
+	hits         []uint64 // the patterns that matched
+	flushes      int      // how often the table may still be emptied
+	fuel         *int     // how much work may still be spent on computing transitions
 }
 
-// scan looks for all patterns in valid UTF-8. It reports false where the bounds do not suffice; hits then are right, but not all.
-func (d *dfa) scan(text string, r *run) bool {
-	t := d.table.Load()
-	at := t.start
-	class := &d.program.class
-	cells := t.cells
-	for i := 0; i < len(text); i++ {
-		c := uint32(class[text[i]])
-		next := cells[at+c].Load()
+func (c *cursor) start(d *dfa, hits []uint64, fuel *int) {
+	clear(hits)
+	*c = cursor{dfa: d, table: d.table.Load(), hits: hits, flushes: flushesPerText, fuel: fuel}
+	c.at = c.table.start
+}
+
+// scan looks for all patterns in valid UTF-8.
+func (c *cursor) scan(text string) {
+	c.resume(text, 0)
+	c.end()
+}
+
+// scanBoth does for two automata what scan does for one, in less time than one after the other: each step waits for
+// the memory that the one before it named, and two may wait together.
+func scanBoth(text string, a, b *cursor) {
+	classA, classB := &a.dfa.program.class, &b.dfa.program.class
+	cellsA, cellsB := a.table.cells, b.table.cells
+	atA, atB := a.at, b.at
+	i := 0
+	for ; i < len(text) && !a.over && !b.over; i++ {
+		x := text[i]
+		cA, cB := uint32(classA[x]), uint32(classB[x])
+		nextA, nextB := cellsA[atA+cA].Load(), cellsB[atB+cB].Load()
+		if nextA-2 >= matching-2 {
+			a.at = atA
+			nextA = a.special(nextA, cA)
+			cellsA = a.table.cells
+		}
+		if nextB-2 >= matching-2 {
+			b.at = atB
+			nextB = b.special(nextB, cB)
+			cellsB = b.table.cells
+		}
+		atA, atB = nextA, nextB
+	}
+	a.at, b.at = atA, atB
+	a.resume(text, i)
+	a.end()
+	b.resume(text, i)
+	b.end()
+}
+
+// resume goes on from a place of the text.
+func (c *cursor) resume(text string, i int) {
+	class := &c.dfa.program.class
+	cells := c.table.cells
+	at := c.at
+	for ; i < len(text) && !c.over; i++ {
+		x := uint32(class[text[i]])
+		next := cells[at+x].Load()
 		if next-2 >= matching-2 { // unknown, dead or matching
-			if next == unknown {
-				if t, next = d.extend(t, at, int(c), r); next == unknown {
-					return false
-				}
-				cells = t.cells
-			}
-			if next == dead {
-				return true
-			}
-			if next >= matching {
-				next -= matching
-				r.hit(t.states[next/t.stride])
-			}
+			c.at = at
+			next = c.special(next, x)
+			cells = c.table.cells
 		}
 		at = next
 	}
-	end := d.program.classes
-	next := cells[at+uint32(end)].Load()
+	c.at = at
+}
+
+// end takes the end of the text.
+func (c *cursor) end() {
+	if c.over {
+		return
+	}
+	x := uint32(c.dfa.program.classes)
+	c.special(c.table.cells[c.at+x].Load(), x)
+	c.over = true
+}
+
+// special returns the place that a transition leads to which is not one, or has more to say.
+func (c *cursor) special(next, class uint32) uint32 {
 	if next == unknown {
-		if t, next = d.extend(t, at, end, r); next == unknown {
-			return false
+		if next = c.extend(int(class)); next == unknown {
+			c.over, c.failed = true, true
+			return c.at
 		}
 	}
+	if next == dead {
+		c.over = true
+		return c.at
+	}
 	if next >= matching {
-		r.hit(t.states[(next-matching)/t.stride])
+		next -= matching
+		for _, m := range c.table.states[next/c.table.stride].matches {
+			c.hits[m/64] |= 1 << (m % 64)
+		}
 	}
-	return true
+	return next
 }
 
-func (r *run) hit(s *state) {
-	for _, m := range s.matches {
-		r.hits[m/64] |= 1 << (m % 64)
+// extend computes a transition that the table misses, and makes the table the one that it belongs to. It returns unknown if that is
+// not within bounds.
+func (c *cursor) extend(class int) uint32 {
+	if *c.fuel <= 0 {
+		return unknown
 	}
-}
-
-// extend computes a transition that the table misses, and returns it with the table that it belongs to; unknown if
-// that is not within bounds.
-func (d *dfa) extend(t *table, at uint32, class int, r *run) (*table, uint32) {
-	if r.fuel <= 0 {
-		return t, unknown
-	}
+	d, t := c.dfa, c.table
 	x := d.steps.Get().(*stepper)
 	defer d.steps.Put(x)
 	x.visits = stepCost
-	x.step(d.program, t.states[at/t.stride], class)
-	r.fuel -= x.visits
+	x.step(d.program, t.states[c.at/t.stride], class)
+	*c.fuel -= x.visits
 	d.visits.Add(int64(x.visits))
 	d.built.Add(1)
 
@@ -183,17 +248,20 @@ func (d *dfa) extend(t *table, at uint32, class int, r *run) (*table, uint32) {
 	if !x.dead(d.program, class == d.program.classes) {
 		place, _ := now.find(d, &x.next)
 		if place == 0 {
-			if now.size+x.next.size()+overhead+4*int(now.stride) > d.limit || (now.rows+1)*int(now.stride) > maxPlace {
-				if r.flushes <= 0 {
-					return t, unknown
+			size := x.next.size() + overhead
+			larger := d.room(now, size)
+			if larger == nil {
+				if c.flushes <= 0 {
+					return unknown
 				}
-				r.flushes--
+				c.flushes--
 				d.flushes.Add(1)
 				now = d.renew(now.generation + 1)
+				if larger = d.room(now, size); larger == nil {
+					return unknown // a state that is larger than all that is given
+				}
 			}
-			if now.rows == len(now.states) {
-				now = d.grown(now)
-			}
+			now = larger
 			place = now.insert(d, x.next.clone())
 		}
 		next = place
@@ -202,9 +270,10 @@ func (d *dfa) extend(t *table, at uint32, class int, r *run) (*table, uint32) {
 		}
 	}
 	if now.generation == t.generation {
-		now.cells[at+uint32(class)].Store(next)
+		now.cells[c.at+uint32(class)].Store(next)
 	}
-	return now, next
+	c.table = now
+	return next
 }
 
 // held returns how many states there are, and the bytes that they take.
@@ -212,5 +281,5 @@ func (d *dfa) held() (states, bytes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.table.Load()
-	return t.rows - 1, t.size
+	return t.rows - 1, t.bytes()
 }

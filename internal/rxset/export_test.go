@@ -25,11 +25,24 @@ func Candidates(s *Set, m *Scratch) []int {
 	return out
 }
 
-func Gate(s *Set, i int) string {
-	re, _ := parse(s.patterns[i].Expr)
-	n := examine(re)
-	if s.always.Has(i) || n.best.re == nil {
-		return "always"
+// Factors returns what must be in a text for an expression to match, as expressions.
+func Factors(expr string) []string {
+	re, err := parse(expr)
+	if err != nil {
+		return nil
 	}
-	return trim(n.best.re).String()
+	n := examine(re)
+	out := []string{re.String()}
+	for _, f := range [...]factor{n.best, n.second, n.before, n.behind} {
+		if f.re != nil {
+			out = append(out, trim(f.re).String())
+		}
+	}
+	return out
 }
+
+// Tireless lifts the bound on the work for a text, so that nothing is left to the plain matchers.
+func Tireless(s *Set) { s.fuelBase = unlimited }
+
+// Passes returns how many automata looked at the last text, if they all were wanted.
+func Passes(s *Set, m *Scratch) int { return len(s.fronts) + s.often + len(m.groups) }

@@ -3,9 +3,9 @@ package rxset
 const (
 	// stepCost is what computing a transition costs beside its visits of nodes, in such visits.
 	stepCost = 48
-	// A text may cost fuelPerPattern visits for each pattern of the set, and one more for each pattern and byte: a visit takes about
-	// as long as a quarter of what the regexp package needs for a byte and a pattern.
-	fuelPerPattern = 64
+	// A text may cost fuelBase visits, fuelPerPattern for each pattern of the set, and one more for each pattern and byte: a
+	// visit takes about as long as a quarter of what the regexp package needs for a byte and a pattern.
+	fuelBase, fuelPerPattern = 1024, 64
 	// flushesPerText is how often one text may make an automaton forget all it knows.
 	flushesPerText = 1
 	unlimited      = 1 << 40
@@ -16,10 +16,11 @@ type group struct {
 	dfa     *dfa
 	members []member
 	words   int
-	// binary and text are the members of each dialect.
-	binary, text []uint64
-	mixed        bool // there are some of both
-	onlyBinary   bool
+	front   bool
+	// binary and characters are the members of each dialect.
+	binary, characters []uint64
+	mixed              bool // there are some of both
+	onlyBinary         bool
 }
 
 // member is a pattern of a group, or a factor of it.
@@ -42,44 +43,72 @@ func (b member) hit(m *Scratch) {
 
 func newGroup(p *program, members []member, s *Set) *group {
 	g := &group{dfa: newDFA(p, unlimited, &s.steppers), members: members, words: p.words64()}
-	g.binary, g.text = make([]uint64, g.words), make([]uint64, g.words)
+	g.binary, g.characters = make([]uint64, g.words), make([]uint64, g.words)
 	bytes := 0
 	for i, m := range members {
 		if s.patterns[m.pattern].Binary {
 			Bits(g.binary).Add(i)
 			bytes++
 		} else {
-			Bits(g.text).Add(i)
+			Bits(g.characters).Add(i)
 		}
 	}
 	g.mixed, g.onlyBinary = bytes > 0 && bytes < len(members), bytes == len(members)
 	return g
 }
 
-// scan looks for the members in the text of the scratch. It reports false if it could not find out about all.
-func (g *group) scan(m *Scratch) bool {
-	hits := m.run.hits[:g.words]
-	clear(hits)
-	v := &m.view
-	switch {
-	case v.ascii || !g.mixed && !g.onlyBinary:
-		return g.look(v.characters, m)
-	case g.onlyBinary:
-		return g.look(v.bytes(), m)
+// has reports whether one of the members is wanted.
+func (g *group) has(wanted Bits) bool {
+	for _, m := range g.members {
+		if wanted.Has(int(m.pattern)) {
+			return true
+		}
 	}
-	// Each dialect reads the text in its own way; what the other's members say then is void.
-	ok := g.look(v.characters, m)
-	saved := m.saved[:g.words]
-	copy(saved, hits)
-	clear(hits)
-	ok = g.look(v.bytes(), m) && ok
-	for i := range hits {
-		hits[i] = hits[i]&g.binary[i] | saved[i]&g.text[i]
-	}
-	return ok
+	return false
 }
 
-func (g *group) look(text string, m *Scratch) bool {
-	m.run.flushes = flushesPerText
-	return g.dfa.scan(text, &m.run)
+// divided says that the dialects of the members read the text in different ways.
+func (g *group) divided(v *view) bool { return g.mixed && !v.ascii }
+
+// text returns the text as the members read it, if they are not divided.
+func (g *group) text(v *view) string {
+	if g.onlyBinary {
+		return v.bytes()
+	}
+	return v.characters
+}
+
+// look makes one or two groups look at the scratch's text; b may be nil. What they found is in the cursors.
+func (m *Scratch) look(a, b *group) {
+	v := &m.view
+	ca, cb := &m.cursors[0], &m.cursors[1]
+	ca.start(a.dfa, m.hits[0][:a.words], &m.fuel)
+	if b == nil {
+		m.alone(a, ca)
+		return
+	}
+	cb.start(b.dfa, m.hits[1][:b.words], &m.fuel)
+	if a.divided(v) || b.divided(v) || a.onlyBinary != b.onlyBinary && !v.ascii {
+		m.alone(a, ca)
+		m.alone(b, cb)
+		return
+	}
+	scanBoth(a.text(v), ca, cb)
+}
+
+// alone runs a cursor that was started. Where the dialects differ each reads the text in its own way, and what the other's members
+// say then is void.
+func (m *Scratch) alone(g *group, c *cursor) {
+	if !g.divided(&m.view) {
+		c.scan(g.text(&m.view))
+		return
+	}
+	c.scan(m.view.characters)
+	hits, failed := c.hits, c.failed
+	c.start(g.dfa, m.hits[2][:g.words], &m.fuel)
+	c.scan(m.view.bytes())
+	for i := range hits {
+		hits[i] = hits[i]&g.characters[i] | c.hits[i]&g.binary[i]
+	}
+	c.hits, c.failed = hits, c.failed || failed
 }

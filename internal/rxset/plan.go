@@ -17,6 +17,8 @@ const (
 	oftenExact, oftenLit = 0.2, 0.4
 	// aloneStates is what one pattern may take of a front.
 	aloneStates = 600
+	// planFuel bounds the visits of nodes for the samples.
+	planFuel = 1 << 23
 )
 
 // planner finds out which patterns share an automaton.
@@ -25,7 +27,6 @@ type planner struct {
 	trees   []*syntax.Regexp
 	options Options
 	samples []string
-	m       Scratch
 }
 
 // part is a pattern, or a factor of it, that waits for its automaton.
@@ -67,7 +68,10 @@ func (pl *planner) plan() {
 		pl.set.unasked.Add(i)
 		often = append(often, whole...)
 	}
-	pl.together(front, false, frontStates, len(front), func(g *group) { pl.set.fronts = append(pl.set.fronts, g) })
+	pl.together(front, false, frontStates, len(front), func(g *group) {
+		g.front = true
+		pl.set.fronts = append(pl.set.fronts, g)
+	})
 	add := func(g *group) {
 		for _, m := range g.members {
 			pl.set.patterns[m.pattern].group = int32(len(pl.set.groups))
@@ -75,6 +79,7 @@ func (pl *planner) plan() {
 		pl.set.groups = append(pl.set.groups, g)
 	}
 	pl.together(often, true, groupStates, len(often), add)
+	pl.set.often = len(pl.set.groups)
 	// Those that are candidates for many texts are so together.
 	slices.SortStableFunc(seldom, func(a, b part) int { return cmp.Compare(b.lit, a.lit) })
 	pl.together(seldom, true, groupStates, groupMembers, add)
@@ -82,10 +87,13 @@ func (pl *planner) plan() {
 	pl.share(pl.set.groups)
 }
 
-// share gives the automata half of the memory, the same to each.
+// share gives the automata half of the memory, the same to each. One that has more already forgets it.
 func (pl *planner) share(groups []*group) {
 	for _, g := range groups {
-		g.dfa.limit = pl.options.Memory / 2 / len(groups)
+		g.dfa.limit = max(leastSize, pl.options.Memory/2/len(groups))
+		if _, bytes := g.dfa.held(); bytes > g.dfa.limit {
+			g.dfa.renew(1)
+		}
 	}
 }
 
@@ -134,19 +142,19 @@ func (pl *planner) fits(parts []part, drop bool, states int) (*group, float64) {
 		return nil, 0
 	}
 	g := newGroup(p, members, pl.set)
-	m := &pl.m
-	m.run.hits, m.saved = make([]uint64, g.words), make([]uint64, g.words)
-	lit := 0
+	var v view
+	var c cursor
+	hits := make([]uint64, g.words)
+	lit, fuel := 0, planFuel
 	for _, text := range pl.samples {
-		m.view.set(text)
-		clear(m.run.hits)
-		m.run.fuel, m.run.flushes = unlimited, 0
-		g.dfa.scan(m.view.characters, &m.run)
-		if n, _ := g.dfa.held(); n > states {
+		v.set(text)
+		c.start(g.dfa, hits, &fuel)
+		c.scan(v.characters)
+		if n, _ := g.dfa.held(); c.failed || n > states {
 			return nil, 0
 		}
 		n := 0
-		for _, w := range m.run.hits {
+		for _, w := range hits {
 			n += bits.OnesCount64(w)
 		}
 		if n == len(parts) {

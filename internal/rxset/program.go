@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// maxNodes bounds the program of one expression. A larger one is left to the regexp package.
-const maxNodes = 1 << 15
+// maxNodes bounds the program of one expression. A larger one is left to the regexp package. maxTogether bounds that of several.
+const maxNodes, maxTogether = 1 << 16, 1 << 19
 
 var errLarge = errors.New("expression too large for an automaton")
 
@@ -141,7 +141,7 @@ func (p *program) add(re *syntax.Regexp, pattern int32) error {
 			n.out, n.arg = w.read(runes(in), n.out)
 		}
 		p.nodes[base+uint32(i)] = n
-		if len(p.nodes)-int(base) > maxNodes {
+		if len(p.nodes)-int(base) > maxNodes || len(p.nodes) > maxTogether || len(p.spans) > 2*maxTogether {
 			return errLarge
 		}
 	}

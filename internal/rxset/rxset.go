@@ -29,8 +29,8 @@ type Matcher interface {
 
 // Options bound a set.
 type Options struct {
-	// Memory bounds the bytes of the automata's states together; 0 stands for 64 MiB. While a table is replaced by the
-	// next, those who still read the old one keep it.
+	// Memory bounds the bytes of the automata's states together; 0 stands for 64 MiB, and each automaton has 64 KiB at
+	// least. A table that is replaced by a larger or an empty one lives until the texts that are being read with it are over.
 	Memory int
 	// Samples are texts such as the set will see, in addition to its own, by which New measures how expressions get along in
 	// one automaton.
@@ -64,9 +64,11 @@ type Set struct {
 	patterns []pattern
 	// fronts look at every text. groups only at those which they are candidates for.
 	fronts, groups []*group
+	often          int  // the first of the groups, that look at every text as well
 	always         Bits // candidates for every text
 	unasked        Bits // those that one factor makes candidates
 	steppers       sync.Pool
+	fuelBase       int
 
 	fallbacks, plains atomic.Int64
 }
@@ -98,7 +100,7 @@ func New(patterns []Pattern, o Options) (*Set, error) {
 	if o.Memory <= 0 {
 		o.Memory = 64 << 20
 	}
-	s := &Set{patterns: make([]pattern, len(patterns)), always: NewBits(len(patterns)), unasked: NewBits(len(patterns))}
+	s := &Set{fuelBase: fuelBase, patterns: make([]pattern, len(patterns)), always: NewBits(len(patterns)), unasked: NewBits(len(patterns))}
 	s.steppers.New = func() any { return new(stepper) }
 	trees := make([]*syntax.Regexp, len(patterns))
 	for i, p := range patterns {
@@ -128,12 +130,14 @@ func (s *Set) Len() int { return len(s.patterns) }
 // Scratch is what a goroutine needs to match, and has the answer. Making one is dear, and it grows to what texts need.
 type Scratch struct {
 	view       view
-	run        run
+	cursors    [2]cursor
+	hits       [3][]uint64 // of each cursor, and one to spare
+	fuel       int
 	result     Bits
-	candidates Bits   // by their first factor, or always
-	asked      Bits   // by their second factor, or without one
-	ran        []bool // by group
-	saved      []uint64
+	candidates Bits     // by their first factor, or always
+	asked      Bits     // by their second factor, or without one
+	ran        []bool   // by group
+	groups     []*group // to run
 }
 
 // NewScratch returns a scratch for this set.
@@ -143,7 +147,10 @@ func (s *Set) NewScratch() *Scratch {
 		widest = max(widest, len(g.members))
 	}
 	m := &Scratch{result: NewBits(len(s.patterns)), candidates: NewBits(len(s.patterns)), asked: NewBits(len(s.patterns)), ran: make([]bool, len(s.groups))}
-	m.run.hits, m.saved = NewBits(widest), NewBits(widest)
+	for i := range m.hits {
+		m.hits[i] = NewBits(widest)
+	}
+	m.groups = make([]*group, 0, len(s.fronts)+len(s.groups))
 	return m
 }
 
@@ -159,83 +166,79 @@ func (s *Set) Match(text string, m *Scratch) Bits {
 
 // MatchWanted is Match for those patterns alone that are wanted; nil stands for all. Others may be left out of the answer.
 func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
-	v := &m.view
-	v.set(text)
+	m.view.set(text)
 	clear(m.result)
+	clear(m.ran)
 	copy(m.candidates, s.always)
 	copy(m.asked, s.unasked)
-	m.run.fuel = len(s.patterns) * (fuelPerPattern + len(text))
-	for _, f := range s.fronts {
-		s.front(f, m)
+	m.fuel = s.fuelBase + len(s.patterns)*(fuelPerPattern+len(text))
+
+	m.groups = append(m.groups[:0], s.fronts...)
+	for i, g := range s.groups[:s.often] {
+		if wanted == nil || g.has(wanted) {
+			m.groups = append(m.groups, g)
+		}
+		m.ran[i] = true
 	}
-	any := uint64(0)
+	s.run(m)
+	m.groups = m.groups[:0]
 	for i := range m.candidates {
-		m.candidates[i] &= m.asked[i]
+		w := m.candidates[i] & m.asked[i] &^ m.result[i]
 		if wanted != nil {
-			m.candidates[i] &= wanted[i]
+			w &= wanted[i]
 		}
-		m.candidates[i] &^= m.result[i]
-		any |= m.candidates[i]
-	}
-	if any != 0 {
-		clear(m.ran)
-		for i, w := range m.candidates {
-			for ; w != 0; w &= w - 1 {
-				s.confirm(i<<6+bits.TrailingZeros64(w), m)
-			}
+		for m.candidates[i] = w; w != 0; w &= w - 1 {
+			s.confirm(i<<6+bits.TrailingZeros64(w), m)
 		}
 	}
-	v.release()
+	s.run(m)
+	m.view.release()
 	return m.result
 }
 
-// front runs an automaton that every text is shown to.
-func (s *Set) front(g *group, m *Scratch) {
-	ok := g.scan(m)
-	for i, w := range m.run.hits[:g.words] {
+// confirm sees to it that a candidate is looked for.
+func (s *Set) confirm(i int, m *Scratch) {
+	switch g := s.patterns[i].group; {
+	case g < 0:
+		s.plain(i, m)
+	case !m.ran[g]:
+		m.ran[g] = true
+		m.groups = append(m.groups, s.groups[g])
+	}
+}
+
+// run makes the scratch's groups look at the text, two at a time.
+func (s *Set) run(m *Scratch) {
+	for i := 0; i < len(m.groups); i += 2 {
+		a, b := m.groups[i], (*group)(nil)
+		if i+1 < len(m.groups) {
+			b = m.groups[i+1]
+		}
+		m.look(a, b)
+		s.take(a, &m.cursors[0], m)
+		if b != nil {
+			s.take(b, &m.cursors[1], m)
+		}
+	}
+}
+
+// take reads what a group found. What it did not find out is left to the plain matchers, or to another group.
+func (s *Set) take(g *group, c *cursor, m *Scratch) {
+	for i, w := range c.hits {
 		for ; w != 0; w &= w - 1 {
 			g.members[i<<6+bits.TrailingZeros64(w)].hit(m)
 		}
 	}
-	if ok {
+	if !c.failed {
 		return
 	}
 	s.fallbacks.Add(1)
 	for i, member := range g.members {
 		switch {
-		case Bits(m.run.hits).Has(i):
-		case member.exact:
-			s.plain(int(member.pattern), m)
-		default:
+		case Bits(c.hits).Has(i):
+		case !member.exact:
 			member.hit(m)
-		}
-	}
-}
-
-// confirm finds out whether a candidate matches.
-func (s *Set) confirm(i int, m *Scratch) {
-	p := &s.patterns[i]
-	if p.group < 0 {
-		s.plain(i, m)
-		return
-	}
-	if m.ran[p.group] {
-		return
-	}
-	m.ran[p.group] = true
-	g := s.groups[p.group]
-	ok := g.scan(m)
-	for j, w := range m.run.hits[:g.words] {
-		for ; w != 0; w &= w - 1 {
-			m.result.Add(int(g.members[j<<6+bits.TrailingZeros64(w)].pattern))
-		}
-	}
-	if ok {
-		return
-	}
-	s.fallbacks.Add(1)
-	for _, member := range g.members {
-		if m.candidates.Has(int(member.pattern)) && !m.result.Has(int(member.pattern)) {
+		case g.front || m.candidates.Has(int(member.pattern)):
 			s.plain(int(member.pattern), m)
 		}
 	}

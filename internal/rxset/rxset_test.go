@@ -104,7 +104,7 @@ func TestCoreRules(t *testing.T) {
 	x := newTexts(1, of)
 	n, matched := 400, 0
 	if os.Getenv("TESTUDO_LONG") != "" {
-		n = 200_000
+		n = 50_000
 	}
 	for _, v := range append(values, attacks...) {
 		matched += check(t, s, m, of, v)
@@ -117,16 +117,4 @@ func TestCoreRules(t *testing.T) {
 	}
 	t.Logf("%d expressions, %d texts, %d matches, %+v", len(of), n, matched, s.Stats())
 	rxset.Describe(s, t.Logf)
-}
-
-func TestProbe(t *testing.T) {
-	of := coreRules(t, 1)
-	s := newSet(t, of)
-	m := s.NewScratch()
-	for _, c := range benchTexts() {
-		s.Match(c.text, m)
-		for _, i := range rxset.Candidates(s, m) {
-			t.Logf("%s: %.150s || %.150s", c.name, of[i].Expr, rxset.Gate(s, i))
-		}
-	}
 }

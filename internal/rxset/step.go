@@ -221,7 +221,9 @@ func (x *stepper) settle(p *program, n uint32, held syntax.EmptyOp, b byte, end 
 
 // read follows the byte from a node that reads.
 func (x *stepper) read(p *program, n uint32, b byte, after place) {
-	for _, s := range p.reads(n) {
+	spans := p.reads(n)
+	x.visits += len(spans) / 8
+	for _, s := range spans {
 		if s.lo <= b && b <= s.hi {
 			x.arrive(p, s.to, after)
 		}
