@@ -131,6 +131,7 @@ type cursor struct {
 	// over says that nothing more can match, failed that the bounds do not suffice: hits then are right, but not all.
 	over, failed bool
 	hits         []uint64 // the patterns that matched
+	met          int      // how often something matched
 	flushes      int      // how often the table may still be emptied
 	fuel         *int     // how much work may still be spent on computing transitions
 }
@@ -219,6 +220,7 @@ func (c *cursor) special(next, class uint32) uint32 {
 	}
 	if next >= matching {
 		next -= matching
+		c.met++
 		for _, m := range c.table.states[next/c.table.stride].matches {
 			c.hits[m/64] |= 1 << (m % 64)
 		}

@@ -46,3 +46,19 @@ func Tireless(s *Set) { s.fuelBase = unlimited }
 
 // Passes returns how many automata looked at the last text, if they all were wanted.
 func Passes(s *Set, m *Scratch) int { return len(s.fronts) + s.often + len(m.groups) }
+
+// Tired leaves everything to the plain matchers that is not computed yet.
+func Tired(s *Set) { s.fuelBase = -unlimited }
+
+// Fuel returns how many visits of nodes a text may cost.
+func Fuel(s *Set, text string) int { return s.fuel(len(text)) }
+
+// LargestStep returns how many visits one step of each automaton may take at most.
+func LargestStep(s *Set) int {
+	n := 0
+	for _, g := range append(s.fronts[:len(s.fronts):len(s.fronts)], s.groups...) {
+		p := g.dfa.program
+		n += stepCost + 4*len(p.nodes) + len(p.spans)
+	}
+	return n
+}

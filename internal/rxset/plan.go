@@ -9,12 +9,14 @@ import (
 
 const (
 	// frontStates and groupStates are how many states an automaton may have after the samples, for its patterns to stay together.
-	frontStates, groupStates = 3000, 1500
+	frontStates, groupStates = 3000, 2000
 	// groupMembers bounds the patterns of a group: a candidate pays for all.
-	groupMembers = 12
+	groupMembers = 16
 	// oftenExact and oftenLit are the shares of the samples from which a pattern is not a front's: a front that
 	// hits and hits is slow.
 	oftenExact, oftenLit = 0.2, 0.4
+	// dense is how often a byte something may match.
+	dense = 0.025
 	// aloneStates is what one pattern may take of a front.
 	aloneStates = 600
 	// planFuel bounds the visits of nodes for the samples.
@@ -47,16 +49,16 @@ func (pl *planner) plan() {
 		whole := []part{{member: member{pattern: int32(i), exact: true}, re: re}}
 		n := examine(re)
 		if n.solid {
-			if g, lit := pl.fits(whole, false, aloneStates); g != nil && lit <= oftenExact {
+			if g, u := pl.fits(whole, false, aloneStates); g != nil && u.lit <= oftenExact && u.density <= dense {
 				pl.set.patterns[i].exact = true
 				front = append(front, whole...)
 				continue
 			}
 		}
 		if gates := pl.gates(i, n); gates != nil {
-			if g, lit := pl.fits(gates, false, aloneStates); g != nil && lit <= oftenLit {
+			if g, u := pl.fits(gates, false, aloneStates); g != nil && u.lit <= oftenLit {
 				front = append(front, gates...)
-				whole[0].lit = lit
+				whole[0].lit = u.lit
 				seldom = append(seldom, whole...)
 				if len(gates) == 1 {
 					pl.set.unasked.Add(i)
@@ -83,11 +85,12 @@ func (pl *planner) plan() {
 	// Those that are candidates for many texts are so together.
 	slices.SortStableFunc(seldom, func(a, b part) int { return cmp.Compare(b.lit, a.lit) })
 	pl.together(seldom, true, groupStates, groupMembers, add)
-	pl.share(pl.set.fronts)
-	pl.share(pl.set.groups)
+	pl.share(append(pl.set.fronts[:len(pl.set.fronts):len(pl.set.fronts)], pl.set.groups[:pl.set.often]...))
+	pl.share(pl.set.groups[pl.set.often:])
 }
 
-// share gives the automata half of the memory, the same to each. One that has more already forgets it.
+// share gives the automata half of the memory, the same to each: those that look at every text, and the others. One that has more
+// already forgets it.
 func (pl *planner) share(groups []*group) {
 	for _, g := range groups {
 		g.dfa.limit = max(leastSize, pl.options.Memory/2/len(groups))
@@ -104,7 +107,11 @@ func (pl *planner) gates(i int, n nature) []part {
 		if f.re == nil || f.log2 > useless {
 			break
 		}
-		out = append(out, part{member{pattern: int32(i), second: len(out) == 1}, trim(f.re), 0})
+		gate := part{member{pattern: int32(i), second: len(out) == 1}, trim(f.re), 0}
+		if g, u := pl.fits([]part{gate}, false, aloneStates); g == nil || u.density > dense {
+			continue
+		}
+		out = append(out, gate)
 	}
 	return out
 }
@@ -124,14 +131,22 @@ func (pl *planner) together(parts []part, drop bool, states, most int, add func(
 	if len(parts) == 1 {
 		return
 	}
-	half := len(parts) / 2
-	pl.together(parts[:half], drop, states, most, add)
-	pl.together(parts[half:], drop, states, most, add)
+	at := most
+	if len(parts) <= most {
+		at = len(parts) / 2
+	}
+	pl.together(parts[:at], drop, states, most, add)
+	pl.together(parts[at:], drop, states, most, add)
 }
 
-// fits returns a group of the parts, its automaton warm, and the share of the samples in which all parts were; nil if it has
-// too many states.
-func (pl *planner) fits(parts []part, drop bool, states int) (*group, float64) {
+// use is what an automaton does with the samples.
+type use struct {
+	lit     float64 // share of the samples in which all parts were
+	density float64 // matches a byte
+}
+
+// fits returns a group of the parts, its automaton warm; nil if it has too many states.
+func (pl *planner) fits(parts []part, drop bool, states int) (*group, use) {
 	trees := make([]*syntax.Regexp, len(parts))
 	members := make([]member, len(parts))
 	for i, p := range parts {
@@ -139,19 +154,19 @@ func (pl *planner) fits(parts []part, drop bool, states int) (*group, float64) {
 	}
 	p, err := newProgram(trees, drop)
 	if err != nil {
-		return nil, 0
+		return nil, use{}
 	}
 	g := newGroup(p, members, pl.set)
 	var v view
 	var c cursor
 	hits := make([]uint64, g.words)
-	lit, fuel := 0, planFuel
+	lit, met, bytes, fuel := 0, 0, 0, planFuel
 	for _, text := range pl.samples {
 		v.set(text)
 		c.start(g.dfa, hits, &fuel)
 		c.scan(v.characters)
 		if n, _ := g.dfa.held(); c.failed || n > states {
-			return nil, 0
+			return nil, use{}
 		}
 		n := 0
 		for _, w := range hits {
@@ -160,6 +175,8 @@ func (pl *planner) fits(parts []part, drop bool, states int) (*group, float64) {
 		if n == len(parts) {
 			lit++
 		}
+		met += c.met
+		bytes += len(text)
 	}
-	return g, float64(lit) / float64(len(pl.samples))
+	return g, use{float64(lit) / float64(len(pl.samples)), float64(met) / float64(bytes)}
 }

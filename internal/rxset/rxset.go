@@ -171,7 +171,7 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 	clear(m.ran)
 	copy(m.candidates, s.always)
 	copy(m.asked, s.unasked)
-	m.fuel = s.fuelBase + len(s.patterns)*(fuelPerPattern+len(text))
+	m.fuel = s.fuel(len(text))
 
 	m.groups = append(m.groups[:0], s.fronts...)
 	for i, g := range s.groups[:s.often] {
@@ -194,6 +194,11 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 	s.run(m)
 	m.view.release()
 	return m.result
+}
+
+// fuel is the work that may be spent on computing transitions for a text.
+func (s *Set) fuel(bytes int) int {
+	return s.fuelBase + len(s.patterns)*(fuelPerPattern+bytes)
 }
 
 // confirm sees to it that a candidate is looked for.
