@@ -3,6 +3,8 @@ package rxset_test
 import (
 	"encoding/base64"
 	"math/rand/v2"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -29,6 +31,7 @@ func benchTexts() []struct{ name, text string } {
 	}
 }
 
+// BenchmarkMatch matches the expressions of level 1 over texts that were seen before.
 func BenchmarkMatch(b *testing.B) {
 	of := coreRules(b, 1)
 	s := newSet(b, of)
@@ -49,6 +52,82 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
+// BenchmarkParallel shares one set between goroutines.
+func BenchmarkParallel(b *testing.B) {
+	s := newSet(b, coreRules(b, 1))
+	all := benchTexts()[:4]
+	for _, goroutines := range []int{1, 2, 8} {
+		b.Run(strconv.Itoa(goroutines), func(b *testing.B) {
+			b.ReportAllocs()
+			start := cpu()
+			var wg sync.WaitGroup
+			for g := range goroutines {
+				wg.Go(func() {
+					m := s.NewScratch()
+					for i := g; i < b.N; i += goroutines {
+						s.Match(all[i%len(all)].text, m)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// BenchmarkCold matches texts that were never seen, and each time are others.
+func BenchmarkCold(b *testing.B) {
+	for _, noise := range []bool{false, true} {
+		b.Run(map[bool]string{false: "mixed", true: "random bytes"}[noise], func(b *testing.B) {
+			of := coreRules(b, 1)
+			s := newSet(b, of)
+			m := s.NewScratch()
+			x := newTexts(11, of)
+			texts := make([]string, b.N)
+			bytes := 0
+			for i := range texts {
+				if texts[i] = x.next(); noise {
+					raw := make([]byte, 1024)
+					for j := range raw {
+						raw[j] = byte(x.IntN(256))
+					}
+					texts[i] = string(raw)
+				}
+				bytes += len(texts[i])
+			}
+			b.ResetTimer()
+			start := cpu()
+			for _, text := range texts {
+				s.Match(text, m)
+			}
+			spent := cpu() - start
+			b.ReportMetric(float64(spent)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(bytes)/float64(b.N), "bytes/op")
+			b.StopTimer()
+			start = cpu()
+			for _, text := range texts[:min(b.N, 100)] {
+				for _, e := range of {
+					e.want.MatchString(text)
+				}
+			}
+			b.ReportMetric(float64(cpu()-start)/float64(min(b.N, 100)), "one-by-one-cpu-ns/op")
+			b.Logf("%+v", s.Stats())
+		})
+	}
+}
+
+// BenchmarkNew compiles the expressions of level 1.
+func BenchmarkNew(b *testing.B) {
+	of := coreRules(b, 1)
+	b.ReportAllocs()
+	start := cpu()
+	for b.Loop() {
+		newSet(b, of)
+	}
+	b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkOneByOne is the regexp package asked about each expression, as Coraza does.
 func BenchmarkOneByOne(b *testing.B) {
 	of := coreRules(b, 1)
 	for _, c := range benchTexts() {

@@ -26,7 +26,7 @@ var hostile = []struct {
 
 func words() string {
 	var w []string
-	for i := range 300 {
+	for i := range 120 {
 		w = append(w, string([]byte{byte('a' + i%7), byte('a' + i/7%7), byte('a' + i/49%7), 'q', byte('a' + i%5)}))
 	}
 	return strings.Join(w, "|")
@@ -53,9 +53,9 @@ func TestHostile(t *testing.T) {
 			s, of := hostileSet(t, h.expressions, memory)
 			m := s.NewScratch()
 			r := rand.New(rand.NewPCG(5, 5))
-			for range 60 {
+			for range 40 {
 				var b strings.Builder
-				for range 20 + r.IntN(400) {
+				for range 20 + r.IntN(4000)/len(h.pieces[0]) {
 					b.WriteString(h.pieces[r.IntN(len(h.pieces))])
 				}
 				text := b.String()
@@ -76,6 +76,7 @@ func TestHostile(t *testing.T) {
 			if st := s.Stats(); st.Built == 0 && st.Plain == 0 {
 				t.Errorf("%+v: nothing was done", st)
 			}
+			t.Logf("%+v", s.Stats())
 		})
 	}
 }

@@ -29,7 +29,7 @@ const (
 type node struct {
 	op       op
 	look     syntax.EmptyOp
-	pattern  int32  // index in the program
+	pattern  uint32 // index in the program
 	out, arg uint32 // of opRead: program.spans[out:arg]
 }
 
@@ -73,7 +73,7 @@ type program struct {
 // started is the nodes that are reached by beginning before one byte, and the patterns that matched on the way.
 type started struct {
 	nodes   []uint32
-	matches []int32
+	matches []uint32
 }
 
 func (p *program) words64() int { return (len(p.starts) + 63) / 64 }
@@ -93,7 +93,7 @@ func (p *program) size() int { return 16*len(p.nodes) + 8*len(p.spans) + 8*len(p
 func newProgram(expressions []*syntax.Regexp, drop bool) (*program, error) {
 	p := &program{nodes: make([]node, 1), drop: drop}
 	for i, re := range expressions {
-		if err := p.add(re, int32(i)); err != nil {
+		if err := p.add(re, uint32(i)); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +109,7 @@ func newProgram(expressions []*syntax.Regexp, drop bool) (*program, error) {
 }
 
 // add appends the instructions of one expression.
-func (p *program) add(re *syntax.Regexp, pattern int32) error {
+func (p *program) add(re *syntax.Regexp, pattern uint32) error {
 	prog, err := syntax.Compile(re.Simplify())
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func runes(in *syntax.Inst) []rune {
 // writer makes the nodes that read one character of several bytes. Those that read the same and lead to the same are one.
 type writer struct {
 	*program
-	pattern int32
+	pattern uint32
 	tails   map[span]uint32
 }
 

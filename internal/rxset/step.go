@@ -8,7 +8,7 @@ import (
 // state is a set of nodes at a position of the text: what a state of the deterministic automaton stands for. It is immutable.
 type state struct {
 	nodes   []uint32 // rising; they read, or look ahead
-	matches []int32  // the patterns that matched since the byte before, rising
+	matches []uint32 // the patterns that matched since the byte before, rising
 	active  []uint64 // the patterns that are still looked for, if the program drops those that matched
 	at      place
 }
@@ -34,7 +34,9 @@ func (s *state) equal(o *state) bool {
 }
 
 func (s *state) clone() *state {
-	return &state{slices.Clone(s.nodes), slices.Clone(s.matches), slices.Clone(s.active), s.at}
+	n := len(s.nodes)
+	both := append(append(make([]uint32, 0, n+len(s.matches)), s.nodes...), s.matches...)
+	return &state{both[:n:n], both[n:], slices.Clone(s.active), s.at}
 }
 
 func (s *state) size() int { return 4*len(s.nodes) + 4*len(s.matches) + 8*len(s.active) + 96 }
@@ -42,7 +44,7 @@ func (s *state) size() int { return 4*len(s.nodes) + 4*len(s.matches) + 8*len(s.
 // stepper computes the state after a byte. It is one goroutine's, and serves any program.
 type stepper struct {
 	before, after marks // nodes that were met at the position before the byte, and after it
-	stack         []uint32
+	stack, under  []uint32
 	next          state
 	// visits counts the nodes that were looked at: the work.
 	visits int
@@ -83,7 +85,7 @@ func (x *stepper) reset(p *program) {
 // Assertions wait for the byte behind them: a state holds those that are not decided, the next step decides them knowing both
 // sides, and what matches by them is a match of the state after. That is how RE2 does it.
 func (x *stepper) step(p *program, s *state, class int) {
-	begin := x.starting(p, s.at, class)
+	begin := x.starting(p, s.at, class) // which uses x
 	x.reset(p)
 	x.next.active = append(x.next.active, s.active...)
 	end := class == p.classes
@@ -98,13 +100,20 @@ func (x *stepper) step(p *program, s *state, class int) {
 			x.read(p, n, b, after)
 		}
 	}
+	// What was under way is sorted, and merged with what begins, which is.
+	slices.Sort(x.next.nodes)
+	under := append(x.under[:0], x.next.nodes...)
+	x.under, x.next.nodes = under, x.next.nodes[:0]
 	for _, n := range begin.nodes {
-		if !p.drop || has(s.active, p.nodes[n].pattern) {
-			if x.after.add(n) {
-				x.next.nodes = append(x.next.nodes, n)
+		if x.after.add(n) && (!p.drop || has(s.active, p.nodes[n].pattern)) {
+			for len(under) > 0 && under[0] < n {
+				x.next.nodes = append(x.next.nodes, under[0])
+				under = under[1:]
 			}
+			x.next.nodes = append(x.next.nodes, n)
 		}
 	}
+	x.next.nodes = append(x.next.nodes, under...)
 	for _, m := range begin.matches {
 		if !p.drop || has(s.active, m) {
 			x.match(m)
@@ -134,7 +143,6 @@ func (x *stepper) finish(p *program, end bool, after place) {
 	if end {
 		next.nodes = next.nodes[:0]
 	}
-	slices.Sort(next.nodes)
 	next.at = after
 	if len(next.nodes) == 0 && !floating {
 		// Nothing can come any more.
@@ -178,12 +186,13 @@ func (x *stepper) starting(p *program, at place, class int) *started {
 			x.settle(p, start, held, b, end, p.behind(b))
 		}
 	}
+	slices.Sort(x.next.nodes)
 	st := &started{slices.Clone(x.next.nodes), slices.Clone(x.next.matches)}
 	slot.Store(st)
 	return st
 }
 
-func (x *stepper) match(pattern int32) {
+func (x *stepper) match(pattern uint32) {
 	if !slices.Contains(x.next.matches, pattern) {
 		x.next.matches = append(x.next.matches, pattern)
 	}
@@ -264,4 +273,4 @@ func (x *stepper) arrive(p *program, n uint32, after place) {
 	}
 }
 
-func has(set []uint64, i int32) bool { return set[i/64]>>(i%64)&1 != 0 }
+func has(set []uint64, i uint32) bool { return set[i/64]>>(i%64)&1 != 0 }
