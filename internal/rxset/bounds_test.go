@@ -246,6 +246,26 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
+// TestDeep holds that expressions which are nested deeply take no time that doubles with each level.
+func TestDeep(t *testing.T) {
+	for _, level := range []string{"(?:x%sy)+", "(?:%s.*)+", "(?:a|%s)*b", "(?:%s){2,}|c", "(?:(?:%s)?d){1,2}"} {
+		expr := "z"
+		for range 9 {
+			expr = strings.Replace(level, "%s", expr, 1)
+		}
+		for range 90 {
+			expr = "Z(?:" + strings.Replace("(?:q%s)+", "%s", expr, 1) + ")*r"
+		}
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := []expression{{rxset.Pattern{Expr: expr}, re}}
+		s := newSet(t, of)
+		check(t, s, s.NewScratch(), of, "qqxzyr")
+	}
+}
+
 // TestErrors holds what New says of expressions that are wrong.
 func TestErrors(t *testing.T) {
 	for expr, want := range map[string]string{

@@ -35,6 +35,8 @@ type nature struct {
 	best, before, behind factor
 	second               factor  // the rarest one that has nothing of best, if it is not solid
 	width                float64 // share of the bytes that it reads
+	// loop says that it repeats something solid without end.
+	loop bool
 }
 
 func solid(re *syntax.Regexp, log2, width float64) nature {
@@ -87,7 +89,7 @@ func examineRepeat(re *syntax.Regexp) nature {
 	case syntax.OpPlus:
 		least, most = 1, -1
 	}
-	n := nature{width: sub.width}
+	n := nature{width: sub.width, loop: sub.solid && most < 0}
 	if sub.solid && (most >= 0 && most <= fewTimes || sub.width <= narrow && (most < 0 || most <= 4*fewTimes)) {
 		log2 := 0.0
 		if least > 0 {
@@ -152,14 +154,11 @@ func examineConcat(re *syntax.Regexp) nature {
 	for _, sub := range re.Sub {
 		s := examine(sub)
 		n.width = max(n.width, s.width)
-		loop := s
-		if !s.solid && (sub.Op == syntax.OpStar || sub.Op == syntax.OpPlus || sub.Op == syntax.OpRepeat && sub.Max < 0) && s.width < endless && join(parts).log2 < rare {
-			if inner := examine(sub.Sub[0]); inner.solid {
-				loop = solid(sub, 0, s.width)
-			}
+		if s.loop && s.width < endless && join(parts).log2 < rare {
+			s = solid(sub, 0, s.width) // seldom reached
 		}
-		if loop.solid {
-			parts = append(parts, loop.best)
+		if s.solid {
+			parts = append(parts, s.best)
 			continue
 		}
 		n.solid = false
@@ -167,10 +166,8 @@ func examineConcat(re *syntax.Regexp) nature {
 			parts = append(parts, s.before)
 		}
 		closeRun()
-		if !s.solid && len(s.apart()) > 0 {
-			for _, f := range s.apart() {
-				n.found(f)
-			}
+		for _, f := range s.apart() {
+			n.found(f)
 		}
 		parts = nil
 		if s.behind.re != nil {

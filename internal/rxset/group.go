@@ -3,9 +3,9 @@ package rxset
 const (
 	// stepCost is what computing a transition costs beside its visits of nodes, in such visits.
 	stepCost = 48
-	// A text may cost fuelBase visits, fuelPerPattern for each pattern of the set, and one more for each pattern and byte: a
-	// visit takes about as long as a quarter of what the regexp package needs for a byte and a pattern.
-	fuelBase, fuelPerPattern = 1024, 64
+	// A text may cost fuelBase visits, fuelPerPattern for each pattern of the set, and fuelPerByte more for each pattern and byte: a
+	// visit takes about a third of what the regexp package needs for a byte and a pattern.
+	fuelBase, fuelPerPattern, fuelPerByte = 1024, 64, 2
 	// flushesPerText is how often one text may make an automaton forget all it knows.
 	flushesPerText = 1
 	unlimited      = 1 << 40

@@ -14,7 +14,7 @@ const (
 	groupMembers = 16
 	// oftenExact and oftenLit are the shares of the samples from which a pattern is not a front's: a front that
 	// hits and hits is slow.
-	oftenExact, oftenLit = 0.2, 0.4
+	oftenExact, oftenLit = 0.2, 0.15
 	// dense is how often a byte something may match.
 	dense = 0.025
 	// aloneStates is what one pattern may take of a front.

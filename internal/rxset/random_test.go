@@ -12,13 +12,14 @@ import (
 	"github.com/testudo-sec/testudo/internal/rxset"
 )
 
-// grammar makes expressions of all that the syntax has, over few characters so that texts meet them.
+// grammar makes expressions of all that the syntax has, over few characters so that texts meet them; most are rare elsewhere, so that
+// expressions have rare factors.
 type grammar struct{ *rand.Rand }
 
 func (g grammar) pick(of ...string) string { return of[g.IntN(len(of))] }
 
 func (g grammar) expression(depth int) string {
-	switch n := g.IntN(14); {
+	switch n := g.IntN(16); {
 	case depth == 0 || n < 4:
 		return g.atom()
 	case n < 7:
@@ -29,19 +30,22 @@ func (g grammar) expression(depth int) string {
 		return "(?:" + g.expression(depth-1) + ")" + g.pick("*", "+", "?", "*?", "+?", "{0,2}", "{2}", "{1,3}", "{2,}", "{0,9}", "{3,12}", "{0}")
 	case n < 13:
 		return g.pick(`^`, `$`, `\A`, `\z`, `\b`, `\B`) + g.expression(depth-1)
+	case n < 15: // what has to wait in the middle
+		wait := g.pick(".*", "(?s:.*)", "[^Q]+", "[^ÿ]*?", `\w+`, ".{0,20}", `(?:a|\PL)*`)
+		return g.pick("Q", "Z", "(?i:qz)", "ſ", "ÿ", "(?:Q|é)") + wait + g.expression(depth-1) + g.pick("", g.pick("Q", "(?i:z)", "QZ", `\b`, "$"))
 	}
 	return g.expression(depth-1) + g.pick(`^`, `$`, `\z`, `\b`, `\B`)
 }
 
 func (g grammar) atom() string {
-	return g.pick("a", "b", "k", "s", "ab", "sk", " ", "_", "1", "é", "€", "ſ", "\u212a", "\ufffd", "µ", "ÿ", "𝒳", ".", `\n`, `\w`, `\W`, `\s`, `\S`, `\d`, `\D`, "[ab]", "[^a]", "[^a-z]",
-		`[\s\S]`, `[^\n]`, `[\x{80}-\x{ff}]`, `[a-\x{10ffff}]`, `[^\x00-\x7f]`, `[\x{d700}-\x{e000}]`, `\pL`, `\PL`, `[é-€]`, `\x{bc}`, `\xff`, "(?i:k)", "(?i:S)", "(?i:ÿ)", "", "^", "$", `\b`, `\B`)
+	return g.pick("Q", "Z", "k", "s", "QZ", "sk", " ", "_", "1", "é", "€", "ſ", "\u212a", "\ufffd", "µ", "ÿ", "𝒳", ".", `\n`, `\w`, `\W`, `\s`, `\S`, `\d`, `\D`, "[QZ]", "[^Q]", "[^A-Z]",
+		`[\s\S]`, `[^\n]`, `[\x{80}-\x{ff}]`, `[Z-\x{10ffff}]`, `[^\x00-\x7f]`, `[\x{d700}-\x{e000}]`, `\pL`, `\PL`, `[é-€]`, `\x{bc}`, `\xff`, "(?i:k)", "(?i:S)", "(?i:ÿ)", "", "^", "$", `\b`, `\B`)
 }
 
 func (g grammar) text() string {
 	var b strings.Builder
 	for range g.IntN(10) {
-		b.WriteString(g.pick("a", "b", "k", "s", "A", "K", "S", "ab", " ", "_", "1", "\n", "\r", "é", "É", "€", "ſ", "\u212a", "\ufffd", "µ", "Μ", "ÿ", "Ÿ", "𝒳", "\x00", "\x80", "\xbf", "\xbc", "\xff", "\xe2", "\xe2\x82",
+		b.WriteString(g.pick("Q", "Z", "k", "s", "q", "K", "S", "QZ", " ", "_", "1", "\n", "\r", "é", "É", "€", "ſ", "\u212a", "\ufffd", "µ", "Μ", "ÿ", "Ÿ", "𝒳", "\x00", "\x80", "\xbf", "\xbc", "\xff", "\xe2", "\xe2\x82",
 			"\xf0\x9f", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"))
 	}
 	return b.String()
@@ -67,7 +71,7 @@ func TestRandom(t *testing.T) {
 	if os.Getenv("TESTUDO_LONG") != "" {
 		sets = 60_000
 	}
-	matched, judged, gated := 0, 0, 0
+	matched, judged, gated, left := 0, 0, 0, 0
 	for seed := range sets {
 		g := grammar{rand.New(rand.NewPCG(uint64(seed), 2))}
 		var of []expression
@@ -83,13 +87,14 @@ func TestRandom(t *testing.T) {
 			matched += check(t, s, m, of, g.text())
 			judged += len(of)
 		}
-		if st := s.Stats(); st.Plain > 0 {
+		if st := s.Stats(); st.Plain > 0 && st.Left == 0 {
 			t.Fatalf("seed %d: %+v: the regexp package answered for the automata", seed, st)
 		}
 		gated += s.Stats().Gated
+		left += s.Stats().Left
 	}
-	if matched < judged/4 || matched > 3*judged/4 || gated < sets/10 {
-		t.Errorf("%d of %d matched, %d patterns were gated", matched, judged, gated)
+	if matched < judged/4 || matched > 3*judged/4 || gated < sets/5 || left > sets/50 {
+		t.Errorf("%d of %d matched, %d patterns were gated, %d were left to the regexp package", matched, judged, gated, left)
 	}
 	t.Logf("%d of %d matched, %d patterns were gated", matched, judged, gated)
 }

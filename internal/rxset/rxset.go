@@ -193,12 +193,15 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 	}
 	s.run(m)
 	m.view.release()
+	for i := range m.cursors {
+		m.cursors[i] = cursor{} // a table that was replaced meanwhile is not held
+	}
 	return m.result
 }
 
 // fuel is the work that may be spent on computing transitions for a text.
 func (s *Set) fuel(bytes int) int {
-	return s.fuelBase + len(s.patterns)*(fuelPerPattern+bytes)
+	return s.fuelBase + len(s.patterns)*(fuelPerPattern+fuelPerByte*bytes)
 }
 
 // confirm sees to it that a candidate is looked for.
