@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -48,6 +49,29 @@ func BenchmarkMatch(b *testing.B) {
 			b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(len(rxset.Candidates(s, m))), "candidates")
 			b.ReportMetric(float64(rxset.Passes(s, m)), "passes")
+		})
+	}
+}
+
+// BenchmarkWanted matches the expressions of all levels, of which those of level 1 are wanted.
+func BenchmarkWanted(b *testing.B) {
+	of := coreRules(b, 4)
+	s := newSet(b, of)
+	wanted := rxset.NewBits(len(of))
+	for i, e := range of {
+		if e.Class == 1 {
+			wanted.Add(i)
+		}
+	}
+	for _, c := range benchTexts()[:5] {
+		b.Run(c.name, func(b *testing.B) {
+			m := s.NewScratch()
+			s.MatchWanted(c.text, wanted, m)
+			start := cpu()
+			for b.Loop() {
+				s.MatchWanted(c.text, wanted, m)
+			}
+			b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
@@ -152,4 +176,41 @@ func cpu() int64 {
 		return 0
 	}
 	return r.Utime.Nano() + r.Stime.Nano()
+}
+
+// BenchmarkHostile matches expressions with many states over texts that make them, each of which is another: what the automata cost
+// before they give up comes on top of the regexp package.
+func BenchmarkHostile(b *testing.B) {
+	for _, h := range hostile {
+		b.Run(h.name, func(b *testing.B) {
+			s, of := hostileSet(b, h.expressions, 1<<20)
+			m := s.NewScratch()
+			r := rand.New(rand.NewPCG(5, 5))
+			texts := make([]string, b.N)
+			for i := range texts {
+				var w strings.Builder
+				for w.Len() < 1000 {
+					w.WriteString(h.pieces[r.IntN(len(h.pieces))])
+				}
+				texts[i] = w.String()
+			}
+			b.ResetTimer()
+			start := cpu()
+			for _, text := range texts {
+				s.Match(text, m)
+			}
+			spent := cpu() - start
+			b.StopTimer()
+			start = cpu()
+			for _, text := range texts {
+				for _, e := range of {
+					e.want.MatchString(text)
+				}
+			}
+			plain := cpu() - start
+			b.ReportMetric(float64(spent)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(plain)/float64(b.N), "one-by-one-cpu-ns/op")
+			b.ReportMetric(float64(spent)/float64(plain), "ratio")
+		})
+	}
 }

@@ -2,7 +2,6 @@ package rxset_test
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -20,7 +19,7 @@ type expression struct {
 	want rxset.Matcher
 }
 
-// coreRules returns the expressions of the OWASP Core Rule Set up to a paranoia level, as Coraza compiles them. The rules are read from
+// coreRules returns the expressions of the OWASP Core Rule Set up to a paranoia level, as Coraza compiles them, classed by level. The rules are read from
 // the module github.com/corazawaf/coraza-coreruleset (Apache-2.0).
 func coreRules(t testing.TB, level int) []expression {
 	t.Helper()
@@ -31,10 +30,13 @@ func coreRules(t testing.TB, level int) []expression {
 	var out []expression
 	seen := map[string]bool{}
 	for _, r := range p.Rules {
-		if slices.ContainsFunc(r.Tags, func(tag string) bool {
-			l, ok := strings.CutPrefix(tag, "paranoia-level/")
-			return ok && int(l[0]-'0') > level
-		}) {
+		class := 0
+		for _, tag := range r.Tags {
+			if l, ok := strings.CutPrefix(tag, "paranoia-level/"); ok {
+				class = int(l[0] - '0')
+			}
+		}
+		if class > level {
 			continue
 		}
 		for ; r != nil; r = r.Chain {
@@ -42,7 +44,9 @@ func coreRules(t testing.TB, level int) []expression {
 				continue
 			}
 			seen[r.Operator.Argument] = true
-			out = append(out, compile(t, r.Operator.Argument))
+			e := compile(t, r.Operator.Argument)
+			e.Class = class
+			out = append(out, e)
 		}
 	}
 	return out

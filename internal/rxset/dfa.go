@@ -12,6 +12,7 @@ const (
 	matching  = 1 << 31 // added to a row's place: patterns matched
 	firstRows = 32      // that a table has room for at first
 	leastSize = 1 << 16 // of a table's limit
+	maxSkip   = 31
 	maxPlace  = matching - 1
 	overhead  = 64 // bytes that a state takes beside its row and its own size
 )
@@ -29,6 +30,9 @@ type dfa struct {
 	flushes atomic.Int64
 	built   atomic.Int64 // transitions
 	visits  atomic.Int64 // of nodes, for them
+	// failures grows with each text that was given up, skip is how many texts from then on are given up at once where they miss
+	// a transition: what gains nothing is seldom tried.
+	failures, skip atomic.Int32
 }
 
 // table is a dfa's rows. Rows are only added, and what a row misses is only filled in; a table that is full gives way to a larger
@@ -130,6 +134,7 @@ type cursor struct {
 	at    uint32
 	// over says that nothing more can match, failed that the bounds do not suffice: hits then are right, but not all.
 	over, failed bool
+	extended     bool     // it missed a transition
 	hits         []uint64 // the patterns that matched
 	met          int      // how often something matched
 	flushes      int      // how often the table may still be emptied
@@ -204,13 +209,27 @@ func (c *cursor) end() {
 	x := uint32(c.dfa.program.classes)
 	c.special(c.table.cells[c.at+x].Load(), x)
 	c.over = true
+	if c.extended && !c.failed && c.dfa.failures.Load() != 0 {
+		c.dfa.failures.Store(0)
+	}
+}
+
+// fail gives the text up.
+func (c *cursor) fail() {
+	c.over, c.failed = true, true
+	// Until a table is full for the first time there is something to gain: what was computed stays.
+	if d := c.dfa; c.extended && c.table.generation > 0 {
+		n := min(2*d.failures.Load()+1, maxSkip)
+		d.failures.Store(n)
+		d.skip.Store(n)
+	}
 }
 
 // special returns the place that a transition leads to which is not one, or has more to say.
 func (c *cursor) special(next, class uint32) uint32 {
 	if next == unknown {
 		if next = c.extend(int(class)); next == unknown {
-			c.over, c.failed = true, true
+			c.fail()
 			return c.at
 		}
 	}
@@ -231,10 +250,11 @@ func (c *cursor) special(next, class uint32) uint32 {
 // extend computes a transition that the table misses, and makes the table the one that it belongs to. It returns unknown if that is
 // not within bounds.
 func (c *cursor) extend(class int) uint32 {
-	if *c.fuel <= 0 {
+	d, t := c.dfa, c.table
+	if *c.fuel <= 0 || !c.extended && d.skip.Load() > 0 && d.skip.Add(-1) >= 0 {
 		return unknown
 	}
-	d, t := c.dfa, c.table
+	c.extended = true
 	x := d.steps.Get().(*stepper)
 	defer d.steps.Put(x)
 	x.visits = stepCost

@@ -15,8 +15,10 @@ const (
 type group struct {
 	dfa     *dfa
 	members []member
-	words   int
-	front   bool
+	// patterns are those of the members, as numbers of the set.
+	patterns Bits
+	words    int
+	front    bool
 	// binary and characters are the members of each dialect.
 	binary, characters []uint64
 	mixed              bool // there are some of both
@@ -44,8 +46,10 @@ func (b member) hit(m *Scratch) {
 func newGroup(p *program, members []member, s *Set) *group {
 	g := &group{dfa: newDFA(p, unlimited, &s.steppers), members: members, words: p.words64()}
 	g.binary, g.characters = make([]uint64, g.words), make([]uint64, g.words)
+	g.patterns = NewBits(len(s.patterns))
 	bytes := 0
 	for i, m := range members {
+		g.patterns.Add(int(m.pattern))
 		if s.patterns[m.pattern].Binary {
 			Bits(g.binary).Add(i)
 			bytes++
@@ -59,8 +63,8 @@ func newGroup(p *program, members []member, s *Set) *group {
 
 // has reports whether one of the members is wanted.
 func (g *group) has(wanted Bits) bool {
-	for _, m := range g.members {
-		if wanted.Has(int(m.pattern)) {
+	for i, w := range g.patterns {
+		if w&wanted[i] != 0 {
 			return true
 		}
 	}

@@ -70,21 +70,27 @@ func (pl *planner) plan() {
 		pl.set.unasked.Add(i)
 		often = append(often, whole...)
 	}
-	pl.together(front, false, frontStates, len(front), func(g *group) {
-		g.front = true
-		pl.set.fronts = append(pl.set.fronts, g)
-	})
+	for _, parts := range pl.classes(front) {
+		pl.together(parts, false, frontStates, len(parts), func(g *group) {
+			g.front = true
+			pl.set.fronts = append(pl.set.fronts, g)
+		})
+	}
 	add := func(g *group) {
 		for _, m := range g.members {
 			pl.set.patterns[m.pattern].group = int32(len(pl.set.groups))
 		}
 		pl.set.groups = append(pl.set.groups, g)
 	}
-	pl.together(often, true, groupStates, len(often), add)
+	for _, parts := range pl.classes(often) {
+		pl.together(parts, true, groupStates, len(parts), add)
+	}
 	pl.set.often = len(pl.set.groups)
 	// Those that are candidates for many texts are so together.
 	slices.SortStableFunc(seldom, func(a, b part) int { return cmp.Compare(b.lit, a.lit) })
-	pl.together(seldom, true, groupStates, groupMembers, add)
+	for _, parts := range pl.classes(seldom) {
+		pl.together(parts, true, groupStates, groupMembers, add)
+	}
 	pl.share(append(pl.set.fronts[:len(pl.set.fronts):len(pl.set.fronts)], pl.set.groups[:pl.set.often]...))
 	pl.share(pl.set.groups[pl.set.often:])
 }
@@ -98,6 +104,22 @@ func (pl *planner) share(groups []*group) {
 			g.dfa.renew(1)
 		}
 	}
+}
+
+// classes returns the parts by the class of their patterns.
+func (pl *planner) classes(parts []part) [][]part {
+	class := func(p part) int { return pl.set.patterns[p.pattern].Class }
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(class(a), class(b)) })
+	var out [][]part
+	for from := 0; from < len(parts); {
+		to := from
+		for to < len(parts) && class(parts[to]) == class(parts[from]) {
+			to++
+		}
+		out = append(out, parts[from:to])
+		from = to
+	}
+	return out
 }
 
 // gates returns the factors that a text must have for a pattern, to be looked for by a front; nil if they say too little.

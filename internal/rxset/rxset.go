@@ -17,6 +17,9 @@ type Pattern struct {
 	// Binary makes each byte of a text the character of that number, up to U+00FF, as rsc.io/binaryregexp does. Otherwise texts
 	// are UTF-8.
 	Binary bool
+	// Class is for sets of which [Set.MatchWanted] is asked for a part each time: patterns that are wanted together have one class. Only
+	// patterns of one class share an automaton, which is run if one of them is wanted. It does not change what is found.
+	Class int
 	// Plain answers where the automata give up. Nil stands for the regexp package, where the expression is compiled
 	// when it is first needed.
 	Plain Matcher
@@ -173,7 +176,12 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 	copy(m.asked, s.unasked)
 	m.fuel = s.fuel(len(text))
 
-	m.groups = append(m.groups[:0], s.fronts...)
+	m.groups = m.groups[:0]
+	for _, g := range s.fronts {
+		if wanted == nil || g.has(wanted) {
+			m.groups = append(m.groups, g)
+		}
+	}
 	for i, g := range s.groups[:s.often] {
 		if wanted == nil || g.has(wanted) {
 			m.groups = append(m.groups, g)
