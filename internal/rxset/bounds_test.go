@@ -138,6 +138,28 @@ func TestFlushes(t *testing.T) {
 	}
 }
 
+// TestGivingUp holds that an automaton which is full, and gains nothing by being filled again, is seldom tried.
+func TestGivingUp(t *testing.T) {
+	s, of := hostileSet(t, hostile[1].expressions, 1)
+	m := s.NewScratch()
+	r := rand.New(rand.NewPCG(7, 7))
+	tried := 0
+	for i := range 200 {
+		text := make([]byte, 300)
+		for j := range text {
+			text[j] = "ab"[r.IntN(2)]
+		}
+		before := s.Stats()
+		check(t, s, m, of, string(text))
+		if s.Stats().Built > before.Built && i >= 100 {
+			tried++
+		}
+	}
+	if st := s.Stats(); st.Flushes == 0 || tried == 0 || tried > 10 {
+		t.Errorf("tried for %d of the last 100 texts, %+v", tried, st)
+	}
+}
+
 // TestConcurrent holds that goroutines may share a set while its tables grow, are given up and made anew.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@
 // a front's, and those that the same texts concern stand together.
 //
 // Literals are such factors too, so the front is also what a search for literals would be: at one read of a table for a byte it takes
-// about the time of an Aho-Corasick automaton, and tells more. This is why package literal, whose filter is for texts that mostly
+// about the time of an Aho-Corasick automaton, and tells more: with the Core Rule Set two to four such reads a byte answer for all. This is why package literal, whose filter is for texts that mostly
 // hold nothing, and package textset, which compares constants, are not used here.
 //
 // Two automata read a text at once: each read of a table waits for the one before, and two may wait together.
@@ -39,8 +39,10 @@
 // Texts and expressions may be an attacker's. A table has a limit of bytes, which together are [Options].Memory; when it is
 // reached, the table is given up and begun anew, once a text at most. Computing steps costs, so a text may cause only so many of them as
 // take a fraction of the time that the regexp package needs for the same expressions and text. Where these bounds do not
-// suffice, the automaton gives the text up: a front's factors then count as found, and expressions are left to [Pattern].Plain. All
-// of this is counted in [Stats]. Expressions whose programs are too large are left to Plain at once, behind their factors.
+// suffice, the automaton gives the text up: a front's factors then count as found, and expressions are left to [Pattern].Plain. An
+// automaton that gives text after text up although it was full before is tried with ever fewer of them, down to one in 32, so that texts
+// which are made to blow automata up cost little more than the regexp package alone. All of this is counted in [Stats].
+// Expressions whose programs are too large are left to Plain at once, behind their factors.
 //
 // # Concurrency
 //
