@@ -210,7 +210,7 @@ func (n *nature) apart() []factor {
 // found takes note of another factor.
 func (n *nature) found(f factor) {
 	switch {
-	case f.re == nil:
+	case f.re == nil || n.best.re != nil && f.log2 == n.best.log2 && f.re.Equal(n.best.re):
 	case n.best.re == nil || f.log2 < n.best.log2:
 		n.best, n.second = f, n.best
 	case n.second.re == nil || f.log2 < n.second.log2:
