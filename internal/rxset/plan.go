@@ -151,6 +151,11 @@ func (pl *planner) together(parts []part, drop bool, states, most int, add func(
 		}
 	}
 	if len(parts) == 1 {
+		if i := int(parts[0].pattern); !drop { // no front can say anything of it
+			pl.set.patterns[i].exact = false
+			pl.set.always.Add(i)
+			pl.set.unasked.Add(i)
+		}
 		return
 	}
 	at := most
