@@ -22,7 +22,7 @@ func (a *app) ciCommand() *cobra.Command {
 	var f scanFlags
 	var base, policyFile, format string
 	var noBase, all bool
-	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string)}
+	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string), "codequality": new(string)}
 	cmd := &cobra.Command{
 		Use:   "ci [FOLDER]",
 		Short: "Decide about a change: scan a checkout by one policy, against its base",
@@ -123,6 +123,7 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 	flags.StringVar(files["sarif"], "sarif", "", "write the report as SARIF too")
 	flags.StringVar(files["junit"], "junit", "", "write the report as JUnit too")
 	flags.StringVar(files["markdown"], "markdown", "", "write a summary as Markdown too")
+	flags.StringVar(files["codequality"], "codequality", "", "write the report as GitLab's Code Quality too")
 	flags.StringVar(files["json"], "json", "", "write the report as JSON too")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -62,6 +62,7 @@ type part struct {
 func writeHTML(w io.Writer, r Result) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"where":    func(f signal.Finding) string { return where(&f) },
+		"origin":   func(f signal.Finding) string { return origin(&f) },
 		"text":     scan.Printable,
 		"class":    severityClass,
 		"stops":    func(f signal.Finding) bool { return r.Verdict != nil && r.Verdict.Stops[f.ID] },
