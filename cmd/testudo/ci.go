@@ -28,8 +28,10 @@ func (a *app) ciCommand() *cobra.Command {
 		Short: "Decide about a change: scan a checkout by one policy, against its base",
 		Long: `Scan a checkout with everything that looks at one, and decide by the policy in .testudo.yaml
 whether the change may pass. With a base only what is new stops it, and the base's own
-policy, ignore files and baseline count: a change does not decide about itself. The base is taken from --base, or from
-what GitHub and GitLab say of a merge request.
+policy, ignore files and baseline count, and its version of every document named here that
+is the repository's own: a change does not decide about itself. What a change brings and
+nobody can look at, such as a lockfile that cannot be read, stops it too. The base is taken
+from --base, or from what GitHub and GitLab say of a merge request.
 
 Exit code 0 says that the change may pass, 1 that it may not, 2 that it could not be decided.`,
 		Example: `  testudo ci
@@ -48,17 +50,21 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				base = baseOfEnvironment(os.Getenv)
 			}
 			ctx := cmd.Context()
-			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, base)
+			var at *assembly.CIBase
+			if base != "" {
+				var err error
+				if at, err = a.settings.OpenBase(root, base); err != nil {
+					return fmt.Errorf("the base %s: %w", base, err)
+				}
+			}
+			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, at)
 			if err != nil {
 				return fmt.Errorf("policy: %w", err)
 			}
 			a.settings.Scan.Exclude, a.settings.Scan.Vulnerabilities, a.settings.Scan.Licenses = policy.Exclude, policy.Vulnerabilities, policy.Licenses
-			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree}
-			if base != "" {
-				if _, err := os.Lstat(filepath.Join(root, ".git")); err != nil {
-					return fmt.Errorf("%s is not the top of a repository: with a base it must be (--no-base judges all there is)", root)
-				}
-				if err := a.fromBase(ctx, &r, base, f.baseline); err != nil {
+			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree, Base: at}
+			if at != nil {
+				if err := a.fromBase(ctx, &r, f.baseline); err != nil {
 					return fmt.Errorf("the base %s: %w", base, err)
 				}
 			}
@@ -68,14 +74,20 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			}
 			defer o.plan.Close()
 			var known map[string]bool
-			if base != "" {
-				if known, err = a.knownAt(cmd, &f, r, base, o); err != nil {
+			missed := gate.MissedBy(&o.result.Stats, nil)
+			if at != nil {
+				var before scan.Stats
+				if known, before, err = a.knownAt(cmd, &f, r, o); err != nil {
 					return err
 				}
+				missed = gate.MissedBy(&o.result.Stats, &before)
 			}
-			d := policy.Decide(o.result.Findings, known, o.result.Stats.Incomplete(), time.Now())
+			d := policy.Decide(o.result.Findings, known, missed, time.Now())
 			o.result.Verdict = verdictOf(&d, o.result.Findings, known)
 			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)
+			if missed.Any && !d.Stopped {
+				o.result.Notes = append(o.result.Notes, "Passed without a look at what is named above as not scanned: it could hold anything. `incomplete: always` in the policy stops it.")
+			}
 			for format, name := range files {
 				if *name == "" {
 					continue
@@ -144,38 +156,39 @@ func baseOfEnvironment(env func(string) string) string {
 }
 
 // fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.
-func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, base, baseline string) (err error) {
-	if r.IgnoreFiles, err = a.settings.BaseIgnoreFiles(ctx, r.Target, base); err != nil || baseline == "" {
+func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline string) (err error) {
+	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil || baseline == "" {
 		return err
 	}
-	known, ok, err := a.settings.BaseBaseline(ctx, r.Target, base, baseline)
+	known, ok, err := r.Base.Baseline(ctx, baseline)
 	if ok && err == nil {
 		r.Baseline = known
 	}
 	return err
 }
 
-// knownAt returns what is wrong at the base already, and adds what the change's own commits hold and its last state does
-// not: a secret that was committed is known to whoever has the branch.
-func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, base string, o *scanned) (map[string]bool, error) {
+// knownAt returns what is wrong at the base already and what could not be scanned there, and adds what the change's own commits hold
+// and its last state does not: a secret that was committed is known to whoever has the branch.
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (map[string]bool, scan.Stats, error) {
 	settings := a.settings
 	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
 	if f.confidence != "" {
 		settings.Scan.Confidence = f.confidence
 	}
-	r := assembly.ScanRequest{Target: from.Target, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
-	known, err := settings.BaseFindings(cmd.Context(), r, base)
+	base := from.Base
+	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
+	known, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
-		return nil, fmt.Errorf("the base %s: %w", base, err)
+		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
-		return known, nil
+		return known, before, nil
 	}
-	r.Kind, r.Range, r.For = assembly.ScanHistory, base+"..HEAD", []string{"secret"}
+	r.Kind, r.Range, r.For = assembly.ScanHistory, base.Revision+"..HEAD", []string{"secret"}
 	r.Baseline = o.plan.Options.Baseline
 	plan, err := settings.PlanScan(cmd.Context(), r)
 	if err != nil {
-		return nil, err
+		return nil, before, err
 	}
 	defer plan.Close()
 	here := map[string]bool{}
@@ -188,9 +201,9 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the commits of the change: %w", err)
+		return nil, before, fmt.Errorf("the commits of the change: %w", err)
 	}
-	return known, nil
+	return known, before, nil
 }
 
 // onlyNew leaves out what the base has too, and says how much that is.
