@@ -9,12 +9,20 @@ import (
 )
 
 // Ask answers a gate that can wait: the event of what is about to happen is judged, and refused where an enforced rule refuses it. What cannot
-// be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer.
+// be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer. A question with [record.FlagMarked] waits until what was
+// seen before it is known, but not for ever: then it is judged by what is, and Guard.Closed decides what no rule refuses.
 func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	var r record.Record
 	if _, err := record.Decode(rec, &r); err != nil {
 		p.metrics.malformed.Add(1)
 		return Answer{}
+	}
+	known := true
+	if r.Flags&record.FlagMarked != 0 {
+		r.Flags &^= record.FlagMarked
+		if known = p.marks.wait(ctx, r.Time); !known {
+			p.metrics.unmarked.Add(1)
+		}
 	}
 	exec := r.Kind == record.KindExec || r.Call == record.CallExecve || r.Call == record.CallExecveat
 	proc := p.table.Find(&r)
@@ -44,6 +52,8 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 		p.mu.Lock()
 		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token})
 		p.mu.Unlock()
+	} else if !known && r.PID != 1 && p.held.closed() {
+		return Answer{Deny: true} // it could be one that is refused
 	} else if top := v.Top(); top != nil {
 		return Answer{Rule: top.Rule}
 	}

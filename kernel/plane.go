@@ -77,6 +77,7 @@ type Plane struct {
 	born   uint64            // when the plane was made, in nanoseconds since boot
 	health health
 	held   standing
+	marks  marks // of the records that were taken note of
 }
 
 // lookups is how many questions of a kind to the sensor wait, and lookers how many are asked at a time.
@@ -291,6 +292,10 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	p.metrics.records[r.Kind].Add(1)
 	if r.Flags&record.FlagUnsure != 0 {
 		p.metrics.unsure.Add(1)
+	}
+	if r.Kind == record.KindMark {
+		p.marks.reach(r.Time)
+		return
 	}
 	p.mu.Lock()
 	if r.Kind == record.KindLost {

@@ -70,6 +70,7 @@ type Loader struct {
 	records, bytes atomic.Uint64 // handed on
 	forgotten      atomic.Uint64 // flows that did not fit into the kernel's tables
 	running        atomic.Bool
+	flushes        flushes
 }
 
 // New returns a loader that has loaded nothing.

@@ -86,6 +86,9 @@ type sensorParts struct {
 	seed func(ctx context.Context, emit func(batch []byte)) error
 	// settled is called once all is loaded and told of; it gives back what only that took.
 	settled func()
+	// known appends what /proc knows of a process and of those that it came from, and clock is that of records: for gates that ask.
+	known   func(batch []byte, pid uint32) []byte
+	clock   func() uint64
 	sockets []string // of container runtimes
 	log     *slog.Logger
 }
@@ -123,7 +126,7 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 		run("eyes", func(ctx context.Context) error { return s.see(ctx, to) })
 	}
 	if s.gates != nil {
-		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, to) })
+		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, s.inOrder(to)) })
 	}
 	select {
 	case <-ctx.Done():
@@ -132,6 +135,16 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 	cancel()
 	wait.Wait()
 	return err
+}
+
+// inOrder returns the receiver of the gates.
+func (s *sensor) inOrder(to kernel.Receiver) kernel.Receiver {
+	if s.clock == nil {
+		return to
+	}
+	o := &inOrder{Receiver: to, known: s.known, now: s.clock}
+	o.eyes, _ = s.eyes.(flusher)
+	return o
 }
 
 // see tells of what runs already, and then of what happens. What happens meanwhile waits in the kernel.

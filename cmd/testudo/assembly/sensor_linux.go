@@ -40,6 +40,8 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 		gates:     &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
 		hands:     hand.New(),
 		seed:      seed,
+		known:     ancestry(),
+		clock:     sinceBoot,
 		settled:   privilege.Trim,
 		log:       log,
 	})
@@ -251,6 +253,13 @@ func (r *refusing) Close() error {
 		r.asking = nil
 	}
 	return r.Enforcer.Close()
+}
+
+// sinceBoot is the clock of records, in nanoseconds.
+func sinceBoot() uint64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return uint64(t.Nano())
 }
 
 // release returns the kernel's.
