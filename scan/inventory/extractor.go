@@ -136,6 +136,9 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 		return in.checked(g.packages(r.format, in))
 	}
 	found, err := r.scalibr.Extract(ctx, in.scanInput())
+	if err != nil && len(found.Packages) == 0 && r.purlType != "" && g != nil && ctx.Err() == nil {
+		return in.checked(g.packages(r.format, in))
+	}
 	err = in.plain(err)
 	for _, p := range found.Packages {
 		if p != nil {

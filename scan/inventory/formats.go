@@ -82,9 +82,10 @@ type format struct {
 	within func(path string) bool
 
 	make func(*cpb.PluginConfig) (filesystem.Extractor, error)
-	// graph says what the lockfile knows of relations, licences and digests. Where make is nil it is all there is.
+	// graph says what the lockfile knows of relations, licences and digests. Where make is nil it is all there is, and where
+	// purlType is set it stands in for an extractor that fails.
 	graph func(*input) (*graph, error)
-	// purlType and ecosystem are those of the packages where make is nil.
+	// purlType and ecosystem are those of the packages of graph alone.
 	purlType, ecosystem string
 }
 
@@ -101,6 +102,9 @@ func notInModules(p string) bool {
 	return !strings.HasPrefix(p, "node_modules/") && !strings.Contains(p, "/node_modules/")
 }
 
+// ownWorkflow tells those that run from those that came along with a module.
+func ownWorkflow(p string) bool { return strings.Contains(p, ".github/workflows/") && notInModules(p) }
+
 func contains(part string) func(string) bool {
 	return func(p string) bool { return strings.Contains(p, part) }
 }
@@ -113,7 +117,7 @@ func formats() []*format {
 		{name: "rust/auditable", program: true, size: artifact, make: cargoauditable.New},
 		{name: "rust/cargolock", names: []string{"Cargo.lock"}, make: cargolock.New, graph: cargoGraph},
 
-		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph},
+		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph, purlType: "npm", ecosystem: "npm"},
 		{name: "javascript/packagelockjson", names: []string{"package-lock.json", "npm-shrinkwrap.json"}, within: notInModules, graph: npmGraph, purlType: "npm", ecosystem: "npm"},
 		{name: "javascript/pnpmlock", names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
 		{name: "javascript/yarnlock", names: []string{"yarn.lock"}, within: notInModules, make: yarnlock.New, graph: yarnGraph},
@@ -157,7 +161,7 @@ func formats() []*format {
 		{name: "lua/luarocks", suffixes: []string{".rockspec"}, make: luarocks.New},
 		{name: "ocaml/opam", suffixes: []string{".install"}, names: []string{"install"}, within: contains(".opam-switch/install"), make: opam.New},
 		{name: "perl/cpan", names: []string{"META.json", "META.yml"}, within: contains("/.cpan"), make: cpan.New},
-		{name: "misc/githubactions", suffixes: []string{".yml", ".yaml"}, within: contains(".github/workflows/"), make: githubactions.New},
+		{name: "misc/githubactions", suffixes: []string{".yml", ".yaml"}, within: ownWorkflow, make: githubactions.New},
 
 		{name: "os/dpkg", names: []string{"status"}, prefixes: []string{"var/lib/dpkg/status.d/"}, make: dpkg.New, graph: dpkgGraph},
 		{name: "os/apk", names: []string{"installed"}, within: contains("lib/apk/db/installed"), make: apk.New},

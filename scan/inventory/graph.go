@@ -42,7 +42,8 @@ func (g *graph) packages(f *format, in *input) []scan.Package {
 	var out []scan.Package
 	seen := map[string]bool{}
 	for _, n := range g.nodes {
-		if n.name == "" || n.version == "" || seen[key(n.name, n.version)] {
+		// What comes from a repository may have no version; a project without one is no package.
+		if n.name == "" || n.version == "" && n.root || seen[key(n.name, n.version)] {
 			continue
 		}
 		seen[key(n.name, n.version)] = true
