@@ -59,6 +59,7 @@ type Matcher struct {
 	ignores ignoreList
 	summary Summary
 	flaws   []*Flaw
+	reach   error
 }
 
 // New returns a matcher.
@@ -87,9 +88,13 @@ func (m *Matcher) Summary() Summary { return m.summary }
 // Flaws are those that the last Match found, with those that a decision took out of the report.
 func (m *Matcher) Flaws() []*Flaw { return m.flaws }
 
+// Unreached says what the last Match could not tell of what can be reached. The flaws are found all the same, with the priority that they
+// have where nothing is known of calls.
+func (m *Matcher) Unreached() error { return m.reach }
+
 // Match implements scan.Matcher.
 func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Report) error {
-	m.summary, m.flaws = Summary{}, nil
+	m.summary, m.flaws, m.reach = Summary{}, nil, nil
 	for _, places := range m.versions(inv) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -101,11 +106,8 @@ func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Re
 		m.flaws = append(m.flaws, flaws...)
 	}
 	m.summary.Flaws = len(m.flaws)
-	var reachErr error
 	if m.o.Reacher != nil && len(m.flaws) > 0 {
-		if reachErr = m.o.Reacher.Reach(ctx, m.flaws); reachErr != nil {
-			reachErr = fmt.Errorf("what can be reached: %w", reachErr)
-		}
+		m.reach = m.o.Reacher.Reach(ctx, m.flaws)
 	}
 	paths := newPaths(inv)
 	for _, f := range m.flaws {
@@ -117,7 +119,7 @@ func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Re
 			report(f.finding(paths), f.confidence())
 		}
 	}
-	return reachErr
+	return nil
 }
 
 func (f *Flaw) confidence() scan.Confidence {

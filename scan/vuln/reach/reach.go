@@ -89,10 +89,9 @@ func (a *Analysis) Reach(ctx context.Context, flaws []*vuln.Flaw) error {
 		verdicts, err := a.module(ctx, path, modules[path])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", scan.Printable(path), err))
-			continue
 		}
-		for i, f := range modules[path] {
-			verdicts[i].merge(f)
+		for i := range verdicts {
+			verdicts[i].merge(modules[path][i])
 		}
 	}
 	return errors.Join(errs...)
@@ -114,7 +113,8 @@ func (v verdict) merge(f *vuln.Flaw) {
 	}
 }
 
-// module analyses the module of one go.mod. It returns a verdict for each flaw.
+// module analyses the module of one go.mod. It returns a verdict for each flaw, or none; with an error too, where only a part of the module
+// could be analysed.
 func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) ([]verdict, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return nil, errors.New("no Go toolchain is in PATH: what can be reached is not known")
@@ -169,6 +169,14 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 		return nil, fmt.Errorf("%w: %s", err, scan.Printable(strings.TrimSpace(stderr.String())))
 	case readErr != nil:
 		return nil, readErr
+	}
+	if left := stderr.leftOut(); left != "" {
+		for i := range verdicts { // what was not looked at may call anything
+			if r := verdicts[i].reach; r == vuln.NotReached || r == vuln.NotImported {
+				verdicts[i].reach = vuln.ReachUnknown
+			}
+		}
+		return verdicts, fmt.Errorf("not loaded, and what they call is not known: %s", scan.Printable(left))
 	}
 	return verdicts, nil
 }
@@ -347,6 +355,17 @@ func calls(trace []frame) []string {
 	}
 	if len(out) > maxTrace {
 		out = slices.Concat(out[:maxTrace/2], []string{"…"}, out[len(out)-maxTrace/2:])
+	}
+	return out
+}
+
+// leftOut is the last that the child said of packages which do not load.
+func (l *limited) leftOut() string {
+	out := ""
+	for line := range strings.Lines(l.String()) {
+		if rest, ok := strings.CutPrefix(line, leftOutMark); ok {
+			out = strings.TrimSpace(rest)
+		}
 	}
 	return out
 }
