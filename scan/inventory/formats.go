@@ -44,7 +44,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/r/renvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemfilelock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemspec"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargolock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/packageresolved"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/podfilelock"
@@ -114,7 +113,7 @@ func formats() []*format {
 		{name: "go/gomod", names: []string{"go.mod"}, make: gomod.New, graph: goModGraph},
 		{name: "go/vendor", names: []string{"modules.txt"}, within: func(p string) bool { return p == "vendor/modules.txt" || strings.HasSuffix(p, "/vendor/modules.txt") }, make: vendormodules.New},
 		{name: "go/binary", program: true, size: artifact, make: gobinary.New},
-		{name: "rust/auditable", program: true, size: artifact, make: cargoauditable.New},
+		{name: "rust/auditable", program: true, size: artifact, graph: auditGraph, purlType: "cargo", ecosystem: "crates.io"},
 		{name: "rust/cargolock", names: []string{"Cargo.lock"}, make: cargolock.New, graph: cargoGraph},
 
 		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph, purlType: "npm", ecosystem: "npm"},
