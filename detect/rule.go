@@ -40,6 +40,8 @@ type Rule struct {
 	NotPaths []string `yaml:"not_paths"`
 	// Allow are expressions; a secret that one of them matches is none.
 	Allow []string `yaml:"allow"`
+	// Verify says how the provider is asked whether the secret is in use, where that is possible.
+	Verify *Verify `yaml:"verify"`
 
 	Tests Tests `yaml:"tests"`
 
@@ -174,6 +176,11 @@ func (r *Rule) validate() error {
 	for i := range r.Detect {
 		if err := r.Detect[i].validate(); err != nil {
 			return fmt.Errorf("rule %s, detect %d: %w", r.ID, i+1, err)
+		}
+	}
+	if r.Verify != nil {
+		if err := r.Verify.validate(); err != nil {
+			return fmt.Errorf("rule %s, verify: %w", r.ID, err)
 		}
 	}
 	return nil

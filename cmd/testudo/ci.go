@@ -33,6 +33,9 @@ is the repository's own: a change does not decide about itself. What a change br
 nobody can look at, such as a lockfile that cannot be read, stops it too. The base is taken
 from --base, or from what GitHub and GitLab say of a merge request.
 
+With --verify the provider of each secret that is found is asked whether it is in use; one
+that is counts as critical. Nothing in the checkout can ask for that.
+
 Exit code 0 says that the change may pass, 1 that it may not, 2 that it could not be decided.`,
 		Example: `  testudo ci
   testudo ci --base origin/main --sarif testudo.sarif
@@ -82,6 +85,7 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				}
 				missed = gate.MissedBy(&o.result.Stats, &before)
 			}
+			o.result.Notes = append(o.result.Notes, o.verified()...)
 			d := policy.Decide(o.result.Findings, known, missed, time.Now())
 			o.result.Verdict = verdictOf(&d, o.result.Findings, known)
 			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)

@@ -31,6 +31,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/license"
 	"github.com/testudo-sec/testudo/scan/sbom"
 	"github.com/testudo-sec/testudo/scan/secret"
+	"github.com/testudo-sec/testudo/scan/secret/verify"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
 	"github.com/testudo-sec/testudo/scan/vuln/running"
@@ -51,6 +52,9 @@ type ScanRequest struct {
 	Platform  string    // of an image
 	Tag       string    // of an archive of several images
 	PlainHTTP bool      // for a registry
+
+	// Verifier, if not nil, is asked about each secret. Nothing but the user's own word sets it: no configuration does.
+	Verifier *verify.Verifier
 
 	Gitleaks string   // a gitleaks configuration to use beside the rules that ship, or instead
 	VEX      []string // documents
@@ -159,6 +163,15 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	return p, p.addSource(ctx, s, r, set, hex.EncodeToString(judges.Sum(nil)))
 }
 
+// NewVerifier returns who asks providers about secrets, for the requests of one command.
+func NewVerifier(version string) (*verify.Verifier, error) {
+	set, err := detect.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	return verify.New(verify.Options{Version: version, Redact: set.Redact}), nil
+}
+
 // addSecrets adds the scanners for secrets: the rules that ship, or those of a gitleaks configuration.
 func (p *ScanPlan) addSecrets(ctx context.Context, r ScanRequest, judges io.Writer) (*detect.Set, error) {
 	own := true
@@ -177,6 +190,9 @@ func (p *ScanPlan) addSecrets(ctx context.Context, r ScanRequest, judges io.Writ
 			fmt.Fprintf(judges, "gitleaks %x", sha256.Sum256(data))
 			p.Options.Scanners = append(p.Options.Scanners, secret.NewGitleaks(set))
 			own = c.UseDefault
+			if r.Verifier != nil {
+				p.Notes = append(p.Notes, "What the rules of the gitleaks configuration find is not verifiable: they do not say how to ask.")
+			}
 		}
 	}
 	set, err := detect.Builtin()
@@ -184,7 +200,11 @@ func (p *ScanPlan) addSecrets(ctx context.Context, r ScanRequest, judges io.Writ
 		return nil, err
 	}
 	if own {
-		p.Options.Scanners = append(p.Options.Scanners, secret.New(set))
+		scanner := secret.New(set)
+		if r.Verifier != nil {
+			scanner = secret.NewVerifying(set, r.Verifier)
+		}
+		p.Options.Scanners = append(p.Options.Scanners, scanner)
 		if err := json.NewEncoder(judges).Encode(set.Rules()); err != nil {
 			return nil, err
 		}
@@ -325,7 +345,7 @@ func (p *ScanPlan) addImage(ctx context.Context, s *Settings, r ScanRequest, set
 		o.Redact = set.Redact
 	}
 	dir, err := cacheDir(r.DataDir)
-	if err == nil {
+	if err == nil && r.Verifier == nil { // what was answered is not kept, and nobody can be asked about what is not read
 		var cache *image.Cache
 		if cache, err = image.OpenCache(filepath.Join(dir, "layers"), s.Scan.Images.CacheSize); err == nil {
 			p.closers = append(p.closers, cache.Close)
