@@ -100,6 +100,37 @@ func TestJars(t *testing.T) {
 	}
 }
 
+// TestWheels: of wheels and eggs of scalibr's test data, and of a bomb.
+func TestWheels(t *testing.T) {
+	dir := filepath.Join(moduleDir(t, "github.com/google/osv-scalibr"), "extractor/filesystem/language/python/wheelegg/testdata")
+	for _, name := range []string{"monotonic-1.6-py2.py3-none-any.whl", "monotonic-1.6-py3.10.egg"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := extract(t, newExtractor(t), nil, "dist/"+name, data)
+		want := []scan.Package{{PURL: "pkg:pypi/monotonic@1.6", Ecosystem: "PyPI", Name: "monotonic", Version: "1.6", Path: "dist/" + name, FoundBy: "python/archive", Licenses: []string{"Apache-2.0"}}}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("Metadata-Version: 2.1\nName: x\nVersion: 1\n")
+	for i := range 1_000_000 {
+		b.WriteString("K" + itoa(i) + ": v\n")
+	}
+	bomb := jar(t, map[string]string{"x-1.dist-info/METADATA": b.String()})
+	got, err := extract(t, newExtractor(t), nil, "x-1-py3-none-any.whl", bomb)
+	if err != nil || len(got) != 1 || got[0].Name != "x" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, data := range map[string][]byte{"no zip": []byte("PK\x03\x04"), "no name": jar(t, map[string]string{"x-1.dist-info/METADATA": "Version: 1\n"})} {
+		if _, err := extract(t, newExtractor(t), nil, "x-1-py3-none-any.whl", data); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
 func TestBombs(t *testing.T) {
 	c := DefaultConfig()
 	c.MaxUnpacked, c.MaxArchiveDepth = 1<<20, 3

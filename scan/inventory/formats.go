@@ -130,7 +130,7 @@ func formats() []*format {
 		{name: "python/pylock", names: []string{"pylock.toml"}, suffixes: []string{".toml"}, within: func(p string) bool { return strings.HasPrefix(path.Base(p), "pylock.") }, make: pylock.New, graph: pylockGraph},
 		{name: "python/setup", names: []string{"setup.py"}, make: setup.New},
 		{name: "python/metadata", names: []string{"METADATA", "PKG-INFO"}, suffixes: []string{".egg-info"}, within: isPythonMetadata, make: wheelegg.New, graph: metadataGraph},
-		{name: "python/archive", suffixes: []string{".whl", ".egg"}, size: artifact, make: wheelegg.New},
+		{name: "python/archive", suffixes: []string{".whl", ".egg"}, size: artifact, graph: wheelGraph, purlType: "pypi", ecosystem: "PyPI"},
 		{name: "python/conda", suffixes: []string{".json"}, within: contains("conda-meta/"), loose: true, make: condameta.New, graph: condaGraph},
 
 		{name: "java/pom", names: []string{"pom.xml"}, suffixes: []string{".pom"}, make: pomxml.New},

@@ -4,9 +4,12 @@ import (
 	"archive/zip"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"strings"
+
+	"github.com/testudo-sec/testudo/scan"
 )
 
 // metadataGraph reads the licence of an installed Python package (core metadata, PEP 566 and 639).
@@ -15,6 +18,11 @@ func metadataGraph(in *input) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &graph{nodes: []*node{metadata(data)}, fold: pypiName}, nil
+}
+
+// metadata reads the fields that begin a METADATA or PKG-INFO file.
+func metadata(data []byte) *node {
 	n := &node{}
 	var expression, classifiers, text []string
 	for raw := range bytes.Lines(data) {
@@ -28,9 +36,9 @@ func metadataGraph(in *input) (*graph, error) {
 		}
 		switch strings.ToLower(k) {
 		case "name":
-			n.name = v
+			n.name = or(n.name, strings.TrimSpace(v))
 		case "version":
-			n.version = v
+			n.version = or(n.version, strings.TrimSpace(v))
 		case "license-expression":
 			expression = append(expression, v)
 		case "license":
@@ -50,7 +58,45 @@ func metadataGraph(in *input) (*graph, error) {
 	default:
 		n.licenses = classifiers
 	}
-	return &graph{nodes: []*node{n}, fold: pypiName}, nil
+	return n
+}
+
+// maxMetadata bounds the packages that one wheel or egg may hold.
+const maxMetadata = 1000
+
+// wheelGraph reads the metadata in a wheel or an egg, of which only the beginning is unpacked, whatever its size.
+func wheelGraph(in *input) (*graph, error) {
+	z, err := zip.NewReader(in.at, in.size)
+	if err != nil {
+		return nil, fmt.Errorf("not a wheel or an egg: %w", err)
+	}
+	g := &graph{fold: pypiName}
+	for _, f := range z.File {
+		if !isPythonMetadata("/" + f.Name) {
+			continue
+		}
+		if err := in.late(); err != nil {
+			return g, err
+		}
+		if len(g.nodes) >= maxMetadata {
+			return g, fmt.Errorf("it holds the metadata of more than %d packages", maxMetadata)
+		}
+		r, err := f.Open()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", scan.Printable(f.Name), err)
+		}
+		data, err := io.ReadAll(io.LimitReader(r, maxEntry))
+		r.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", scan.Printable(f.Name), err)
+		}
+		n := metadata(data)
+		if n.name == "" || n.version == "" {
+			return nil, fmt.Errorf("%s: no name or no version", scan.Printable(f.Name))
+		}
+		g.nodes = append(g.nodes, n)
+	}
+	return g, nil
 }
 
 // licensesKnown returns what of the licences means an expression.
