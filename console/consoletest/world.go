@@ -61,6 +61,7 @@ const (
 	ViewerToken                    = "tst_viewer"
 	OperatorToken                  = "tst_operator"
 	AdminToken                     = "tst_admin"
+	ScannerToken                   = "tst_scanner" // may send scans, and nothing else
 	LinkSecret                     = "setup-link" // of a new admin "max", who must choose a password
 )
 
