@@ -90,6 +90,9 @@ func (a *Analysis) Reach(ctx context.Context, flaws []*vuln.Flaw) error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", scan.Printable(path), err))
 		}
+		if verdicts == nil {
+			verdicts = byToolchain(ctx, modules[path])
+		}
 		for i := range verdicts {
 			verdicts[i].merge(modules[path][i])
 		}
@@ -165,6 +168,8 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 		return nil, fmt.Errorf("not analysed within %s (scan.reach.timeout)", a.Config.Timeout)
 	case err != nil && strings.Contains(stderr.String(), "no packages matched"):
 		return slices.Repeat([]verdict{{reach: vuln.NotImported}}, len(flaws)), nil // no code, no calls
+	case err != nil && notHere(stderr.String()) != "":
+		return nil, errors.New(notHere(stderr.String()))
 	case err != nil && !errors.Is(readErr, errTooMuch):
 		return nil, fmt.Errorf("%w: %s", err, scan.Printable(strings.TrimSpace(stderr.String())))
 	case readErr != nil:
@@ -176,9 +181,57 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 				verdicts[i].reach = vuln.ReachUnknown
 			}
 		}
-		return verdicts, fmt.Errorf("not loaded, and what they call is not known: %s", scan.Printable(left))
+		why := scan.Printable(left)
+		if short := notHere(left); short != "" {
+			count, _, _ := strings.Cut(why, ":")
+			why = count + ": " + short
+		}
+		return verdicts, fmt.Errorf("packages do not load, and what these call is not known: %s", why)
 	}
 	return verdicts, nil
+}
+
+// byToolchain judges the flaws of the standard library of a module that could not be analysed: by the toolchain that is installed, since a
+// go.mod names only the least one.
+func byToolchain(ctx context.Context, flaws []*vuln.Flaw) []verdict {
+	out := make([]verdict, len(flaws))
+	if !slices.ContainsFunc(flaws, (*vuln.Flaw).LeastGo) {
+		return out
+	}
+	version := toolchain(ctx)
+	for i, f := range flaws {
+		if version != "" && f.LeastGo() && !f.In(version) {
+			out[i].reach = vuln.NotBuilt
+		}
+	}
+	return out
+}
+
+// toolchain is the version of the Go toolchain in PATH, as advisories write it: "1.26.1"; empty if there is none.
+func toolchain(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION")
+	cmd.Env, cmd.Dir = environment(), os.TempDir() // where no go.mod asks for another
+	out, err := cmd.Output()
+	if err != nil || len(out) > 100 {
+		return ""
+	}
+	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "go")
+	version, _, _ = strings.Cut(version, " ") // experiments
+	version, _, _ = strings.Cut(version, "-")
+	if !ok {
+		return "" // one that is being developed
+	}
+	return version
+}
+
+// notHere explains what the toolchain says when a module's dependencies are not on this machine.
+func notHere(text string) string {
+	if strings.Contains(text, "module lookup disabled by GOPROXY=off") || strings.Contains(text, "missing go.sum entry") {
+		return "its dependencies are not all on this machine (go mod download brings them)"
+	}
+	return ""
 }
 
 // staysInside refuses modules whose go.mod sends the toolchain to folders outside of the root.

@@ -111,6 +111,17 @@ func TestToolchain(t *testing.T) {
 	if len(found) != 1 || found[0] != "GO-2023-0002" || m.Summary().NotBuilt != 1 || m.Flaws()[1].Reach != vuln.Reached {
 		t.Errorf("found %v, %+v, %d", found, m.Summary(), m.Flaws()[1].Reach)
 	}
+	// Where the module cannot be analysed, the toolchain is known all the same.
+	if err := os.WriteFile(filepath.Join(root, "main.go"), []byte("package main\n\nimport _ \"example.org/absent\"\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found = nil
+	if err := m.Match(t.Context(), inv, func(f signal.Finding, _ scan.Confidence) { found = append(found, f.Rule) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 || found[0] != "GO-2023-0002" || m.Summary().NotBuilt != 1 || m.Flaws()[1].Reach != vuln.ReachUnknown || m.Unreached() == nil {
+		t.Errorf("not analysed: found %v, %+v, %d, %v", found, m.Summary(), m.Flaws()[1].Reach, m.Unreached())
+	}
 }
 
 type database []*intel.Advisory
@@ -184,7 +195,7 @@ func TestPartly(t *testing.T) {
 		unused := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"Unused"}})
 		absent := flaw("go.mod", intel.Import{Path: "example.org/dep/x", Symbols: []string{"Bad"}})
 		err := analysis(write(t, files)).Reach(t.Context(), []*vuln.Flaw{called, unused, absent})
-		if err == nil || !strings.Contains(err.Error(), "go.mod: not loaded, and what they call is not known: ") {
+		if err == nil || !strings.Contains(err.Error(), "go.mod: packages do not load, and what these call is not known: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if called.Reach != vuln.Reached || unused.Reach != vuln.ReachUnknown || absent.Reach != vuln.ReachUnknown {
