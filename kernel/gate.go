@@ -50,7 +50,7 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	if rule != "" {
 		p.metrics.denied.Add(1)
 		p.mu.Lock()
-		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token})
+		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token, gate})
 		p.mu.Unlock()
 	} else if !known && r.PID != 1 && p.held.closed() {
 		return Answer{Deny: true} // it could be one that is refused

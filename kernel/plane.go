@@ -375,13 +375,16 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 	if r.Kind == record.KindEnforced {
 		v.gate, v.mode = record.Gate(r.Nums[1]), ModeEnforce
 		p.inherit(r, r.Start) // the program that refuses does not know of requests
+	} else if p.cameBack(r) {
+		was, _ := p.declined.get(r.PID)
+		v.gate, v.mode, v.outcome = was.gate, ModeEnforce, OutcomeRefused
 	}
 	return p.b.build(e, &v)
 }
 
 // inherit has what a process does belong to the request that it was started for.
 func (p *Plane) inherit(r *record.Record, start uint64) {
-	if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start == start {
+	if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start/process.Tick == start/process.Tick { // of /proc it is exact to a tick
 		r.Token, r.Flags = was.token, r.Flags|was.unsure
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -179,4 +182,100 @@ func gateKnowsWhoAsks(t *testing.T, eyes string, orphans bool) {
 		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
 	}
 	f.stop(t)
+}
+
+// TestRefusedShellOfTheShop: the shell that the demo shop would start for a request is refused, by whatever gate, and the trace of that request shows it: each time.
+func TestRefusedShellOfTheShop(t *testing.T) {
+	require.Root(t)
+	for gate, when := range map[string]string{
+		"fanotify":  `process.file.path.endsWith("sh") && process.parent_process.name == "shop"`, // ends of paths are what no hook of the kernel holds
+		"exec-kill": `process.file.path in ["/bin/dash", "/usr/bin/dash", "/bin/bash", "/usr/bin/bash"] && process.parent_process.file.path == "SHOP"`,
+	} {
+		t.Run(gate, func(t *testing.T) { refusedShellOfTheShop(t, gate, when) })
+	}
+}
+
+func refusedShellOfTheShop(t *testing.T, gate, when string) {
+	dir := openDir(t)
+	bin := filepath.Join(dir, "shop")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../../examples/shop").CombinedOutput(); err != nil {
+		t.Fatalf("build the shop: %v\n%s", err, out)
+	}
+	address := freeAddress(t)
+	shop := exec.CommandContext(context.WithoutCancel(t.Context()), bin, "--listen", address)
+	if err := shop.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = shop.Process.Kill()
+		_ = shop.Wait()
+	})
+	config := enforceRules(t, dir, "ebpf", map[string]string{"no-shell": strings.ReplaceAll(when, "SHOP", bin)})
+	edge := freeAddress(t)
+	f := startFamily(t, "--config", config, "--edge", edge, "--protect", "http://"+address)
+	f.await(t, "the watch", func() bool { return strings.Contains(f.text(), "watched by ebpf") })
+	// ping asks for a page that takes a shell, and returns the request's id and whether the shell ran.
+	ping := func() (id string, ran bool) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+edge+"/diag/ping?host=127.0.0.1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return "", true // the edge does not listen yet
+		}
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Header.Get("X-Request-Id"), strings.Contains(string(page), "127.0.0.1") && strings.Contains(string(page), "ttl=")
+	}
+	outcome := map[string]string{"fanotify": "[refused]", "exec-kill": "[killed]"}[gate]
+	var trace string
+	traced := func(id string) bool {
+		var err error
+		trace, err = f.client(t, "trace", id)
+		return err == nil && strings.Contains(trace, "service") && strings.Contains(trace, outcome)
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last trace:\n%s", trace)
+		}
+	}()
+	f.await(t, "the first refusal in a trace", func() bool {
+		id, _ := ping()
+		return id != "" && traced(id)
+	})
+	const tries = 20
+	var ids []string
+	for range tries {
+		id, ran := ping()
+		if ran || id == "" {
+			t.Fatalf("request %s: the shell ran", id)
+		}
+		ids = append(ids, id)
+	}
+	for i, id := range ids {
+		f.await(t, fmt.Sprintf("try %d: the refused shell in the trace of its request", i), func() bool { return traced(id) })
+		if n := strings.Count(trace, outcome); n != 1 {
+			t.Errorf("it is told of %d times:\n%s", n, trace)
+		}
+	}
+	t.Logf("the last one:\n%s", trace)
+	if out, err := f.client(t, "hunt", `kernel.gate == "kill"`, "--json"); err != nil || strings.Contains(out, `"Launch"`) {
+		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
+	}
+	f.stop(t)
+}
+
+// freeAddress returns an address of this host that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }

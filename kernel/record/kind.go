@@ -59,7 +59,7 @@ const (
 	FlagWritable                    // the process may write the executable that it runs
 	FlagTTY                         // the process has a controlling terminal
 	FlagUnsure                      // where the name that was passed led is not certain: what it leads through has changed, or cannot be looked at
-	FlagMarked                      // of a gate's question: a mark of this Time or a later one comes among the records. No program of the kernel sets it
+	FlagMarked                      // of a gate's question: a mark of this Time or a later one comes among the records; of a decision: it comes once more, behind what was seen before it. No program of the kernel sets it
 )
 
 // Gate is what carried out, or would carry out, a verdict.

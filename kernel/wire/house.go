@@ -58,10 +58,10 @@ const tick = 10_000_000
 func (h *house) checkProcess(pid uint32, start uint64) error {
 	s, err := h.stat(int(pid))
 	if err != nil {
-		return fmt.Errorf("order: process %d is gone", pid)
+		return fmt.Errorf("order: process %d: %w", pid, kernel.ErrGone)
 	}
 	if start == 0 || start/tick != s.start {
-		return fmt.Errorf("order: process %d is not the one that is meant: it began at another time", pid)
+		return fmt.Errorf("order: process %d is not the one that is meant, which began at another time: %w", pid, kernel.ErrGone)
 	}
 	if pid <= 2 || s.flags&flagKernelThread != 0 || s.parent == 2 {
 		return fmt.Errorf("order: process %d is the system's", pid)

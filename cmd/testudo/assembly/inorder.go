@@ -1,8 +1,8 @@
 package assembly
 
 import (
+	"bytes"
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/testudo-sec/testudo/kernel"
@@ -23,33 +23,80 @@ type inOrder struct {
 	known func(batch []byte, pid uint32) []byte
 	now   func() uint64 // clock of records
 
-	late atomic.Int64 // when the eyes last took too long, nanoseconds of the Unix epoch
+	decided chan []byte
 }
 
-// Bounds of waiting for the eyes: a question has its own deadline, and what is refused already is only told of.
+// Bounds of waiting for the eyes: a question has its own deadline.
 const (
-	flushWithin = 100 * time.Millisecond
-	flushPause  = time.Second // without another try, after one took too long
+	flushWithin  = 200 * time.Millisecond
+	maxDecisions = 1024 // batches of them that wait
 )
 
 // flush reports whether all that was seen until now was handed on.
 func (o *inOrder) flush(ctx context.Context) bool {
-	if o.eyes == nil || time.Now().UnixNano()-o.late.Load() < int64(flushPause) {
+	if o.eyes == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushWithin)
 	defer cancel()
-	whole := o.eyes.Flush(ctx)
-	if ctx.Err() != nil {
-		o.late.Store(time.Now().UnixNano())
-	}
-	return whole
+	return o.eyes.Flush(ctx)
 }
 
-// Records implements kernel.Receiver.
+// Records implements kernel.Receiver for what the kernel decided by itself. It is announced at once, so that the call which comes back refused is not taken for another attempt, and
+// told when what was seen before is known. It waits for nothing: the eyes wait for it.
 func (o *inOrder) Records(batch []byte) {
-	o.flush(context.Background())
-	o.Receiver.Records(batch)
+	select {
+	case o.decided <- bytes.Clone(batch):
+		o.Receiver.Records(announced(batch))
+	default: // too many: they are told as they come
+		o.Receiver.Records(batch)
+	}
+}
+
+// announced returns the decisions of a batch, marked as such that come again.
+func announced(batch []byte) (marked []byte) {
+	var r record.Record
+	for len(batch) > 0 {
+		n, err := record.Decode(batch, &r)
+		if err != nil {
+			break
+		}
+		if r.Kind == record.KindEnforced {
+			r.Flags |= record.FlagMarked
+			marked = r.Append(marked)
+		}
+		batch = batch[n:]
+	}
+	return marked
+}
+
+// tell tells of decisions, each behind what was seen before it, until ctx ends; then of those that are left.
+func (o *inOrder) tell(ctx context.Context) {
+	for {
+		var batch []byte
+		select {
+		case batch = <-o.decided:
+		case <-ctx.Done():
+			for {
+				select {
+				case batch = <-o.decided:
+					o.Receiver.Records(batch)
+				default:
+					return
+				}
+			}
+		}
+		for more := true; more; { // one look at what was seen is enough for all
+			select {
+			case b := <-o.decided:
+				batch = append(batch, b...)
+			default:
+				more = false
+			}
+		}
+		o.flush(ctx)
+		o.Receiver.Records(batch)
+	}
 }
 
 // Ask implements kernel.Receiver. The question's time becomes that of its mark: what has a later one was sent later, too.

@@ -126,7 +126,7 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 		run("eyes", func(ctx context.Context) error { return s.see(ctx, to) })
 	}
 	if s.gates != nil {
-		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, s.inOrder(to)) })
+		run("gates", func(ctx context.Context) error { return s.refuse(ctx, to) })
 	}
 	select {
 	case <-ctx.Done():
@@ -137,14 +137,55 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 	return err
 }
 
-// inOrder returns the receiver of the gates.
-func (s *sensor) inOrder(to kernel.Receiver) kernel.Receiver {
+// refuse runs the gates, whose questions and decisions come behind what was seen before them.
+func (s *sensor) refuse(ctx context.Context, to kernel.Receiver) error {
 	if s.clock == nil {
-		return to
+		return s.gates.Run(ctx, to)
 	}
-	o := &inOrder{Receiver: to, known: s.known, now: s.clock}
+	o := &inOrder{Receiver: to, known: s.known, now: s.clock, decided: make(chan []byte, maxDecisions)}
 	o.eyes, _ = s.eyes.(flusher)
-	return o
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	telling, stop := context.WithCancel(ctx)
+	defer stop()
+	wait.Go(func() { o.tell(telling) })
+	return s.gates.Run(ctx, o)
+}
+
+// settler is what of the gates can say that what the kernel decided until now is handed on.
+type settler interface{ Settle(ctx context.Context) }
+
+// settleWithin bounds how long what was seen waits for that.
+const settleWithin = 50 * time.Millisecond
+
+// receive hands on what was seen. A program that starts, or does not, may have been refused: that is announced first.
+func (s *sensor) receive(ctx context.Context, to kernel.Receiver) func(batch []byte) {
+	by, ok := s.gates.(settler)
+	if !ok {
+		return to.Records
+	}
+	return func(batch []byte) {
+		if starts(batch) {
+			within, cancel := context.WithTimeout(ctx, settleWithin)
+			by.Settle(within)
+			cancel()
+		}
+		to.Records(batch)
+	}
+}
+
+// starts reports whether a batch tells of programs that start, or of calls that were not permitted.
+func starts(batch []byte) bool {
+	for {
+		n, ok := record.Size(batch)
+		if !ok {
+			return false
+		}
+		if k := record.KindOf(batch); k == record.KindExec || k == record.KindCall || k == record.KindConnect {
+			return true
+		}
+		batch = batch[n:]
+	}
 }
 
 // see tells of what runs already, and then of what happens. What happens meanwhile waits in the kernel.
@@ -155,7 +196,7 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 		}
 	}
 	if s.settled == nil {
-		return s.eyes.Run(ctx, to.Records)
+		return s.eyes.Run(ctx, s.receive(ctx, to))
 	}
 	s.settled()
 	var wait sync.WaitGroup
@@ -169,7 +210,7 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 			s.settled()
 		}
 	})
-	return s.eyes.Run(ctx, to.Records)
+	return s.eyes.Run(ctx, s.receive(ctx, to))
 }
 
 // settleDelay is when what only the start has used is given back once more.
