@@ -46,11 +46,15 @@ func Main(ctx context.Context, args []string, out, errOut io.Writer) error {
 		for _, at := range brokenFolders(dir, err.Error()) {
 			broken[at] = true
 		}
-		rest, left, listErr := loadable(ctx, dir, broken)
+		rest, imported, left, listErr := loadable(ctx, dir, broken)
 		if listErr != nil || len(rest) == 0 || left == 0 || len(rest) > maxPatterns || slices.Equal(rest, patterns) {
 			return err // as a whole
 		}
 		fmt.Fprintf(errOut, "%s%d of %d packages: %s\n", leftOutMark, left, left+len(rest), firstReason(err.Error()))
+		// Types that do not fit hide calls, not imports.
+		if err := json.NewEncoder(out).Encode(message{Imported: imported}); err != nil {
+			return err
+		}
 		patterns = rest
 	}
 	return errors.New("the packages do not load")
@@ -106,27 +110,30 @@ type listed struct {
 	Error      *struct{ Err string }
 }
 
-// loadable returns the module's packages that load, and need nothing that does not, and how many the others are.
-func loadable(ctx context.Context, dir string, broken map[string]bool) (paths []string, left int, err error) {
+// loadable returns the module's packages that load, and need nothing that does not, and how many the others are. Imported is every package
+// that the module comes to; nil where a file or a package is missing, so that it is not known.
+func loadable(ctx context.Context, dir string, broken map[string]bool) (paths, imported []string, left int, err error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-e", "-deps", "-json=ImportPath,Dir,DepOnly,Deps,Error", "./...")
 	cmd.Dir = dir
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	stderr := &limited{limit: maxStderr}
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	var own []listed
-	bad := map[string]bool{}
+	bad, whole := map[string]bool{}, true
 	d := json.NewDecoder(io.LimitReader(stdout, maxListed))
 	for {
 		var p listed
 		if err = d.Decode(&p); err != nil {
 			break
 		}
+		imported = append(imported, p.ImportPath)
+		whole = whole && p.Error == nil
 		bad[p.ImportPath] = p.Error != nil || broken[filepath.Clean(p.Dir)]
 		if !p.DepOnly {
 			own = append(own, p)
@@ -135,10 +142,10 @@ func loadable(ctx context.Context, dir string, broken map[string]bool) (paths []
 	if !errors.Is(err, io.EOF) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		return nil, 0, fmt.Errorf("go list: %w", err)
+		return nil, nil, 0, fmt.Errorf("go list: %w", err)
 	}
 	if err := cmd.Wait(); err != nil {
-		return nil, 0, fmt.Errorf("go list: %w: %s", err, stderr.String())
+		return nil, nil, 0, fmt.Errorf("go list: %w: %s", err, stderr.String())
 	}
 	for _, p := range own {
 		if bad[p.ImportPath] || slices.ContainsFunc(p.Deps, func(dep string) bool { return bad[dep] }) {
@@ -147,5 +154,8 @@ func loadable(ctx context.Context, dir string, broken map[string]bool) (paths []
 		}
 		paths = append(paths, p.ImportPath)
 	}
-	return paths, left, nil
+	if !whole {
+		imported = nil
+	}
+	return paths, imported, left, nil
 }

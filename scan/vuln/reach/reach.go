@@ -158,7 +158,7 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 			verdicts[i].reach = vuln.NotBuilt
 		}
 	}
-	readErr := read(out, verdicts)
+	imported, readErr := read(out, verdicts)
 	if readErr != nil {
 		cancel() // nobody reads what else it says
 	}
@@ -176,8 +176,9 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 		return nil, readErr
 	}
 	if left := stderr.leftOut(); left != "" {
-		for i := range verdicts { // what was not looked at may call anything
-			if r := verdicts[i].reach; r == vuln.NotReached || r == vuln.NotImported {
+		for i := range verdicts { // what was not looked at may call anything that is imported
+			absent := imported != nil && !slices.ContainsFunc(flaws[i].Imports, func(im intel.Import) bool { return imported[im.Path] })
+			if r := verdicts[i].reach; (r == vuln.NotReached || r == vuln.NotImported) && !absent {
 				verdicts[i].reach = vuln.ReachUnknown
 			}
 		}
@@ -335,11 +336,13 @@ func writeEntry(db string, i int, f *vuln.Flaw) error {
 type message struct {
 	Config *struct {
 		Protocol string `json:"protocol_version"`
-	} `json:"config"`
+	} `json:"config,omitempty"`
 	Finding *struct {
 		OSV   string  `json:"osv"`
 		Trace []frame `json:"trace"`
-	} `json:"finding"`
+	} `json:"finding,omitempty"`
+	// Imported is of the child itself: every package that the module comes to, where some do not load.
+	Imported []string `json:"imported,omitempty"`
 }
 
 // frame is one step of a chain of calls, the flaw first.
@@ -353,8 +356,8 @@ type frame struct {
 var errTooMuch = errors.New("the analysis says too much")
 
 // read takes the child's messages: what they say of a flaw replaces its verdict. One of which it is said no more than that the module is
-// required is not imported.
-func read(r io.Reader, verdicts []verdict) error {
+// required is not imported. Imported is what the child said of that, nil if it did not.
+func read(r io.Reader, verdicts []verdict) (imported map[string]bool, err error) {
 	index := map[string]int{}
 	for i := range verdicts {
 		index[id(i)] = i
@@ -366,14 +369,20 @@ func read(r io.Reader, verdicts []verdict) error {
 		err := d.Decode(&m)
 		if errors.Is(err, io.EOF) {
 			if !began {
-				return errors.New("the analysis said nothing")
+				return nil, errors.New("the analysis said nothing")
 			}
-			return nil
+			return imported, nil
 		}
 		if err != nil {
-			return fmt.Errorf("what the analysis says cannot be read: %w", err)
+			return nil, fmt.Errorf("what the analysis says cannot be read: %w", err)
 		}
 		began = began || m.Config != nil
+		if m.Imported != nil {
+			imported = map[string]bool{}
+			for _, path := range m.Imported {
+				imported[path] = true
+			}
+		}
 		if m.Finding == nil || len(m.Finding.Trace) == 0 {
 			continue
 		}
@@ -393,7 +402,7 @@ func read(r io.Reader, verdicts []verdict) error {
 			v.reach = vuln.NotImported
 		}
 	}
-	return errTooMuch
+	return nil, errTooMuch
 }
 
 // calls writes a trace from the entry to the flaw.
