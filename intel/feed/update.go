@@ -113,6 +113,9 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer u.w.Abort()
 	u.setUpFetcher()
+	if o.Client == nil {
+		defer u.f.client.CloseIdleConnections()
+	}
 	if err := u.run(ctx); err != nil {
 		return nil, err
 	}
