@@ -35,7 +35,7 @@ func TestKilledAnywhere(t *testing.T) {
 		return
 	}
 	b := newBench(t)
-	b.m.fill("npm", 3000, nil)
+	b.m.fill("npm", 300, nil)
 	b.o.Config.Timeout = time.Minute
 	b.update(t)
 	start := func() *exec.Cmd {
@@ -46,19 +46,19 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		return cmd
 	}
-	b.m.fill("npm", 4000, nil)
+	b.m.fill("npm", 400, nil)
 	began := time.Now()
-	if err := start().Wait(); err != nil || b.count(t, "npm") != 4000 {
+	if err := start().Wait(); err != nil || b.count(t, "npm") != 400 {
 		t.Fatal("an update that nobody kills: ", err)
 	}
 	whole := time.Since(began)
-	const kills = 20
-	killed, old := 0, int64(4000)
+	kills := 20 / require.Stride(4)
+	killed, old := 0, int64(400)
 	for i := range kills {
-		next := int64(4001 + i)
+		next := int64(401 + i)
 		b.m.fill("npm", int(next), nil)
 		cmd := start()
-		time.Sleep(time.Duration(float64(whole) * (float64(i) + rand.Float64()) / kills)) // the moment is what is tried
+		time.Sleep(time.Duration(float64(whole) * (float64(i) + rand.Float64()) / float64(kills))) // the moment is what is tried
 		_ = cmd.Process.Kill()
 		if cmd.Wait() != nil {
 			killed++
@@ -76,7 +76,7 @@ func TestKilledAnywhere(t *testing.T) {
 	if killed == 0 {
 		t.Error("all updates ended before they were killed")
 	}
-	if b.update(t); b.count(t, "npm") != 4000+kills {
+	if b.update(t); b.count(t, "npm") != int64(400+kills) {
 		t.Error("the next update did not take all in")
 	}
 	if left, err := os.ReadDir(b.path + ".work"); err != nil || len(left) != 1 {
@@ -100,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	b.path = filepath.Join(dir, "db")
 	b.o.Path, b.o.Config.Timeout = b.path, time.Minute
 	b.update(t)
-	b.m.fill("npm", 6000, nil)
+	b.m.fill("npm", 1500, nil)
 	var stat syscall.Statfs_t
 	used := func() int64 {
 		if err := syscall.Statfs(dir, &stat); err != nil {
@@ -131,7 +131,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal("it never succeeds")
 		}
 	}
-	if failed < 3 || b.count(t, "npm") != 6000 {
+	if failed < 3 || b.count(t, "npm") != 1500 {
 		t.Errorf("%d updates failed, now %d", failed, b.count(t, "npm"))
 	}
 }
@@ -141,13 +141,14 @@ func TestHeavy(t *testing.T) {
 	many := func(n int, head, one, tail string) []byte {
 		return []byte(head + strings.Repeat(one+",", n-1) + one + tail)
 	}
+	n := 5_000_000 / require.Stride(10)
 	heavy := map[string][]byte{
-		"affected.json": many(5_000_000, `{"id":"H-1","affected":[`, `{}`, `]}`),
-		"ranges.json":   many(5_000_000, `{"id":"H-2","affected":[{"package":{"ecosystem":"npm","name":"p"},"ranges":[`, `{}`, `]}]}`),
-		"events.json":   many(5_000_000, `{"id":"H-3","affected":[{"package":{"ecosystem":"npm","name":"p"},"ranges":[{"type":"SEMVER","events":[`, `{}`, `]}]}]}`),
-		"versions.json": many(5_000_000, `{"id":"H-4","affected":[{"package":{"ecosystem":"npm","name":"p"},"versions":[`, `""`, `]}]}`),
-		"aliases.yaml":  []byte("id: H-5\naliases:\n" + strings.Repeat("- a\n", 500_000)),
-		"large.json":    many(200<<20/8, `{"id":"H-6","aliases":[`, `"aaaaa"`, `]}`),
+		"affected.json": many(n, `{"id":"H-1","affected":[`, `{}`, `]}`),
+		"ranges.json":   many(n, `{"id":"H-2","affected":[{"package":{"ecosystem":"npm","name":"p"},"ranges":[`, `{}`, `]}]}`),
+		"events.json":   many(n, `{"id":"H-3","affected":[{"package":{"ecosystem":"npm","name":"p"},"ranges":[{"type":"SEMVER","events":[`, `{}`, `]}]}]}`),
+		"versions.json": many(n, `{"id":"H-4","affected":[{"package":{"ecosystem":"npm","name":"p"},"versions":[`, `""`, `]}]}`),
+		"aliases.yaml":  []byte("id: H-5\naliases:\n" + strings.Repeat("- a\n", 250_000)),
+		"large.json":    many(200<<20/8/require.Stride(10), `{"id":"H-6","aliases":[`, `"aaaaa"`, `]}`),
 	}
 	b := newBench(t)
 	var buf bytes.Buffer
