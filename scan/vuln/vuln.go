@@ -337,11 +337,22 @@ func (f *Flaw) fix() string {
 	case f.Fixed == "":
 		return "There is no fixed version. Look whether the flawed part is used, and for another package."
 	case p.BaseImage != "":
-		return scan.Printable(fmt.Sprintf("Build on a newer %s, which has %s in %s or later, or upgrade it in a layer of your own.", p.BaseImage, p.Name, f.Fixed))
+		return scan.Printable(fmt.Sprintf("Fixed in %s: build on a newer %s that has it, or upgrade %s in a layer of your own.", f.fixedIn(), p.BaseImage, p.Name))
+	case p.SourceVersion != "" && p.SourceVersion != p.Version:
+		return scan.Printable(fmt.Sprintf("Upgrade %s: fixed in %s.", p.Name, f.fixedIn()))
 	case p.Relation == scan.Transitive:
 		return scan.Printable(fmt.Sprintf("Upgrade what brings it, or pin %s to %s or later.", p.Name, f.Fixed))
 	}
 	return scan.Printable(fmt.Sprintf("Upgrade %s to %s or later.", p.Name, f.Fixed))
+}
+
+// fixedIn names the package with the fixed version: the source package where a distribution gives what is built of it other versions.
+func (f *Flaw) fixedIn() string {
+	p := f.Package()
+	if p.SourceVersion != "" && p.SourceVersion != p.Version {
+		return fmt.Sprintf("%s %s, the source of %s", p.Source, f.Fixed, p.Name)
+	}
+	return p.Name + " " + f.Fixed
 }
 
 func (f *Flaw) references() []string {
@@ -366,6 +377,9 @@ func (f *Flaw) tags() []string {
 	}
 	if f.exploited() != nil {
 		tags = append(tags, "exploited")
+	}
+	if _, rated := f.rating(); !rated && !f.Malicious() {
+		tags = append(tags, "unrated")
 	}
 	for _, a := range f.Advisories {
 		for _, c := range a.CWE {
