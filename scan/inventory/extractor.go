@@ -127,14 +127,15 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 		return nil, nil // the distribution's own package says it all
 	}
 	var g *graph
+	var graphErr error
 	if r.graph != nil {
-		if g, err = r.graph(in); err != nil && r.scalibr == nil {
-			return nil, err
-		}
+		g, graphErr = r.graph(in)
 	}
 	if r.scalibr == nil {
-		return in.checked(g.packages(r.format, in))
+		out, dropped := in.checked(g.packages(r.format, in))
+		return out, errors.Join(graphErr, dropped)
 	}
+	in.begin(ctx)
 	found, err := r.scalibr.Extract(ctx, in.scanInput())
 	if err != nil && len(found.Packages) == 0 && r.purlType != "" && g != nil && ctx.Err() == nil {
 		return in.checked(g.packages(r.format, in))
@@ -153,6 +154,9 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 	}
 	findLines(out, in)
 	out, dropped := in.checked(out)
+	if err == nil && graphErr != nil { // else it is the same error twice
+		err = fmt.Errorf("relations and licences: %w", graphErr)
+	}
 	return out, errors.Join(err, dropped)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -128,6 +129,36 @@ func TestWheels(t *testing.T) {
 		if _, err := extract(t, newExtractor(t), nil, "x-1-py3-none-any.whl", data); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// slow is a tree whose copyright files take all the time there is.
+type slow struct{ fs.FS }
+
+func (s slow) Open(name string) (fs.File, error) {
+	if strings.HasSuffix(name, "/b/copyright") {
+		time.Sleep(1100 * time.Millisecond) // more than the least file_timeout
+	}
+	return s.FS.Open(name)
+}
+
+// TestLicencesInTime: where the time is over, the packages are there, and what is missing of them is said.
+func TestLicencesInTime(t *testing.T) {
+	c := DefaultConfig()
+	c.FileTimeout = time.Second
+	x, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: MIT\n"
+	tree := slow{fstest.MapFS{"usr/share/doc/a/copyright": {Data: []byte(text)}, "usr/share/doc/b/copyright": {Data: []byte(text)}, "usr/share/doc/c/copyright": {Data: []byte(text)}}}
+	var status strings.Builder
+	for _, name := range []string{"a", "b", "c"} {
+		status.WriteString("Package: " + name + "\nStatus: install ok installed\nVersion: 1\n\n")
+	}
+	got, err := extract(t, x, tree, "var/lib/dpkg/status", []byte(status.String()))
+	if len(got) != 3 || err == nil || !strings.Contains(err.Error(), "packages are not known") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

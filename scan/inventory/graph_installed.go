@@ -190,9 +190,14 @@ func dpkgGraph(in *input) (*graph, error) {
 	}
 	g := &graph{}
 	n := &node{}
+	without, why := 0, error(nil)
 	done := func() {
 		if n.name != "" {
-			n.licenses = copyrightOf(in, n.name)
+			if err := in.mayOpen(); err != nil {
+				without, why = without+1, err
+			} else {
+				n.licenses = copyrightOf(in, n.name)
+			}
 			g.nodes = append(g.nodes, n)
 		}
 		n = &node{}
@@ -232,6 +237,9 @@ func dpkgGraph(in *input) (*graph, error) {
 		}
 	}
 	done()
+	if without > 0 {
+		return g, fmt.Errorf("the licences of %d packages are not known: %w", without, why)
+	}
 	return g, nil
 }
 

@@ -160,15 +160,21 @@ func (in *input) other(name string) []byte {
 	return data
 }
 
+// mayOpen says why no more files beside this one are opened.
+func (in *input) mayOpen() error {
+	if in.opens > maxOpens {
+		return errors.New("too many files are named here")
+	}
+	return in.late()
+}
+
 func (in *input) open(name string) (fs.File, error) {
 	if in.file.FS == nil || !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	if in.opens++; in.opens > maxOpens {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("too many files are named here")}
-	}
-	if err := in.late(); err != nil {
-		return nil, err
+	in.opens++
+	if err := in.mayOpen(); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	// Pipes and devices would hang.
 	if info, err := fs.Stat(in.file.FS, name); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
@@ -296,6 +302,7 @@ func (in *input) plain(err error) error {
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	text = strings.ReplaceAll(text, "failed to ", "cannot ")
+	text = strings.ReplaceAll(text, "error(s) in extractor java/archive: ", "") // once for each archive in another
 	if len(text) > 300 {
 		text = strings.ToValidUTF8(text[:300], "") + "…"
 	}
