@@ -56,7 +56,10 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			var at *assembly.CIBase
 			if base != "" {
 				var err error
-				if at, err = a.settings.OpenBase(root, base); err != nil {
+				if at, err = a.settings.OpenBase(root, base); err == nil {
+					err = at.Check(ctx, &a.settings)
+				}
+				if err != nil {
 					return fmt.Errorf("the base %s: %w", base, err)
 				}
 			}
@@ -78,17 +81,23 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			defer o.plan.Close()
 			var known map[string]bool
 			missed := gate.MissedBy(&o.result.Stats, nil)
+			if wantsVuln := len(f.judges) == 0 || slices.Contains(f.judges, "vuln"); wantsVuln && o.plan.Vuln == nil {
+				missed.Any = true // without a database
+			}
 			if at != nil {
 				var before scan.Stats
 				if known, before, err = a.knownAt(cmd, &f, r, o); err != nil {
 					return err
 				}
-				missed = gate.MissedBy(&o.result.Stats, &before)
+				missed.New = gate.MissedBy(&o.result.Stats, &before).New
 			}
 			o.result.Notes = append(o.result.Notes, o.verified()...)
 			d := policy.Decide(o.result.Findings, known, missed, time.Now())
 			o.result.Verdict = verdictOf(&d, o.result.Findings, known)
 			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)
+			if at != nil && at.Shallow() {
+				o.result.Notes = append(o.result.Notes, "The clone is shallow: commits of the change that it lacks were not looked at for secrets (fetch-depth: 0, GIT_DEPTH: \"0\").")
+			}
 			if missed.Any && !d.Stopped {
 				o.result.Notes = append(o.result.Notes, "Passed without a look at what is named above as not scanned: it could hold anything. `incomplete: always` in the policy stops it.")
 			}

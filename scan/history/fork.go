@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/testudo-sec/testudo/internal/ignore"
 	"github.com/testudo-sec/testudo/scan"
 )
 
 // Fork is the files as they were where a branch left its base: what a change is compared with. Where the two have no
-// commit in common, or the clone is too shallow to know, it is the files of the base.
+// commit in common, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
+// that this state names.
 type Fork struct {
 	Root     string
 	Base     string // what it would be merged into: a branch, a tag or a commit
@@ -36,7 +36,11 @@ func (f *Fork) Files(ctx context.Context, v scan.Visitor) error {
 	if err != nil {
 		return err
 	}
-	return w.give(ctx, below(w.flatten(ctx, tree), f.Below), func(string, id) bool { return true })
+	if err := w.give(ctx, below(w.flatten(ctx, tree), f.Below), func(string, id) bool { return true }); err != nil {
+		return err
+	}
+	w.rd = newReader(w.repo, &w.budget, treeCache) // the trees are needed again
+	return w.nested(ctx, tree, f.Below, "", 0)
 }
 
 // below returns the files of a folder, by their paths from there on.
@@ -46,7 +50,7 @@ func below(files map[string]id, folder string) map[string]id {
 	}
 	out := map[string]id{}
 	for name, o := range files {
-		if rest, ok := strings.CutPrefix(name, folder+"/"); ok {
+		if rest, ok := cutFolder(name, folder); ok {
 			out[rest] = o
 		}
 	}

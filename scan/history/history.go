@@ -256,9 +256,9 @@ func versionsBelow(list []version, folder string) []version {
 	}
 	out := list[:0]
 	for _, f := range list {
-		rest, ok := strings.CutPrefix(f.path, folder+"/")
+		rest, ok := cutFolder(f.path, folder)
 		if !ok { // today it is elsewhere: in that commit it may have been here
-			rest, ok = strings.CutPrefix(f.was, folder+"/")
+			rest, ok = cutFolder(f.was, folder)
 		}
 		if ok {
 			f.path = rest

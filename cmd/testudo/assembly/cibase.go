@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/testudo-sec/testudo/scan"
@@ -49,6 +50,25 @@ func (s *Settings) OpenBase(root, revision string) (*CIBase, error) {
 		b.Below = filepath.ToSlash(rel)
 	}
 	return b, nil
+}
+
+// Shallow reports whether the clone lacks a part of the history, so that commits of the change may not be here.
+func (b *CIBase) Shallow() bool { return history.Shallow(b.Top) }
+
+// Check reports whether the base is here, and how to bring it.
+func (b *CIBase) Check(ctx context.Context, s *Settings) error {
+	_, err := b.fork(s).ReadFile(ctx, CIPolicyName, maxCIPolicy)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	how := "fetch it first"
+	if remote, branch, ok := strings.Cut(b.Revision, "/"); ok && remote == "origin" {
+		how = fmt.Sprintf("git fetch origin %s:refs/remotes/origin/%s brings it", scan.Printable(branch), scan.Printable(branch))
+	}
+	if b.Shallow() {
+		how += "; the clone is shallow: check out with the whole history (fetch-depth: 0 on GitHub, GIT_DEPTH: \"0\" on GitLab)"
+	}
+	return fmt.Errorf("%w (%s)", err, how)
 }
 
 func (b *CIBase) fork(s *Settings) *history.Fork {

@@ -321,6 +321,9 @@ func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, se
 	switch p.Kind {
 	case ScanTree:
 		o.IgnoreFiles = r.IgnoreFiles
+		if history.Bare(r.Target) {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s is a repository without a worktree: --git looks at what is in it.", scan.Printable(r.Target)))
+		}
 	case ScanFiles:
 		o.Source = &scan.Files{Root: r.Target, Paths: r.Paths, Config: config}
 	case ScanStdin:
