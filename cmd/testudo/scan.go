@@ -87,6 +87,7 @@ type scanned struct {
 
 // runScan scans, with a progress bar where somebody looks.
 func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest) (*scanned, error) {
+	keepSmall()
 	settings := a.settings
 	if f.confidence != "" {
 		settings.Scan.Confidence = f.confidence
