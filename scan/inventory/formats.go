@@ -23,7 +23,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradlelockfile"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradleverificationmetadataxml"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/pomxml"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/bunlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
@@ -120,7 +119,7 @@ func formats() []*format {
 		{name: "javascript/packagelockjson", names: []string{"package-lock.json", "npm-shrinkwrap.json"}, within: notInModules, graph: npmGraph, purlType: "npm", ecosystem: "npm"},
 		{name: "javascript/pnpmlock", names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
 		{name: "javascript/yarnlock", names: []string{"yarn.lock"}, within: notInModules, make: yarnlock.New, graph: yarnGraph},
-		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, make: bunlock.New},
+		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, graph: bunGraph, purlType: "npm", ecosystem: "npm"},
 
 		{name: "python/requirements", suffixes: []string{".txt"}, within: func(p string) bool { return strings.Contains(path.Base(p), "requirements") }, make: requirements.New, graph: requirementsGraph},
 		{name: "python/pipfilelock", names: []string{"Pipfile.lock"}, make: pipfilelock.New, graph: pipfileGraph},

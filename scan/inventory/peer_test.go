@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/osv-scalibr/extractor/filesystem"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/bunlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagelockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/php/composerlock"
 
@@ -26,6 +27,7 @@ func peerOf(t *testing.T, r *reader) filesystem.Extractor {
 	}
 	build, ok := map[string]func() (filesystem.Extractor, error){
 		"javascript/packagelockjson": func() (filesystem.Extractor, error) { return packagelockjson.New(nil) },
+		"javascript/bunlock":         func() (filesystem.Extractor, error) { return bunlock.New(nil) },
 		"php/composerlock":           func() (filesystem.Extractor, error) { return composerlock.New(nil) },
 	}[r.name]
 	if !ok {
