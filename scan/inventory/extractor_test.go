@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,34 @@ func TestJars(t *testing.T) {
 	}
 	slices.Sort(names)
 	if diff := cmp.Diff([]string{"org.example:shop 2.0 Apache-2.0", "org.slf4j:slf4j-api 1.7.30 "}, names); diff != "" {
+		t.Error(diff)
+	}
+
+	// One jar of several libraries: what each description says, which comes before what the manifest says of all.
+	const properties, pom = "groupId=%s\nartifactId=%s\nversion=1.0\n", "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><licenses>%s</licenses></project>"
+	fat := map[string]string{"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\nBundle-License: EPL-2.0\n", "META-INF/maven/g/broken/pom.xml": "<project><licenses>"}
+	for artifact, said := range map[string]string{
+		"fat":    "<license><name>The Apache Software License, Version 2.0</name></license>",
+		"both":   "<license><name>MIT License</name></license><license><name>GPL-2.0-only</name></license>",
+		"url":    "<license><name>our licence</name><url>https://www.apache.org/licenses/LICENSE-2.0</url></license>",
+		"odd":    "<license><name>do what you want</name></license>",
+		"silent": "", "broken": "",
+	} {
+		fat["META-INF/maven/g/"+artifact+"/pom.properties"] = fmt.Sprintf(properties, "g", artifact)
+		if artifact != "broken" {
+			fat["META-INF/maven/g/"+artifact+"/pom.xml"] = fmt.Sprintf(pom, said)
+		}
+	}
+	got, err = extract(t, newExtractor(t), nil, "lib/fat-1.0.jar", jar(t, fat))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = nil
+	for _, p := range got {
+		names = append(names, p.Name+" "+strings.Join(p.Licenses, ","))
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"g:both MIT OR GPL-2.0-only", "g:broken ", "g:fat Apache-2.0", "g:odd do what you want", "g:silent ", "g:url Apache-2.0"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -134,7 +134,7 @@ func formats() []*format {
 
 		{name: "java/pom", names: []string{"pom.xml"}, suffixes: []string{".pom"}, make: pomxml.New},
 		{name: "java/archive", suffixes: []string{".jar", ".war", ".ear", ".jmod", ".par", ".sar", ".jpi", ".hpi", ".lpkg", ".nar"}, size: artifact, make: archive.New, graph: jarGraph},
-		{name: "java/gradlelockfile", names: []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, make: gradlelockfile.New},
+		{name: "java/gradlelockfile", names: []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, make: gradlelockfile.New, graph: gradleGraph},
 		{name: "java/gradleverification", names: []string{"verification-metadata.xml"}, within: contains("gradle/verification-metadata.xml"), make: gradleverificationmetadataxml.New},
 
 		{name: "ruby/gemfilelock", names: []string{"Gemfile.lock", "gems.locked"}, make: gemfilelock.New, graph: gemfileGraph},

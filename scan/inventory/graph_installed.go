@@ -3,10 +3,8 @@ package inventory
 import (
 	"archive/zip"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 
 	"github.com/testudo-sec/testudo/scan"
@@ -133,52 +131,6 @@ func gemspecGraph(in *input) (*graph, error) {
 		}
 	}
 	return &graph{nodes: []*node{n}}, nil
-}
-
-// maxEntry bounds what is read of one entry of an archive.
-const maxEntry = 1 << 20
-
-// jarGraph reads the licence that a jar's manifest names (Bundle-License), for the packages that stand for the jar itself.
-func jarGraph(in *input) (*graph, error) {
-	z, err := zip.NewReader(in.at, in.size)
-	if err != nil {
-		return nil, nil // the extractor says so
-	}
-	if len(z.File) > 500_000 {
-		return nil, errors.New("more than 500000 entries")
-	}
-	stem := strings.TrimSuffix(path.Base(in.path), path.Ext(in.path))
-	for _, f := range z.File {
-		if f.Name != "META-INF/MANIFEST.MF" || f.UncompressedSize64 > maxEntry {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			return nil, nil
-		}
-		data, err := io.ReadAll(io.LimitReader(r, maxEntry))
-		r.Close()
-		if err != nil {
-			return nil, nil
-		}
-		text := strings.NewReplacer("\r\n ", "", "\n ", "").Replace(string(data))
-		for line := range strings.Lines(text) {
-			if said, ok := strings.CutPrefix(line, "Bundle-License: "); ok {
-				said, _, _ = strings.Cut(strings.TrimSpace(said), ";")
-				return &graph{nodes: []*node{{name: stem, licenses: licenses(strings.Split(said, ",")...)}}, fold: func(name string) string { return artifactOf(name, stem) }}, nil
-			}
-		}
-	}
-	return nil, nil
-}
-
-// artifactOf folds the packages of a jar onto its own name: "org.slf4j:slf4j-api" in slf4j-api-2.0.jar.
-func artifactOf(name, stem string) string {
-	artifact := name[strings.LastIndexByte(name, ':')+1:]
-	if artifact != "" && (stem == artifact || strings.HasPrefix(stem, artifact+"-")) {
-		return stem
-	}
-	return name
 }
 
 // dpkgGraph reads what the packages of a dpkg status file need, and their licences, of the machine-readable copyright files
