@@ -427,12 +427,18 @@ func checkRandom(text []byte, start, end int) outcome {
 		return reject
 	case looksLikeUUID(v) || bytes.ContainsAny(v, " \t,;:()[]{}<>|&\\'\"`"):
 		return reject
-	case bytes.Count(v, []byte("/")) > 2 || bytes.Count(v, []byte(".")) > 2 || bytes.Count(v, []byte("-")) > 2 || bytes.Count(v, []byte("_")) > 2:
+	case bytes.Count(v, []byte(".")) > 2 || !dense(v) && (bytes.Count(v, []byte("/")) > 2 || bytes.Count(v, []byte("-")) > 2 || bytes.Count(v, []byte("_")) > 2):
 		return reject
 	case ascending(v) || isSelector(v):
 		return reject
 	}
 	return plausible
+}
+
+// dense tells base64 from paths and names with dashes: all kinds of letters, digits, and no order among them.
+func dense(v []byte) bool {
+	const all = needDigit | needLower | needUpper
+	return len(v) >= 32 && has(v)&all == all && entropy(v) >= 4.3 && v[0] != '/'
 }
 
 // isSelector tells of an expression in a program: cfg.Section.Field.
@@ -444,28 +450,44 @@ func isSelector(b []byte) bool {
 // checkPassword tells a password that was set from words, paths, and references to where it is kept.
 func checkPassword(text []byte, start, end int) outcome {
 	v := text[start:end]
-	word, longestWord, changes := 0, 0, 0
+	word, wordVowels, changes, vowels, letters := 0, 0, 0, 0, 0
+	wordy := false // a run of small letters that reads like a word
 	var last need
 	for _, c := range v {
 		k := has([]byte{c}) &^ needLetter
+		vowel := strings.IndexByte("aeiouAEIOU", c) >= 0
 		if k == needLower {
 			word++
-			longestWord = max(longestWord, word)
+			if vowel {
+				wordVowels++
+			}
+			wordy = wordy || word >= 8 && wordVowels*4 >= word
 		} else {
-			word = 0
+			word, wordVowels = 0, 0
+		}
+		if k == needLower || k == needUpper {
+			letters++
+			if vowel {
+				vowels++
+			}
 		}
 		if k != last {
 			changes++
 		}
 		last = k
 	}
+	kinds := has(v)
 	low := strings.ToLower(string(v))
 	switch {
 	case isCommonPassword(low) || strings.Contains(low, "pass") || strings.Contains(low, "secret") || strings.Contains(low, "pwd"):
 		return reject
 	case v[0] == '/' || v[0] == '.' || v[0] == '$' || v[0] == '%' || v[0] == '@' || strings.Contains(low, "://") || strings.ContainsAny(low, "\\"):
 		return reject
-	case longestWord >= 8 || changes*3 < len(v) || looksLikeUUID(v) || ascending(v):
+	case wordy || changes*(3+len(v)/14) < len(v) || looksLikeUUID(v) || ascending(v):
+		return reject
+	case kinds&needDigit == 0 && (vowels*10 > letters*3 || kinds&needSymbol != 0 && len(v) < 12): // words, joined
+		return reject
+	case len(v) < 12 && kinds&needDigit == 0:
 		return reject
 	}
 	return plausible
@@ -500,7 +522,8 @@ func checkURLPassword(text []byte, start, end int) outcome {
 			return reject
 		}
 	}
-	if h == "host" || h == "hostname" || h == "server" || h == "db" || h == "proxy" || h == "foo.com" || h == "test.com" || h == "foo" || h == "bar" {
+	const all = needDigit | needLower | needUpper
+	if random := len(v) >= 10 && has([]byte(v))&all == all; !random && (h == "host" || h == "hostname" || h == "server" || h == "db" || h == "proxy" || h == "foo.com" || h == "test.com" || h == "foo" || h == "bar") {
 		return reject
 	}
 	return plausible

@@ -39,6 +39,7 @@ type Set struct {
 	ways     []*way
 	literals *literal.Set
 	targets  [][]int32 // per literal: the ways it belongs to
+	files    []*way    // that look at whole files
 	finders  sync.Pool
 }
 
@@ -58,6 +59,7 @@ type way struct {
 	pattern *regexp.Regexp
 	group   int            // of the secret in the pattern or the value
 	name    *regexp.Regexp // nil for any
+	notName *regexp.Regexp // nil for none
 	reach   int            // longest match, plus a byte to see its edge
 }
 
@@ -67,7 +69,11 @@ const (
 	wayLiteral wayKind = iota // pattern begins at the literal
 	wayWindow                 // pattern somewhere around the keyword
 	wayAssign
+	wayFile // pattern anywhere in a short file
 )
+
+// maxWholeFile bounds the files that are looked at as a whole.
+const maxWholeFile = 16 << 10
 
 // Compile builds a set. Ids must be unique.
 func Compile(rules []*Rule) (*Set, error) {
@@ -112,7 +118,11 @@ func compile(rules []*Rule) (*Set, error) {
 			for _, k := range r.Detect[i].Keywords {
 				add(k, true)
 			}
-			s.ways = append(s.ways, newWay(r, i))
+			w := newWay(r, i)
+			if w.kind == wayFile {
+				s.files = append(s.files, w)
+			}
+			s.ways = append(s.ways, w)
 		}
 	}
 	var err error
@@ -136,6 +146,8 @@ func newWay(r *Rule, i int) *way {
 	switch {
 	case from.Assign != nil:
 		w.kind = wayAssign
+	case from.File:
+		w.kind = wayFile
 	case len(from.Literals) > 0:
 		w.kind = wayLiteral
 	default:
@@ -170,6 +182,13 @@ func (w *way) compile() error {
 			}
 			w.name = name
 		}
+		if w.from.Assign.NotName != "" {
+			name, err := regexp.Compile(`(?i)` + w.from.Assign.NotName)
+			if err != nil {
+				return fmt.Errorf("not_name: %w", err)
+			}
+			w.notName = name
+		}
 	case wayLiteral:
 		expression = `\A(?:` + expression + `)`
 	}
@@ -177,7 +196,7 @@ func (w *way) compile() error {
 	if err != nil {
 		return err
 	}
-	if w.kind != wayAssign {
+	if w.kind != wayAssign && w.kind != wayFile {
 		if n := longest(parsed.Simplify()); n >= 0 && (w.kind == wayLiteral || w.from.Reach == 0) {
 			w.reach = n
 		}
@@ -272,6 +291,7 @@ func (s *Set) find(path string, text []byte, settle func(*finder) []Match, yield
 	for _, i := range f.touched {
 		f.flush(i)
 	}
+	f.whole()
 	complete = f.work >= 0 && len(f.matches) < maxMatches
 	for _, m := range settle(f) {
 		if !yield(m) {
@@ -344,6 +364,22 @@ func (f *finder) hit(m literal.Match) bool {
 		}
 	}
 	return f.work >= 0 && len(f.matches) < maxMatches
+}
+
+// whole puts a short file to the rules that are about such files.
+func (f *finder) whole() {
+	if f.file.path == "" || len(f.text) > maxWholeFile {
+		return
+	}
+	for _, w := range f.set.files {
+		if !w.rule.applies(f.file.path) || !w.prepare() {
+			continue
+		}
+		f.work -= len(f.text)
+		for _, g := range w.pattern.FindAllSubmatchIndex(f.text, 100) {
+			f.matched(w, 0, g)
+		}
+	}
 }
 
 func (f *finder) anchored(w *way, start int) {
@@ -419,7 +455,7 @@ func (f *finder) assigned(w *way, i int32, start, end int) {
 	if !w.prepare() {
 		return
 	}
-	if w.name != nil && !w.name.Match(f.text[a.name:a.nameEnd]) {
+	if w.name != nil && !w.name.Match(f.text[a.name:a.nameEnd]) || w.notName != nil && w.notName.Match(f.text[a.name:a.nameEnd]) {
 		return
 	}
 	if g := w.pattern.FindSubmatchIndex(f.text[a.value:a.valueEnd]); g != nil {
