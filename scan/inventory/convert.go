@@ -81,6 +81,8 @@ func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 			out.Relation = scan.Root
 		}
 		out.Ecosystem, out.PURL = "Go", PURL("golang", out.Name, out.Version)
+	case purl.TypeSnap, purl.TypeFlatpak:
+		out.PURL = PURL(p.PURLType, out.Name, out.Version) // the distribution's advisories are about its own packages
 	case purl.TypeHex:
 		out.Ecosystem, out.PURL = "Hex", PURL("hex", out.Name, out.Version)
 	case purl.TypeSwift:
