@@ -229,6 +229,64 @@ func TestIncrements(t *testing.T) {
 	}
 }
 
+// TestPartialMirror: one that is being filled names changes before it has them. What it has is taken in, what it has not stays as it
+// was, and comes once it is there, though nothing else changes.
+func TestPartialMirror(t *testing.T) {
+	b := newBench(t)
+	b.update(t)
+	b.m.fill("npm", 62, map[int]int{5: 2, 6: 2, 61: 3})
+	b.m.mu.Lock()
+	late := map[string][]byte{}
+	for _, name := range []string{"npm/T-npm-5.json", "npm/T-npm-61.json"} { // one changed, one is new
+		late[name] = b.m.files[name]
+		delete(b.m.files, name)
+	}
+	b.m.mu.Unlock()
+	summary := func(id string) string {
+		d, err := intel.Open(b.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		a, err := d.Advisory(id)
+		if err != nil {
+			return err.Error()
+		}
+		return a.Summary
+	}
+	b.update(t)
+	if n, five, six := b.count(t, "npm"), summary("T-npm-5"), summary("T-npm-6"); n != 61 || five != "revision 0" || six != "revision 2" {
+		t.Errorf("of a mirror that lacks two: %d, %s, %s", n, five, six)
+	}
+	for name, text := range late {
+		b.m.put(name, text)
+	}
+	b.update(t)
+	if n, five, last := b.count(t, "npm"), summary("T-npm-5"), summary("T-npm-61"); n != 62 || five != "revision 2" || last != "revision 3" {
+		t.Errorf("once they are there: %d, %s, %s", n, five, last)
+	}
+	b.m.gets()
+	b.update(t)
+	for _, got := range b.m.gets() {
+		if strings.HasPrefix(got, "npm/") {
+			t.Errorf("%s is asked for again", got)
+		}
+	}
+}
+
+// TestLossAmongChanges: what goes is not made up for by what changes.
+func TestLossAmongChanges(t *testing.T) {
+	b := newBench(t)
+	b.m.fill("npm", 100, nil)
+	b.update(t)
+	changed := map[int]int{}
+	for i := range 15 {
+		changed[i] = 2
+	}
+	b.m.fill("npm", 85, changed)
+	b.fails(t, "lost 15 of 100")
+}
+
 func TestLossIsRefused(t *testing.T) {
 	b := newBench(t)
 	b.update(t)

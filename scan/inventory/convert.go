@@ -30,7 +30,11 @@ func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 	}
 	switch m := p.Metadata.(type) {
 	case *dpkgmeta.Metadata:
-		in.distribution(&out, "deb", m.Architecture)
+		kind := "deb"
+		if p.PURLType == purl.TypeOpkg {
+			kind = "opkg" // of the same form, and of no Debian
+		}
+		in.distribution(&out, kind, m.Architecture)
 		out.Source, out.SourceVersion = or(m.SourceName, out.Name), or(m.SourceVersion, out.Version)
 		return out
 	case *apkmeta.Metadata:
