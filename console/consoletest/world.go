@@ -62,7 +62,7 @@ const (
 	OperatorToken                  = "tst_operator"
 	AdminToken                     = "tst_admin"
 	ScannerToken                   = "tst_scanner" // may send scans, and nothing else
-	LinkSecret                     = "setup-link" // of a new admin "max", who must choose a password
+	LinkSecret                     = "setup-link"  // of a new admin "max", who must choose a password
 )
 
 // New returns a world that begins now.

@@ -102,6 +102,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"verdict": verdictWord, "barOf": barOf, "queueBar": queueBar, "scoreBar": scoreBar,
 		"tops": tops, "failing": failing, "rulesAs": rulesAs, "whatIfSpans": func() any { return whatIfSpans }, "spanOf": tokenLife,
 		"command": commandOf, "exit": endOf, "indent": func(depth int) int { return min(depth, 12) }, "groupKey": groupKey, "sub1": func(a, b int) int { return a - b },
+		"priority": priorityOf, "reasons": reasonsOf, "fix": fixOf,
 		"q": newQuery, "join": strings.Join, "link": webLink, "ref": ref,
 	}
 }

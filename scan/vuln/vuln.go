@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -278,14 +279,23 @@ func (f *Flaw) finding(paths *paths) signal.Finding {
 			out.Evidence = append(out.Evidence, signal.Evidence{Name: name, Value: scan.Printable(value)})
 		}
 	}
-	say("package", p.PURL)
-	say("installed", p.Version)
-	say("fixed in", f.Fixed)
+	say(signal.EvidencePackage, p.PURL)
+	say(signal.EvidenceInstalled, p.Version)
+	say(signal.EvidenceFixed, f.Fixed)
 	if f.Upgrade != f.Fixed {
 		say("upgrade to", f.Upgrade)
 	}
-	say("priority", f.Priority.String())
-	say("also known as", strings.Join(f.Aliases, ", "))
+	say(signal.EvidencePriority, f.Priority.String())
+	if r, ok := f.rating(); ok && r.vector {
+		say(signal.EvidenceCVSS, strings.TrimPrefix(r.text, "CVSS "))
+	}
+	if e := f.probability(); e != nil {
+		say(signal.EvidenceEPSS, strconv.FormatFloat(e.Score, 'f', -1, 64))
+	}
+	if k := f.exploited(); k != nil {
+		say(signal.EvidenceExploited, k.Added.Format(time.DateOnly))
+	}
+	say(signal.EvidenceAliases, strings.Join(f.Aliases, ", "))
 	say("stands for", strings.Join(f.Covers, ", "))
 	say("relation", string(p.Relation))
 	say("brought by", paths.to(p))
