@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -15,7 +17,7 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	var r record.Record
 	if _, err := record.Decode(rec, &r); err != nil {
 		p.metrics.malformed.Add(1)
-		return Answer{}
+		return Answer{Deny: p.held.closed()}
 	}
 	known := true
 	if r.Flags&record.FlagMarked != 0 {
@@ -37,11 +39,11 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	if e == nil {
 		return Answer{}
 	}
-	v, err := p.d.Sink.Event(ctx, e)
+	v, err := p.verdict(ctx, e)
 	p.metrics.asked.Add(1)
 	if err != nil {
 		p.metrics.unjudged.Add(1)
-		return Answer{}
+		return Answer{Deny: p.held.closed() && r.PID != 1}
 	}
 	rule := p.enforcing(&v)
 	if r.PID == 1 { // nor is it by what the kernel holds by itself: the host would not live
@@ -58,6 +60,17 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 		return Answer{Rule: top.Rule}
 	}
 	return Answer{Deny: rule != "", Rule: rule}
+}
+
+// verdict has an event judged. A judge that panics is one that does not judge: what strangers do on this host must not end what watches it.
+func (p *Plane) verdict(ctx context.Context, e *signal.Event) (v signal.Verdict, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			v, err = signal.Verdict{}, fmt.Errorf("the judge panics: %v", what)
+			p.log.Error("an event of the kernel could not be judged", "error", err, "event", e.ID, "stack", string(debug.Stack()))
+		}
+	}()
+	return p.d.Sink.Event(ctx, e)
 }
 
 // gateEvent makes the event of an attempt; the lock is held.

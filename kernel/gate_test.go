@@ -448,3 +448,37 @@ func TestKilledAtExecIsOneEventOfItsRequest(t *testing.T) {
 		t.Errorf("%s", mustJSON(t, e))
 	}
 }
+
+// TestAJudgeThatPanics: what it was asked is decided by the guard, and what comes after it is judged.
+func TestAJudgeThatPanics(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.Mode = ModeEnforce
+		h := run(t, cfg, nil)
+		if err := h.SetGuard(t.Context(), Guard{Closed: closed}); err != nil {
+			t.Fatal(err)
+		}
+		says := refuse("deny-x", "/tmp/x")
+		h.sink.judge = func(e *signal.Event) signal.Verdict {
+			if e.Str(signal.FieldProcessFilePath) == "/tmp/panic" {
+				panic("a rule that nobody tried")
+			}
+			return says(e)
+		}
+		bad, good, first := execOf(91, 1, "/tmp/panic"), execOf(92, 1, "/tmp/x"), execOf(1, 0, "/tmp/panic")
+		if a := h.Ask(t.Context(), bad.Append(nil), record.GateFanotify); a.Deny != closed {
+			t.Errorf("closed %t: %+v", closed, a)
+		}
+		if a := h.Ask(t.Context(), first.Append(nil), record.GateFanotify); a.Deny {
+			t.Error("the host's first process is refused")
+		}
+		if a := h.Ask(t.Context(), good.Append(nil), record.GateFanotify); !a.Deny || a.Rule != "deny-x" {
+			t.Errorf("%+v", a)
+		}
+		h.send(bad, execOf(93, 1, "/bin/after"))
+		all := h.ended()
+		if e := all[len(all)-1]; e.Str(signal.FieldProcessFilePath) != "/bin/after" || h.metrics.unjudged.Load() != 3 {
+			t.Errorf("%s, %d unjudged", mustJSON(t, e), h.metrics.unjudged.Load())
+		}
+	}
+}

@@ -34,7 +34,7 @@ func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Proce
 	if !killable && !e.Has(signal.FieldKernelGate) {
 		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // or the record would say that it was to be killed
 	}
-	v, err := p.d.Sink.Event(ctx, e)
+	v, err := p.verdict(ctx, e)
 	p.metrics.events.Add(1)
 	if err != nil {
 		p.metrics.unjudged.Add(1)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -67,6 +68,26 @@ func actor(role string, args []string) {
 			}
 		}
 		fmt.Println(no, ran)
+	case "as-crowd": // opens one file so many times at once, and says how often it was refused, and opened
+		n, _ := strconv.Atoi(args[1])
+		var no, yes atomic.Int64
+		var start, wait sync.WaitGroup
+		start.Add(1)
+		for range n {
+			wait.Go(func() {
+				start.Wait()
+				fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				if err == nil {
+					yes.Add(1)
+					_ = unix.Close(fd)
+				} else if errors.Is(err, unix.EPERM) {
+					no.Add(1)
+				}
+			})
+		}
+		start.Done()
+		wait.Wait()
+		fmt.Println(no.Load(), yes.Load())
 	case "as-elsewhere": // as opener, in a mount namespace of its own
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			fmt.Println(err)
