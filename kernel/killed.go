@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -51,6 +52,7 @@ func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Proce
 		request: e.Str(signal.FieldHTTPRequestUID), trace: e.Str(signal.FieldTraceUID), container: e.Str(signal.FieldContainerUID), pod: e.Str(signal.FieldOrchestratorPodName)}
 	select {
 	case p.kills <- k:
+		runtime.Gosched() // the order is on its way before anything else is judged, and no other thread need wake for it
 	default:
 		p.metrics.killsMissed.Add(1)
 		p.log.Error("a process that a rule refuses was not killed: too many are waiting to be", "rule", rule, "pid", proc.PID)
