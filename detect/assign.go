@@ -47,6 +47,8 @@ func readAssignment(b []byte, name, nameEnd int) (a assignment, ok bool) {
 		i++
 		if i < len(b) && b[i] == '=' {
 			i, bare = i+1, false
+		} else if j := afterType(b, i); j > 0 {
+			i, bare = j, false
 		}
 	case '=':
 		i++
@@ -71,6 +73,9 @@ func readAssignment(b []byte, name, nameEnd int) (a assignment, ok bool) {
 	if i >= len(b) {
 		return a, false
 	}
+	if b[i] != '"' && b[i] != '\'' && name > 1 && (b[name-1] == '/' || b[name-1] == ':' && isWord(b[name-2])) {
+		return a, false // a path, or one of several things with colons between
+	}
 	if q := b[i]; q == '"' || q == '\'' || q == '`' {
 		a.quoted, a.value = true, i+1
 		for j := a.value; j < len(b) && j < a.value+maxValue; j++ {
@@ -91,6 +96,24 @@ func readAssignment(b []byte, name, nameEnd int) (a assignment, ok bool) {
 		return a, false
 	}
 	return readBare(b, i, a)
+}
+
+// afterType returns where the value of a declaration begins whose type stands behind a colon, as in `key: &str = "..."`; 0 if
+// there is none: the value is in quotes.
+func afterType(b []byte, i int) int {
+	const longest = 24
+	for j := skipBlank(b, i); j < len(b) && j < i+longest; j++ {
+		switch c := b[j]; {
+		case c == '=':
+			if k := skipBlank(b, j+1); j > i+1 && k < len(b) && (b[k] == '"' || b[k] == '\'') {
+				return j + 1
+			}
+			return 0
+		case !isWord(c) && !bytes.ContainsRune([]byte("& ?![]<>."), rune(c)):
+			return 0
+		}
+	}
+	return 0
 }
 
 // apart returns where the value of a name begins that stands apart from it, -1 if it does not: in a pair of name and value

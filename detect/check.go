@@ -415,7 +415,7 @@ func checkRandom(text []byte, start, end int) outcome {
 	}
 	n := len(v)
 	switch {
-	case n < 16 || digits < 2 || letters < 4:
+	case n < 16 || digits < 1 || letters < 4 || digits < 2 && (n < 28 || changes*5 < n*2):
 		return reject
 	case entropy(v) < 3.4 || n >= 28 && entropy(v) < 3.55 && !isHex(v):
 		return reject
