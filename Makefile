@@ -36,7 +36,7 @@ test: console install-parts ## every test; as root on Debian first installs what
 	$(RACE) -p $(PACKAGES) -timeout 15m ./...
 # What the race detector makes too slow, or allocates for itself: all cases of loops that go in strides under it.
 	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf ./intel/... ./scan/sbom ./scan/image \
-		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet'
+		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet|WholePath|OrderPyPI|OrderNPM'
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
