@@ -482,3 +482,52 @@ func TestAJudgeThatPanics(t *testing.T) {
 		}
 	}
 }
+
+// TestARefusalThatComesBackSaysItsRequest: the gate does not know which thread asks. The call that comes back does: it is told as the refusal that it is, and nobody is killed for it.
+func TestARefusalThatComesBackSaysItsRequest(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, func(d *Deps) { d.Chain = oneRequest(7) })
+	h.sink.judge = refuse("deny-x", "/tmp/x")
+	h.send(execOf(90, 1, "/srv/shop", "shop"))
+	h.wait(t, 1)
+	open := callOf(90, record.CallOpenat, 0, "/tmp/x")
+	open.Time = 200 * second
+	if a := h.Ask(t.Context(), open.Append(nil), record.GateFanotify); !a.Deny {
+		t.Fatalf("%+v", a)
+	}
+	back := callOf(90, record.CallOpenat, -1, "/tmp/x")
+	back.TID, back.Token, back.Time = 95, 7, open.Time+1e6
+	h.send(back)
+	all := h.ended()
+	e := all[len(all)-1]
+	if len(all) != 3 || e.Str(signal.FieldHTTPRequestUID) != "the-request" || e.Str(signal.FieldKernelGate) != "fanotify" || e.Str(signal.FieldKernelOutcome) != OutcomeRefused ||
+		e.Int(signal.FieldStatusID) != 2 || e.Str(signal.FieldStatusCode) != "EPERM" {
+		t.Errorf("%d events: %s", len(all), mustJSON(t, e))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who was refused is killed: %v", h.sensor.orders)
+	}
+}
+
+// TestADecisionIsAnnouncedBeforeItIsTold: the call that comes back before the decision is told is not another attempt.
+func TestADecisionIsAnnouncedBeforeItIsTold(t *testing.T) {
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Chain = oneRequest(7) })
+	decision := execOf(95, 90, "/bin/sh", "sh", "-c", "id")
+	decision.Kind, decision.Call, decision.Ret, decision.NumLen = record.KindEnforced, record.CallExecve, -1, 3
+	decision.Start, decision.Time, decision.Comm = 100*second, 100*second+1000, []byte("shop")
+	decision.Nums = [6]uint64{0, uint64(record.GateExecKill), 1}
+	announced := decision
+	announced.Flags |= record.FlagMarked
+	fork := record.Record{Kind: record.KindFork, PID: 95, TID: 95, PPID: 90, Start: 100 * second, Time: 100 * second, Token: 7, Comm: []byte("shop")}
+	back := callOf(95, record.CallExecve, -4, "/bin/sh")
+	back.Start, back.Time, back.Token = 100*second, decision.Time+5000, 7
+	h.send(execOf(90, 1, "/srv/shop", "shop"), announced, announced, fork, back, decision, decision)
+	all := h.ended()
+	if len(all) != 2 {
+		t.Fatalf("%d events: %s", len(all), mustJSON(t, all[len(all)-1]))
+	}
+	if e := all[1]; e.Str(signal.FieldHTTPRequestUID) != "the-request" || e.Str(signal.FieldKernelOutcome) != "killed" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+}
