@@ -447,6 +447,9 @@ func isSelector(b []byte) bool {
 	return ok && len(head) > 0 && has(head)&^(needLetter|needLower|needUpper) == 0
 }
 
+// madeUp are parts of passwords that nobody means.
+var madeUp = []string{"test", "demo", "1234", "abcd", "qwert", "string", "chang", "enter", "asdf", "todo"}
+
 // checkPassword tells a password that was set from words, paths, and references to where it is kept.
 func checkPassword(text []byte, start, end int) outcome {
 	v := text[start:end]
@@ -482,6 +485,8 @@ func checkPassword(text []byte, start, end int) outcome {
 	case isCommonPassword(low) || strings.Contains(low, "pass") || strings.Contains(low, "secret") || strings.Contains(low, "pwd"):
 		return reject
 	case v[0] == '/' || v[0] == '.' || v[0] == '$' || v[0] == '%' || v[0] == '@' || strings.Contains(low, "://") || strings.ContainsAny(low, "\\"):
+		return reject
+	case len(v) < 16 && slices.ContainsFunc(madeUp, func(w string) bool { return strings.Contains(low, w) }):
 		return reject
 	case wordy || changes*(3+len(v)/14) < len(v) || looksLikeUUID(v) || ascending(v):
 		return reject

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,6 +166,34 @@ func TestRules(t *testing.T) {
 	}
 	if asked < 80 {
 		t.Errorf("only %d rules say how to ask", asked)
+	}
+}
+
+// TestDocumented holds the page to the rules: it names all kinds that are sent to their provider.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/secrets.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := detect.BuiltinRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(page), "kinds can be verified:")
+	list, _, _ = strings.Cut(list, "\n\n")
+	n := 0
+	for _, r := range rules {
+		if named := strings.Contains(list, "`"+r.ID+"`"); named != (r.Verify != nil) {
+			t.Errorf("docs/secrets.md: %s can be verified: %t", r.ID, r.Verify != nil)
+		}
+		if r.Verify != nil {
+			n++
+		}
+	}
+	for _, text := range []string{fmt.Sprintf("%d kinds can be verified", n), fmt.Sprintf("finds %d kinds", len(rules))} {
+		if !strings.Contains(string(page), text) {
+			t.Errorf("docs/secrets.md does not say %q", text)
+		}
 	}
 }
 
