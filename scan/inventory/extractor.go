@@ -126,6 +126,13 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 	case x.owned.owns(in):
 		return nil, nil // the distribution's own package says it all
 	}
+	if r.yaml {
+		if data, err := in.data(); err != nil {
+			return nil, err
+		} else if err := checkYAML(data); err != nil {
+			return nil, err
+		}
+	}
 	var g *graph
 	var graphErr error
 	if r.graph != nil {

@@ -264,6 +264,50 @@ func TestLargeLock(t *testing.T) {
 	}
 }
 
+// TestCostly are lockfiles of some MB that cost their parsers the square of their size, or of what they name, unless somebody looks first.
+func TestCostly(t *testing.T) {
+	repeat := func(n int, head, one string) string {
+		var b strings.Builder
+		b.WriteString(head)
+		for i := range n {
+			b.WriteString(strings.ReplaceAll(one, "#", itoa(i)))
+		}
+		return b.String()
+	}
+	x := newExtractor(t)
+	for path, text := range map[string]string{
+		"pnpm-lock.yaml":          repeat(50_000, "lockfileVersion: '9.0'\npackages:\n", "  a@#:\n    resolution: {integrity: x}\n"),
+		"pubspec.lock":            repeat(50_000, "packages: {", "a#: {version: '1'}, ") + "}\n",
+		".github/workflows/a.yml": repeat(50_000, "jobs:\n", " j#: {}\n"),
+		"snap/x/1/meta/snap.yaml": repeat(50_000, "", "k#: 1\n"),
+		"ios/Podfile.lock":        repeat(50_000, "", "k#: 1\n"),
+		"app/stack.yaml.lock":     repeat(50_000, "", "k#: 1\n"),
+		"root/.cpan/x/META.yml":   repeat(50_000, "", "k#: 1\n"),
+	} {
+		if !x.Wants(path, nil) {
+			t.Errorf("%s is not wanted", path)
+		}
+		if _, err := extract(t, x, nil, path, []byte(text)); err == nil || !strings.Contains(err.Error(), "entries of one kind") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	// Many versions of a package, each of which needs all of them.
+	many := 30_000 / require.Stride(10)
+	got, err := extract(t, x, fstest.MapFS{"pyproject.toml": {Data: []byte("[project]\ndependencies = [\"a\"]\n")}}, "poetry.lock",
+		[]byte(repeat(many, "", "[[package]]\nname = \"a\"\nversion = \"#\"\n[package.dependencies]\na = \"*\"\n\n")))
+	edges := 0
+	for _, p := range got {
+		edges += len(p.DependsOn)
+	}
+	if err != nil || len(got) != many || edges > maxEdges {
+		t.Errorf("%d packages, %d dependencies, %v", len(got), edges, err)
+	}
+	got, err = extract(t, x, nil, "Gemfile.lock", []byte(repeat(many, "", "PATH\n  remote: .\n  specs:\n    own# (1)\n      a\n\nGEM\n  specs:\n    a (#)\n\n")))
+	if err != nil || len(got) != 2*many {
+		t.Errorf("%d gems, %v", len(got), err)
+	}
+}
+
 func itoa(i int) string {
 	if i < 10 {
 		return string(rune('0' + i))

@@ -76,6 +76,7 @@ type format struct {
 	program                   bool // executables
 	loose                     bool // within says it all: scalibr's own rule is narrower
 	size                      size
+	yaml                      bool // held to checkYAML before others parse it
 	// within, if not nil, narrows it down.
 	within func(path string) bool
 
@@ -117,7 +118,7 @@ func formats() []*format {
 
 		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph, purlType: "npm", ecosystem: "npm"},
 		{name: "javascript/packagelockjson", names: []string{"package-lock.json", "npm-shrinkwrap.json"}, within: notInModules, graph: npmGraph, purlType: "npm", ecosystem: "npm"},
-		{name: "javascript/pnpmlock", names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
+		{name: "javascript/pnpmlock", yaml: true, names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
 		{name: "javascript/yarnlock", names: []string{"yarn.lock"}, within: notInModules, make: yarnlock.New, graph: yarnGraph},
 		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, graph: bunGraph, purlType: "npm", ecosystem: "npm"},
 
@@ -146,20 +147,20 @@ func formats() []*format {
 		{name: "dotnet/depsjson", suffixes: []string{".json"}, within: func(p string) bool { return strings.HasSuffix(p, ".deps.json") }, make: depsjson.New},
 		{name: "dotnet/paketlock", names: []string{"paket.lock"}, make: paketlock.New},
 
-		{name: "dart/pubspec", names: []string{"pubspec.lock"}, make: pubspec.New, graph: pubGraph},
+		{name: "dart/pubspec", yaml: true, names: []string{"pubspec.lock"}, make: pubspec.New, graph: pubGraph},
 		{name: "elixir/mixlock", names: []string{"mix.lock"}, make: mixlock.New},
 		{name: "haskell/cabal", names: []string{"cabal.project.freeze"}, make: cabal.New},
-		{name: "haskell/stack", names: []string{"stack.yaml.lock"}, make: stacklock.New},
+		{name: "haskell/stack", yaml: true, names: []string{"stack.yaml.lock"}, make: stacklock.New},
 		{name: "r/renvlock", names: []string{"renv.lock"}, make: renvlock.New},
 		{name: "swift/packageresolved", names: []string{"Package.resolved"}, make: packageresolved.New},
-		{name: "swift/podfilelock", names: []string{"Podfile.lock"}, make: podfilelock.New},
+		{name: "swift/podfilelock", yaml: true, names: []string{"Podfile.lock"}, make: podfilelock.New},
 		{name: "cpp/conanlock", names: []string{"conan.lock"}, make: conanlock.New},
 		{name: "julia/manifest", names: []string{"Manifest.toml"}, make: manifesttoml.New},
 		{name: "nim/nimble", suffixes: []string{".nimble"}, make: nimble.New},
 		{name: "lua/luarocks", suffixes: []string{".rockspec"}, make: luarocks.New},
 		{name: "ocaml/opam", suffixes: []string{".install"}, names: []string{"install"}, within: contains(".opam-switch/install"), make: opam.New},
-		{name: "perl/cpan", names: []string{"META.json", "META.yml"}, within: contains("/.cpan"), make: cpan.New},
-		{name: "misc/githubactions", suffixes: []string{".yml", ".yaml"}, within: ownWorkflow, make: githubactions.New},
+		{name: "perl/cpan", yaml: true, names: []string{"META.json", "META.yml"}, within: contains("/.cpan"), make: cpan.New},
+		{name: "misc/githubactions", yaml: true, suffixes: []string{".yml", ".yaml"}, within: ownWorkflow, make: githubactions.New},
 
 		{name: "os/dpkg", names: []string{"status"}, prefixes: []string{"var/lib/dpkg/status.d/"}, make: dpkg.New, graph: dpkgGraph},
 		{name: "os/apk", names: []string{"installed"}, within: contains("lib/apk/db/installed"), make: apk.New},
@@ -167,7 +168,7 @@ func formats() []*format {
 		{name: "os/pacman", names: []string{"desc"}, within: contains("var/lib/pacman/local/"), make: pacman.New, graph: pacmanGraph},
 		{name: "os/portage", names: []string{"PF"}, within: contains("var/db/pkg/"), make: portage.New, graph: portageGraph},
 		{name: "os/cos", names: []string{"cos-package-info.json"}, make: cos.New},
-		{name: "os/snap", names: []string{"snap.yaml"}, make: snap.New},
+		{name: "os/snap", yaml: true, names: []string{"snap.yaml"}, make: snap.New},
 		{name: "os/flatpak", suffixes: []string{".xml"}, within: func(p string) bool { return strings.HasSuffix(p, "metainfo.xml") }, make: flatpak.New},
 		{name: "os/homebrew", names: []string{"INSTALL_RECEIPT.json", "source.properties"}, suffixes: []string{".sh", ".app"}, within: func(p string) bool {
 			p = strings.ToLower(p)

@@ -78,6 +78,7 @@ func (g *graph) apply(packages []scan.Package) {
 		names[fold(n.name)] = append(names[fold(n.name)], n)
 	}
 	prod, dev := g.reachable(merged, names, fold)
+	edges := 0
 	for i := range packages {
 		p := &packages[i]
 		n := merged[key(fold(p.Name), p.Version)]
@@ -92,7 +93,12 @@ func (g *graph) apply(packages []scan.Package) {
 			if to, ok := byKey[need]; ok {
 				p.DependsOn = append(p.DependsOn, to)
 			} else if !strings.Contains(need, "\x00") {
-				p.DependsOn = append(p.DependsOn, byName[fold(need)]...)
+				// A name may stand for many versions, each time.
+				all := byName[fold(need)]
+				if edges += len(all); edges > maxEdges {
+					break
+				}
+				p.DependsOn = append(p.DependsOn, all...)
 			}
 		}
 		slices.Sort(p.DependsOn)
@@ -157,6 +163,7 @@ func (g *graph) reachable(merged map[string]*node, names map[string][]*node, fol
 	}
 	walk := func(seen map[*node]bool, wantDev bool) {
 		var queue []*node
+		named := map[string]bool{} // all of that name were seen
 		for _, n := range merged {
 			if n.direct && n.dev == wantDev {
 				queue = append(queue, n)
@@ -172,7 +179,11 @@ func (g *graph) reachable(merged map[string]*node, names map[string][]*node, fol
 					if strings.Contains(need, "\x00") {
 						continue
 					}
-					to = names[fold(need)]
+					if need = fold(need); named[need] {
+						continue
+					}
+					named[need] = true
+					to = names[need]
 				}
 				for _, t := range to {
 					if !seen[t] {

@@ -332,15 +332,15 @@ func gemfileGraph(in *input) (*graph, error) {
 	for _, n := range g.nodes {
 		n.direct = direct[n.name] && !n.root
 	}
+	// What the project's own gemspec needs, the project names itself.
+	own := map[string]bool{}
 	for _, n := range g.nodes {
-		// What the project's own gemspec needs, the project names itself.
-		if n.root {
-			for _, need := range n.needs {
-				for _, to := range g.nodes {
-					to.direct = to.direct || to.name == need && !to.root
-				}
-			}
+		for _, need := range n.needs {
+			own[need] = own[need] || n.root
 		}
+	}
+	for _, n := range g.nodes {
+		n.direct = n.direct || own[n.name] && !n.root
 	}
 	return g, nil
 }

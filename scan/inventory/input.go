@@ -143,6 +143,30 @@ func (in *input) namesPackages() bool {
 	return bytes.Contains(text, []byte(".go.buildinfo")) || bytes.Contains(text, []byte(".dep-v0"))
 }
 
+// maxSiblings bounds the keys of one mapping in YAML: the parser compares each with all others of its mapping. The lockfiles of the
+// largest repositories have some ten thousand packages.
+const maxSiblings = 40_000
+
+// checkYAML refuses a file with a mapping of too many keys, as its indentation and its commas show.
+func checkYAML(data []byte) error {
+	var counts [64]int // of lines at each indentation since the last line further out
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		text := bytes.TrimLeft(line, " ")
+		if len(bytes.TrimSpace(text)) == 0 || text[0] == '#' {
+			continue
+		}
+		at := min(len(line)-len(text), len(counts)-1)
+		counts[at]++
+		clear(counts[at+1:])
+		if counts[at] > maxSiblings || len(text) > maxSiblings && bytes.Count(text, []byte(",")) > maxSiblings {
+			return fmt.Errorf("line %d: more than %d entries of one kind", number, maxSiblings)
+		}
+	}
+	return nil
+}
+
 // beside returns a file in the same folder, nil if there is none or it is too large.
 func (in *input) beside(name string) []byte { return in.other(path.Join(path.Dir(in.path), name)) }
 
