@@ -78,7 +78,7 @@ func writeHTML(w io.Writer, r Result) error {
 	if n := len(p.Findings); n > maxShown {
 		p.Findings, p.Hidden = p.Findings[:maxShown], n-maxShown
 	}
-	p.Upgrades, p.Others = upgrades(p.Findings)
+	p.Upgrades, p.Others = upgrades(p.Findings, p.Verdict)
 	p.Tiles = tiles(r)
 	p.Bars = bars(r.Findings)
 	return t.Execute(w, p)

@@ -33,7 +33,7 @@ func writeMarkdown(w io.Writer, r Result) error {
 	if r.Verdict != nil && r.Verdict.Stopped {
 		fmt.Fprintf(&b, "Because of %s.\n\n", cell(strings.Join(r.Verdict.Reasons, ", ")))
 	}
-	ups, rest := upgrades(r.Findings)
+	ups, rest := upgrades(r.Findings, r.Verdict)
 	if len(ups) > 0 {
 		b.WriteString("| | Package | Installed | Upgrade to | Known vulnerabilities | Where |\n|---|---|---|---|---|---|\n")
 		for i := range ups[:min(len(ups), maxRows)] {

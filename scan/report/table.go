@@ -71,7 +71,7 @@ func writeTable(w io.Writer, r Result, o Options) error {
 	}
 	o.Width = max(o.Width, 40)
 	p := &painter{Options: o}
-	ups, rest := upgrades(r.Findings)
+	ups, rest := upgrades(r.Findings, r.Verdict)
 	for i := range ups {
 		p.upgrade(&ups[i])
 	}
@@ -219,7 +219,7 @@ func (p *painter) upgrade(u *upgrade) {
 		}
 	}
 	for i, l := range wrap(scan.Printable(u.Findings[0].Fix), p.Width-9) {
-		if u.Target == "" || len(u.Findings) > 1 {
+		if u.Target == "" || len(u.Findings) > 1 || len(u.also) > 0 {
 			break // said above
 		}
 		lead := "         "
