@@ -85,7 +85,7 @@ func upgrades(findings []signal.Finding, v *Verdict) (ups []upgrade, rest []sign
 }
 
 // maxTogether is how many packages are named as one.
-const maxTogether = 6
+const maxTogether = 4
 
 // together makes one of the packages of a distribution that have the same flaws, the same version and the same fix, and are decided about
 // alike: those that one source package was built into.

@@ -177,13 +177,15 @@ var vector = regexp.MustCompile(` \(CVSS:[^)]*\)`)
 func (p *painter) upgrade(u *upgrade) {
 	worst := u.Worst()
 	label := strings.ToUpper(worst.String())
-	title := u.Name + " " + scan.Printable(u.Installed)
+	versions := " " + shorten(scan.Printable(u.Installed), 50)
 	if u.Target != "" {
-		title += " → " + scan.Printable(u.Target)
+		versions += " → " + shorten(scan.Printable(u.Target), 50)
 	} else {
-		title += ", no fixed version"
+		versions += ", no fixed version"
 	}
-	p.line(p.paint(severityColor(worst), " "+label+" ") + " " + p.paint(bold, shorten(title, p.Width-len(label)-3)))
+	room := p.Width - len(label) - 3
+	title := shorten(shorten(u.Name, max(room-utf8.RuneCountInString(versions), 20))+versions, room)
+	p.line(p.paint(severityColor(worst), " "+label+" ") + " " + p.paint(bold, title))
 	p.line("    " + p.paint(dim, shortenLeft(u.Place, p.Width/2)) + "  " + u.Counts())
 	if u.By != "" {
 		for i, l := range wrap("brought by "+u.By, p.Width-6) {
