@@ -9,7 +9,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
@@ -97,4 +101,39 @@ func TestUnfollowedIsLost(t *testing.T) {
 	if got := lost[record.KindServe]; got < uint64(3*len(each)) {
 		t.Errorf("%d are lost, want %d", got, 3*len(each))
 	}
+}
+
+// TestChainWithoutItsTracepoint: kernels before 6.3 tell of no reads of sockets. All else is seen there, and the features say what is not.
+func TestChainWithoutItsTracepoint(t *testing.T) {
+	require.Root(t)
+	l, s := start(t, Options{}, kernel.Interest{})
+	p := l.programs["chain_read"]
+	if p == nil {
+		t.Fatal("the program does not load here")
+	}
+	l.mu.Lock()
+	p.attach = func(*ebpf.Program) (link.Link, error) {
+		return nil, fmt.Errorf("the tracepoint sock_recv_length: %w", os.ErrNotExist)
+	}
+	l.mu.Unlock()
+	if err := l.Watch(t.Context(), kernel.Interest{Served: []uint16{80}}); err != nil {
+		t.Fatalf("all that is to be seen is refused: %v", err)
+	}
+	missing := false
+	for _, f := range l.Features() {
+		missing = missing || f.Name == p.feature && !f.OK && f.Cost != "" && strings.Contains(f.Detail, "sock_recv_length")
+	}
+	if !missing {
+		t.Errorf("the features do not say that requests are not seen: %+v", l.Features())
+	}
+	for _, o := range chainWork().programs {
+		if p := l.programs[o.name]; p != nil && p.link != nil {
+			t.Errorf("%s is attached, for nothing", o.name)
+		}
+	}
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(t, "exec", func(r *record.Record) bool { return r.Kind == record.KindExec && r.PID == uint32(cmd.Process.Pid) })
 }
