@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,7 +36,7 @@ type check func(text []byte, start, end int) outcome
 // CheckNames lists the offline proofs that a rule may ask for.
 func CheckNames() []string {
 	return []string{
-		"age", "aws-key-id", "azure-storage", "basic-auth", "crc62", "crc62-strict", "discord", "grafana", "json-web-token",
+		"age", "aws-key-id", "azure-storage", "basic-auth", "crc62", "crc62-strict", "discord", "gitlab-routable", "grafana", "json-web-token",
 		"kubernetes-key", "macaroon", "password", "private-key", "random", "url-password",
 	}
 }
@@ -61,6 +62,8 @@ func checks(name string) (check, bool) {
 		}, true
 	case "discord":
 		return checkDiscord, true
+	case "gitlab-routable":
+		return checkGitLab, true
 	case "grafana":
 		return checkGrafana, true
 	case "json-web-token":
@@ -165,6 +168,21 @@ func checkDiscord(text []byte, start, end int) outcome {
 		return reject
 	}
 	return outcome{ok: true, proof: "names bot " + string(raw)}
+}
+
+// checkGitLab: routable tokens end in the length of their payload (two digits of base 36) and the CRC-32 of all before it (seven).
+// Other tokens prove nothing.
+func checkGitLab(text []byte, start, end int) outcome {
+	token := text[start:end]
+	if n := len(token) - 7; n > 20 && bytes.IndexByte(token, '.') > 0 && gitLabSum(token[:n]) == string(token[n:]) {
+		return outcome{ok: true, proof: "checksum"}
+	}
+	return plausible
+}
+
+func gitLabSum(body []byte) string {
+	sum := strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 36)
+	return strings.Repeat("0", 7-len(sum)) + sum // 32 bits have at most seven digits
 }
 
 // checkGrafana: service account tokens end in the CRC-32 of what is before the last
