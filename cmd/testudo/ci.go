@@ -189,7 +189,7 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		settings.Scan.Confidence = f.confidence
 	}
 	base := from.Base
-	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
+	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
 	known, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
 		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
@@ -198,7 +198,6 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		return known, before, nil
 	}
 	r.Kind, r.Range, r.For = assembly.ScanHistory, base.Revision+"..HEAD", []string{"secret"}
-	r.Baseline = o.plan.Options.Baseline
 	plan, err := settings.PlanScan(cmd.Context(), r)
 	if err != nil {
 		return nil, before, err

@@ -149,7 +149,7 @@ func (b *CIBase) Baseline(ctx context.Context, name string) (known scan.Baseline
 
 // Findings scans the state that a change began at, and returns the ids of what is wrong with it.
 func (b *CIBase) Findings(ctx context.Context, s *Settings, r ScanRequest) (map[string]bool, scan.Stats, error) {
-	r.Kind, r.Base, r.Baseline, r.Child = ScanFork, b, nil, nil
+	r.Kind, r.Base, r.Child = ScanFork, b, nil
 	p, err := s.PlanScan(ctx, r)
 	if err != nil {
 		return nil, scan.Stats{}, err
