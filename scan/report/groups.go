@@ -135,6 +135,15 @@ func together(ups []upgrade, v *Verdict) []upgrade {
 	return out
 }
 
+// what is the title of a vulnerability without its id and package, which stand beside it.
+func what(f *signal.Finding) string {
+	title := scan.Printable(f.Title)
+	if _, after, ok := strings.Cut(title, ": "); ok && strings.HasPrefix(title, scan.Printable(f.Rule)) {
+		return after
+	}
+	return title
+}
+
 // kindOf is the kind of a package URL.
 func kindOf(purl string) string {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(purl, "pkg:"), "/")

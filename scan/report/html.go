@@ -64,6 +64,7 @@ func writeHTML(w io.Writer, r Result) error {
 		"where":    func(f signal.Finding) string { return where(&f) },
 		"origin":   func(f signal.Finding) string { return origin(&f) },
 		"text":     scan.Printable,
+		"what":     func(f signal.Finding) string { return what(&f) },
 		"class":    severityClass,
 		"stops":    func(f signal.Finding) bool { return r.Verdict != nil && r.Verdict.Stops[f.ID] },
 		"fresh":    func(f signal.Finding) bool { return r.Verdict != nil && r.Verdict.New[f.ID] },

@@ -200,8 +200,7 @@ func (p *painter) upgrade(u *upgrade) {
 			break
 		}
 		told++
-		_, what, _ := strings.Cut(scan.Printable(f.Title), ": ")
-		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what), p.Width-4))
+		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what(f)), p.Width-4))
 		if _, why, ok := strings.Cut(evidence(f, "priority"), ": "); ok && strings.Contains(why, "; ") { // more than its rating
 			for _, l := range wrap(vector.ReplaceAllString(why, ""), p.Width-13) {
 				p.line(p.paint(dim, "             "+l))
