@@ -118,7 +118,7 @@ func afterType(b []byte, i int) int {
 
 // apart returns where the value of a name begins that stands apart from it, -1 if it does not: in a pair of name and value
 // (key="NAME" value="...", "name": "NAME", "value": "...", and the same in YAML), in a property list, behind ENV in a
-// Dockerfile, in a call of define.
+// Dockerfile or an option of a command line, in a call that names what it sets, or what to take where nothing is set.
 func apart(b []byte, name, i int) int {
 	quoted := i > 0 && (b[i-1] == '"' || b[i-1] == '\'')
 	before := bytes.TrimRight(b[max(0, name-maxBlank):name], " \t\"'")
@@ -128,11 +128,13 @@ func apart(b []byte, name, i int) int {
 			return j + len("<string>") - 1
 		}
 		return -1
-	case bytes.HasSuffix(before, []byte("define(")) && quoted:
+	case quoted && hasCall(before):
 		if j := skipSpace(b, i); j < len(b) && b[j] == ',' {
 			return skipSpace(b, j+1)
 		}
 		return -1
+	case !quoted && i < len(b) && b[i] == ' ' && b[name] == '-' && name+1 < i && b[name+1] == '-':
+		return i
 	case !quoted && (bytes.HasSuffix(before, []byte("ENV")) || bytes.HasSuffix(before, []byte("ARG"))) && i < len(b) && b[i] == ' ':
 		return i
 	}
@@ -204,6 +206,28 @@ func skipBlank(b []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// calls are the ends of names, in lower case, of functions that take a name and a value.
+var calls = []string{"define", "env", "get", "getordefault", "override", "property", "set", "setdefault", "put", "header", "add", "config", "option", "param"}
+
+// hasCall reports whether text ends in the beginning of such a call.
+func hasCall(before []byte) bool {
+	head, ok := bytes.CutSuffix(before, []byte("("))
+	if !ok {
+		return false
+	}
+	start := len(head)
+	for start > 0 && isWord(head[start-1]) {
+		start--
+	}
+	name := bytes.ToLower(head[start:])
+	for _, c := range calls {
+		if bytes.HasSuffix(name, []byte(c)) {
+			return true
+		}
+	}
+	return false
 }
 
 // skipSpace is skipBlank over lines.
