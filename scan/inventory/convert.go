@@ -90,6 +90,10 @@ func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 	case purl.TypeHex:
 		out.Ecosystem, out.PURL = "Hex", PURL("hex", out.Name, out.Version)
 	case purl.TypeSwift:
+		// The name is the place of the repository; who signs in there is nobody's business.
+		if host, rest, ok := strings.Cut(out.Name, "/"); ok {
+			out.Name = host[strings.LastIndexByte(host, '@')+1:] + "/" + rest
+		}
 		out.Ecosystem, out.PURL = "SwiftURL", PURL("swift", out.Name, out.Version)
 	default:
 		if e := p.Ecosystem().String(); e != "GIT" {

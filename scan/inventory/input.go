@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -327,10 +328,22 @@ func (in *input) plain(err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	text = strings.ReplaceAll(text, "failed to ", "cannot ")
 	text = strings.ReplaceAll(text, "error(s) in extractor java/archive: ", "") // once for each archive in another
+	text = unsigned(text)
 	if len(text) > 300 {
 		text = strings.ToValidUTF8(text[:300], "") + "…"
 	}
 	return errors.New(text)
+}
+
+// signedIn is who signs in, in a URL.
+var signedIn = regexp.MustCompile(`://[^/@\s]+@`)
+
+// unsigned leaves out of a text who signs in, and the password.
+func unsigned(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	return signedIn.ReplaceAllString(s, "://")
 }
 
 // checked drops packages whose names nobody could show or match.
@@ -338,6 +351,7 @@ func (in *input) checked(all []scan.Package) ([]scan.Package, error) {
 	out := all[:0]
 	bad := 0
 	for _, p := range all {
+		p.Name, p.Version = unsigned(p.Name), unsigned(p.Version)
 		switch {
 		case p.Name == "":
 			continue // a project without a name
