@@ -153,6 +153,7 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 			out = append(out, in.convert(p, r.format))
 		}
 	}
+	out = append(out, g.rest(r.format, out)...)
 	g.apply(out)
 	if r.size == manifest {
 		if _, err := in.data(); err != nil {

@@ -122,7 +122,7 @@ func formats() []*format {
 		{name: "javascript/yarnlock", names: []string{"yarn.lock"}, within: notInModules, make: yarnlock.New, graph: yarnGraph},
 		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, graph: bunGraph, purlType: "npm", ecosystem: "npm"},
 
-		{name: "python/requirements", suffixes: []string{".txt"}, within: func(p string) bool { return strings.Contains(path.Base(p), "requirements") }, make: requirements.New, graph: requirementsGraph},
+		{name: "python/requirements", suffixes: []string{".txt"}, within: func(p string) bool { return strings.Contains(path.Base(p), "requirements") }, make: requirements.New, graph: requirementsGraph, purlType: "pypi", ecosystem: "PyPI"},
 		{name: "python/pipfilelock", names: []string{"Pipfile.lock"}, make: pipfilelock.New, graph: pipfileGraph},
 		{name: "python/poetrylock", names: []string{"poetry.lock"}, make: poetrylock.New, graph: poetryGraph},
 		{name: "python/uvlock", names: []string{"uv.lock"}, make: uvlock.New, graph: uvGraph},

@@ -29,6 +29,7 @@ type node struct {
 	direct, root     bool
 	dev              bool // of a direct one with reach, else of every
 	transitive       bool // the file says so of this one
+	alone            bool // the extractor does not find it
 	licenses, digest []string
 }
 
@@ -51,6 +52,30 @@ func (g *graph) packages(f *format, in *input) []scan.Package {
 			Line: n.line, FoundBy: f.name})
 	}
 	g.apply(out)
+	return out
+}
+
+// rest makes the packages that the extractor has not found.
+func (g *graph) rest(f *format, found []scan.Package) []scan.Package {
+	if g == nil || g.fold == nil {
+		return nil
+	}
+	var out []scan.Package
+	seen := map[string]bool{}
+	for _, n := range g.nodes {
+		if !n.alone || n.name == "" {
+			continue
+		}
+		if len(seen) == 0 {
+			for i := range found {
+				seen[g.fold(found[i].Name)] = true
+			}
+		}
+		if !seen[g.fold(n.name)] {
+			seen[g.fold(n.name)] = true
+			out = append(out, scan.Package{PURL: PURL(f.purlType, n.name, n.version), Ecosystem: f.ecosystem, Name: n.name, Version: n.version, Line: n.line, FoundBy: f.name})
+		}
+	}
 	return out
 }
 

@@ -44,6 +44,7 @@ func peerOf(t *testing.T, r *reader) filesystem.Extractor {
 var explained = map[string]string{
 	"javascript/packagelockjson files.v1.json":          "a folder of the project itself is no package that somebody brings",
 	"javascript/packagelockjson files.v2.json":          "the same",
+	"python/requirements example.txt":                   "scalibr leaves out a package that a URL names",
 	"javascript/packagelockjson both/package-lock.json": "npm goes by npm-shrinkwrap.json beside it; we say what each of the two names",
 }
 
