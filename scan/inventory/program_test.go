@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func sameAsGo(t *testing.T, file string, got []string) {
 // TestStrippedPrograms: a program names the same modules without its symbols, without its paths and without its table of sections.
 func TestStrippedPrograms(t *testing.T) {
 	objcopy := require.Program(t, "gcc", "objcopy")
-	self := filepath.Join(moduleDir(t, "github.com/google/osv-scalibr"), "extractor/filesystem/language/golang/gobinary/testdata/binary_with_modules-linux-amd64")
+	self := filepath.Join(moduleDir(t, "github.com/google/osv-scalibr"), "extractor/filesystem/language/golang/gobinary/testdata/binary_with_modules-linux-"+runtime.GOARCH)
 	want := inProgram(t, self)
 	if len(want) < 5 {
 		t.Fatalf("%q", want)
