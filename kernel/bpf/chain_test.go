@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -136,4 +137,21 @@ func TestChainWithoutItsTracepoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wait(t, "exec", func(r *record.Record) bool { return r.Kind == record.KindExec && r.PID == uint32(cmd.Process.Pid) })
+}
+
+// TestTracepointThatIsNotThere: a raw program loads whether the kernel has its tracepoint or not; that it has not is known at once.
+func TestTracepointThatIsNotThere(t *testing.T) {
+	require.Root(t)
+	l, _ := startOwn(t, Options{}, kernel.Interest{}, true)
+	p := l.programs["chain_read"]
+	if p == nil || p.spec.Type != ebpf.RawTracepoint {
+		t.Fatalf("no raw program: %+v", p)
+	}
+	if err := attachable(p.spec, p.prog); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	err := attachable(&ebpf.ProgramSpec{AttachTo: "testudo_has_no_such"}, p.prog)
+	if !errors.Is(err, os.ErrNotExist) || mend(err) != "a newer kernel" {
+		t.Errorf("one that is not: %v, to be mended by %q", err, mend(err))
+	}
 }
