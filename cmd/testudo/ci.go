@@ -190,10 +190,11 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 	}
 	base := from.Base
 	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
-	known, before, err := base.Findings(cmd.Context(), &settings, r)
+	counts, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
 		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
+	known := notMore(counts, o.result.Findings)
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
 		return known, before, nil
 	}
@@ -216,6 +217,22 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		return nil, before, fmt.Errorf("the commits of the change: %w", err)
 	}
 	return known, before, nil
+}
+
+// notMore returns the ids that are not there more often than at the base: a second version of a package with a flaw that another version
+// has already is new, though the flaw's id is the same.
+func notMore(base map[string]int, findings []signal.Finding) map[string]bool {
+	now := map[string]int{}
+	for i := range findings {
+		now[findings[i].ID]++
+	}
+	known := map[string]bool{}
+	for id, n := range base {
+		if now[id] <= n {
+			known[id] = true
+		}
+	}
+	return known
 }
 
 // onlyNew leaves out what the base has too, and says how much that is.
