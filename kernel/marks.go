@@ -15,7 +15,7 @@ type marks struct {
 }
 
 // markWithin is how long a question waits for its mark. It leaves the gate's deadline some time for the judge.
-const markWithin = 250 * time.Millisecond
+const markWithin = 700 * time.Millisecond
 
 // reach says that all is known that was seen before that time.
 func (m *marks) reach(till uint64) {

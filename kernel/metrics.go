@@ -73,6 +73,9 @@ func newMetrics(p *Plane) *metrics {
 	}}
 }
 
+// Early returns how many questions of gates were judged before all was known that had been seen before them.
+func (p *Plane) Early() uint64 { return p.metrics.unmarked.Load() }
+
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(c chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, c) }
 

@@ -85,7 +85,7 @@ func (p *Plane) tellsMore(r *record.Record) bool {
 const (
 	notPermitted = -1 // EPERM
 	sameRefusal  = 20 * time.Millisecond
-	answered     = time.Second // within which a gate that asks has its answer and the call is back
+	answered     = 2 * time.Second // within which a gate that asks has its answer and the call is back
 )
 
 // isOwn reports whether a record is of testudo's own processes and of a file below its own folder. Neither a name nor a path

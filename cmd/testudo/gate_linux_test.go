@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -163,7 +165,8 @@ func gateKnowsWhoAsks(t *testing.T, eyes string, orphans bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(ran) > 0 {
+	// On a machine that is far too busy the gate's time is over before it is judged: then it says so, and lets through.
+	if len(ran) > notInTime(t, f) {
 		count := map[string]int{}
 		for _, e := range ran {
 			way, _, _ := strings.Cut(e.Name(), ".")
@@ -184,7 +187,7 @@ func gateKnowsWhoAsks(t *testing.T, eyes string, orphans bool) {
 		return err == nil && strings.Contains(out, `"Launch"`)
 	})
 	out, err := f.client(t, "hunt", fmt.Sprintf(`process.file.path.startsWith(%q) && kernel.gate == "kill"`, child), "--json")
-	if err != nil || strings.Contains(out, `"Launch"`) {
+	if err != nil || strings.Contains(out, `"Launch"`) && notInTime(t, f) == 0 {
 		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
 	}
 	f.stop(t)
@@ -263,8 +266,11 @@ func refusedShellOfTheShop(t *testing.T, gate, when string) {
 	var ids []string
 	for range tries {
 		id, ran := ping()
-		if ran || id == "" {
+		if id == "" || ran && notInTime(t, f) == 0 {
 			t.Fatalf("request %s: it ran", id)
+		}
+		if ran {
+			continue
 		}
 		ids = append(ids, id)
 	}
@@ -275,10 +281,25 @@ func refusedShellOfTheShop(t *testing.T, gate, when string) {
 		}
 	}
 	t.Logf("the last one:\n%s", trace)
-	if out, err := f.client(t, "hunt", `kernel.gate == "kill"`, "--json"); err != nil || strings.Contains(out, `"Launch"`) {
+	if out, err := f.client(t, "hunt", `kernel.gate == "kill"`, "--json"); err != nil || strings.Contains(out, `"Launch"`) && notInTime(t, f) == 0 {
 		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
 	}
 	f.stop(t)
+}
+
+// notInTime returns how many questions the gate says were not judged in time, or not by all that had been seen.
+func notInTime(t *testing.T, f *family) (n int) {
+	t.Helper()
+	out, _ := f.client(t, "doctor")
+	for _, m := range regexp.MustCompile(`(\d+) (had no verdict in time|came when too many waited|questions of gates were judged before)`).FindAllStringSubmatch(out, -1) {
+		late, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Error(err)
+		}
+		n += late
+		t.Log(m[0])
+	}
+	return n
 }
 
 // freeAddress returns an address of this host that nobody listens at.

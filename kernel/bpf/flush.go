@@ -68,10 +68,11 @@ func (q *flushes) end() {
 	q.open, q.wake, q.waiting = false, nil, nil
 }
 
-// take moves the questions that came to those that the reader has, behind the position up to which the ring is written.
-func (q *flushes) take(to []flush, till uint64) []flush {
+// take moves the questions that came to those that the reader has, behind the position up to which the ring is written: now, so that what was there when they were asked is before it.
+func (q *flushes) take(to []flush, written func() uint64) []flush {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	till := written()
 	for _, f := range q.waiting {
 		to = append(to, flush{till, f.done})
 	}

@@ -90,7 +90,7 @@ type reader struct {
 
 func (r *reader) run(ctx context.Context) error {
 	for {
-		r.flushes = r.l.flushes.take(r.flushes, r.ring.written())
+		r.flushes = r.l.flushes.take(r.flushes, r.ring.written)
 		full := len(r.flushes) > 0 && r.ring.pending() > r.ring.mask/2 // something may be lost, and somebody relies on it
 		seen := r.drain()
 		if now := time.Now(); full || now.Sub(r.looked) >= lostDelay || ctx.Err() != nil {

@@ -242,6 +242,10 @@ func (p *kernelPlane) checks(ctx context.Context) []console.Check {
 			Command: "the log says how the sensor ended: journalctl -u testudo, or standard error"}}
 	}
 	checks := FeatureChecks(st)
+	if n := p.plane.Early(); n > 0 {
+		checks = append(checks, console.Check{Name: KernelCheck + " questions", Detail: fmt.Sprintf("%d questions of gates were judged before all was known that had been seen before them", n),
+			Cost: "a rule about parents or ancestors may not have held for them; what runs all the same is killed", Command: "less load, or rules that ask about fewer files"})
+	}
 	if err := p.keeperFault(); err != nil {
 		checks = append(checks, console.Check{Name: KernelCheck + " keeper", Detail: err.Error(), Cost: "when the sensor ends, the host is not watched any more and only what stays with kernel.fail: closed is enforced",
 			Command: "restart testudo: systemctl restart testudo, or what started it"})

@@ -39,7 +39,7 @@ type Config struct {
 }
 
 // DefaultConfig returns the configuration that is used where nothing is set.
-func DefaultConfig() Config { return Config{Deadline: 500 * time.Millisecond, Waiting: 512} }
+func DefaultConfig() Config { return Config{Deadline: time.Second, Waiting: 512} }
 
 // Validate names the first setting that makes no sense.
 func (c *Config) Validate() error {
