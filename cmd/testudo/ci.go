@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -190,11 +191,11 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 	}
 	base := from.Base
 	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
-	counts, before, err := base.Findings(cmd.Context(), &settings, r)
+	was, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
 		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
-	known := notMore(counts, o.result.Findings)
+	known := notMore(was, o.result.Findings)
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
 		return known, before, nil
 	}
@@ -219,17 +220,38 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 	return known, before, nil
 }
 
-// notMore returns the ids that are not there more often than at the base: a second version of a package with a flaw that another version
-// has already is new, though the flaw's id is the same.
-func notMore(base map[string]int, findings []signal.Finding) map[string]bool {
-	now := map[string]int{}
-	for i := range findings {
-		now[findings[i].ID]++
+// notMore returns the ids that are known from the base: of what is there now as often as then. A second version of a package with a flaw
+// that another version has already makes one more, and both are shown.
+func notMore(base, now []signal.Finding) map[string]bool {
+	// A flaw in a package at a place, whatever the version; of other findings the id says that.
+	key := func(f *signal.Finding) string {
+		purl := f.EvidenceOf(signal.EvidencePackage)
+		if f.Kind != signal.FindingVulnerability || purl == "" {
+			return f.ID
+		}
+		if at := strings.LastIndexByte(purl, '@'); at > 0 {
+			purl = purl[:at]
+		}
+		return strings.Join([]string{f.Rule, purl, f.Location.Path}, "\x00")
 	}
-	known := map[string]bool{}
-	for id, n := range base {
-		if now[id] <= n {
-			known[id] = true
+	more := map[string]int{}
+	for i := range now {
+		more[key(&now[i])]++
+	}
+	for i := range base {
+		more[key(&base[i])]--
+	}
+	known, there := map[string]bool{}, map[string]bool{}
+	for i := range base {
+		k := key(&base[i])
+		there[k] = true
+		if more[k] <= 0 {
+			known[base[i].ID] = true
+		}
+	}
+	for i := range now {
+		if k := key(&now[i]); there[k] && more[k] <= 0 {
+			known[now[i].ID] = true
 		}
 	}
 	return known

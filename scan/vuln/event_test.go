@@ -68,3 +68,26 @@ func TestEvent(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestVersionsApart: one flaw in two versions of a package at one place is two findings; an upgrade of one leaves its id.
+func TestVersionsApart(t *testing.T) {
+	db := advisories{{ID: "CVE-2024-0001", Affected: []intel.Affected{{Ecosystem: "npm", Name: "left", Ranges: []intel.Range{{Type: "SEMVER", Events: []intel.Event{{Introduced: "0"}, {Fixed: "9.0.0"}}}}}}}}
+	ids := func(versions ...string) (out []string) {
+		m, err := vuln.New(vuln.Options{Database: db, Config: vuln.DefaultConfig()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv := &scan.Inventory{}
+		for _, v := range versions {
+			inv.Packages = append(inv.Packages, scan.Package{PURL: "pkg:npm/left@" + v, Ecosystem: "npm", Name: "left", Version: v, Path: "package-lock.json"})
+		}
+		if err := m.Match(t.Context(), inv, func(f signal.Finding, _ scan.Confidence) { out = append(out, f.ID) }); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	one, upgraded, two := ids("1.0.0"), ids("1.0.1"), ids("1.0.0", "2.0.0")
+	if len(one) != 1 || len(two) != 2 || one[0] != upgraded[0] || two[0] != one[0] || two[1] == two[0] {
+		t.Errorf("%q, %q, %q", one, upgraded, two)
+	}
+}

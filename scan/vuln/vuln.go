@@ -110,14 +110,19 @@ func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Re
 	if m.o.Reacher != nil && len(m.flaws) > 0 {
 		m.reach = m.o.Reacher.Reach(ctx, m.flaws)
 	}
-	paths := newPaths(inv)
+	paths, reported := newPaths(inv), map[string]bool{}
 	for _, f := range m.flaws {
 		if m.o.Use != nil {
 			f.Use = m.o.Use(f.Package())
 		}
 		f.Priority = f.prioritise(m.o.Config.Exposure)
 		if m.wanted(f) {
-			report(f.finding(paths), f.confidence())
+			out := f.finding(paths)
+			if reported[out.ID] { // of another version of the package, at the same place: each is to be kept
+				out.ID = signal.Fingerprint("vuln", f.ID, withoutVersion(f.Package().PURL), f.Package().Path, f.Package().Version)
+			}
+			reported[out.ID] = true
+			report(out, f.confidence())
 		}
 	}
 	return nil

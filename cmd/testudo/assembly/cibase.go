@@ -147,18 +147,17 @@ func (b *CIBase) Baseline(ctx context.Context, name string) (known scan.Baseline
 	return known, true, err
 }
 
-// Findings scans the state that a change began at, and returns the ids of what is wrong with it, with how often each is there: one flaw in two versions of
-// a package has one.
-func (b *CIBase) Findings(ctx context.Context, s *Settings, r ScanRequest) (map[string]int, scan.Stats, error) {
+// Findings scans the state that a change began at, and returns what is wrong with it.
+func (b *CIBase) Findings(ctx context.Context, s *Settings, r ScanRequest) ([]signal.Finding, scan.Stats, error) {
 	r.Kind, r.Base, r.Child = ScanFork, b, nil
 	p, err := s.PlanScan(ctx, r)
 	if err != nil {
 		return nil, scan.Stats{}, err
 	}
 	defer p.Close()
-	ids := map[string]int{}
-	stats, err := scan.Run(ctx, p.Options, func(f signal.Finding) { ids[f.ID]++ })
-	return ids, stats, err
+	var out []signal.Finding
+	stats, err := scan.Run(ctx, p.Options, func(f signal.Finding) { out = append(out, f) })
+	return out, stats, err
 }
 
 // files is the repository's files as the base has them, for what reads several.
