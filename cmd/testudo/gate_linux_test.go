@@ -186,7 +186,7 @@ func gateKnowsWhoAsks(t *testing.T, eyes string, orphans bool) {
 		out, err := f.client(t, "hunt", fmt.Sprintf(`process.file.path.startsWith(%q) && kernel.outcome == "refused"`, child), "--json", "--limit", "1")
 		return err == nil && strings.Contains(out, `"Launch"`)
 	})
-	out, err := f.client(t, "hunt", fmt.Sprintf(`process.file.path.startsWith(%q) && kernel.gate == "kill"`, child), "--json")
+	out, err := f.client(t, "hunt", fmt.Sprintf(`process.file.path.startsWith(%q) && kernel.gate == "kill" && !process.cmd_line.contains(%q)`, child, probe), "--json") // it ran before the guard stood
 	if err != nil || strings.Contains(out, `"Launch"`) && notInTime(t, f) == 0 {
 		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
 	}
@@ -281,7 +281,7 @@ func refusedShellOfTheShop(t *testing.T, gate, when string) {
 		}
 	}
 	t.Logf("the last one:\n%s", trace)
-	if out, err := f.client(t, "hunt", `kernel.gate == "kill"`, "--json"); err != nil || strings.Contains(out, `"Launch"`) && notInTime(t, f) == 0 {
+	if out, err := f.client(t, "hunt", fmt.Sprintf(`kernel.gate == "kill" && http_request.uid in ["%s"]`, strings.Join(ids, `", "`)), "--json"); err != nil || strings.Contains(out, `"Launch"`) && notInTime(t, f) == 0 {
 		t.Errorf("%v: some ran, and were killed:\n%.4000s", err, out)
 	}
 	f.stop(t)

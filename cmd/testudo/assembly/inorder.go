@@ -109,13 +109,9 @@ func (o *inOrder) Ask(ctx context.Context, rec []byte, gate record.Gate) kernel.
 	if !o.flush(ctx) && o.known != nil {
 		before = o.known(nil, r.PID)
 	}
-	// What is read of /proc has its own time, which the mark's is not before.
-	if len(before) > 0 {
-		o.Receiver.Records(before)
-	}
-	r.Time = o.now()
+	r.Time = o.now() // what was read of /proc has a time before
 	r.Flags |= record.FlagMarked
 	mark := record.Record{Kind: record.KindMark, Time: r.Time}
-	o.Receiver.Records(mark.Append(nil))
+	o.Receiver.Records(mark.Append(before)) // in one piece: nothing that was read earlier comes between
 	return o.Receiver.Ask(ctx, r.Append(nil), gate)
 }
