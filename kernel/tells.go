@@ -23,13 +23,13 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 			return false // another rule about the same
 		}
 		announced := r.Flags&record.FlagMarked != 0
-		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call), !announced})
+		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call), !announced, record.Gate(r.Nums[1]) == record.GateExecKill})
 		if announced {
 			return false // until what was seen before is known
 		}
 	case record.KindExec:
 		// Killed as it starts: the program that never ran is told of by the refusal.
-		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(record.CallExecve) {
+		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && (r.Time-was.at < uint64(sameRefusal) || was.fatal && r.Time-was.at < uint64(answered)) && was.call == attemptKind(record.CallExecve) {
 			return false
 		}
 	case record.KindCall, record.KindConnect:
@@ -58,6 +58,8 @@ type refusal struct {
 	at   uint64
 	call record.Kind
 	told bool // it became an event
+	// fatal: the process is dying of it, and runs nothing else, however long a busy machine takes to get there.
+	fatal bool
 }
 
 // decline is what a gate that asks refused a process last. It does not know the thread.
