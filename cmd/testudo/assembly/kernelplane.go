@@ -237,7 +237,11 @@ func (p *kernelPlane) checks(ctx context.Context) []console.Check {
 		return nil
 	}
 	st, err := p.status(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return []console.Check{{Name: KernelCheck, Detail: "the sensor did not answer within " + statusWithin.String() + ": it is still loading what watches this host, or has too much to do",
+			Cost: "what happens on this host is not seen until then", Command: "ask again in a moment: testudo doctor"}}
+	case err != nil:
 		return []console.Check{{Name: KernelCheck, Detail: err.Error(), Cost: "processes, files and sockets of this host are not watched",
 			Command: "the log says how the sensor ended: journalctl -u testudo, or standard error"}}
 	}

@@ -97,14 +97,26 @@ type sensorParts struct {
 type sensor struct {
 	sensorParts
 
+	opened chan struct{} // closed once Run has opened what there is, or could not
+
 	mu     sync.Mutex
 	open   bool
 	failed error // why the eyes are shut
-	want   *kernel.Interest
-	guard  *kernel.Guard
 }
 
-func newSensor(p sensorParts) *sensor { return &sensor{sensorParts: p} }
+func newSensor(p sensorParts) *sensor {
+	return &sensor{sensorParts: p, opened: make(chan struct{}), failed: kernel.ErrUnable}
+}
+
+// opening waits until Run has opened what there is. Who hears before that his rules hold would rely on it.
+func (s *sensor) opening(ctx context.Context) error {
+	select {
+	case <-s.opened:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("what watches this host is still being loaded: %w", ctx.Err())
+	}
+}
 
 // Run implements kernel.Sensor. Where nothing can be seen it stays all the same: it can act, and say what is missing.
 func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
@@ -216,30 +228,21 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 // settleDelay is when what only the start has used is given back once more.
 const settleDelay = 30 * time.Second
 
-// openEyes loads the programs, and puts in force what was asked for before.
+// openEyes loads the programs.
 func (s *sensor) openEyes(ctx context.Context) error {
+	defer close(s.opened)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = kernel.ErrUnable
 	if s.eyes != nil {
 		s.failed = s.eyes.Open(ctx)
 	}
 	s.open = true
 	if s.failed != nil {
 		s.log.Error("processes, files and sockets are not seen", "error", s.failed)
-	} else if s.want != nil {
-		if err := s.eyes.Watch(ctx, *s.want); err != nil {
-			s.log.Error("what the rules need is not all seen", "error", err)
-		}
 	}
-	if s.gates == nil {
-		return s.failed
-	}
-	if err := s.gates.Open(ctx); err != nil {
-		s.log.Error("nothing is refused before it happens", "error", err)
-	} else if s.guard != nil {
-		if err := s.gates.Guard(ctx, *s.guard); err != nil {
-			s.log.Error("what was to be enforced is not", "error", err)
+	if s.gates != nil {
+		if err := s.gates.Open(ctx); err != nil {
+			s.log.Error("nothing is refused before it happens", "error", err)
 		}
 	}
 	return s.failed
@@ -261,13 +264,12 @@ func (s *sensor) shut() error {
 
 // Watch implements kernel.Sensor.
 func (s *sensor) Watch(ctx context.Context, want kernel.Interest) error {
+	if err := s.opening(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.want = &want
-	switch {
-	case !s.open:
-		return nil // Run does
-	case s.failed != nil:
+	if s.failed != nil {
 		return fmt.Errorf("nothing can be watched: %w", s.failed)
 	}
 	return s.eyes.Watch(ctx, want)
@@ -275,21 +277,18 @@ func (s *sensor) Watch(ctx context.Context, want kernel.Interest) error {
 
 // Guard implements kernel.Sensor.
 func (s *sensor) Guard(ctx context.Context, g kernel.Guard) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.gates == nil {
 		if len(g.Rules)+len(g.Ask) == 0 {
 			return nil
 		}
 		return fmt.Errorf("nothing is refused before it happens: %w", kernel.ErrUnable)
 	}
-	if s.open {
-		if err := s.gates.Guard(ctx, g); err != nil {
-			return err
-		}
+	if err := s.opening(ctx); err != nil {
+		return err
 	}
-	s.guard = &g
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gates.Guard(ctx, g)
 }
 
 // Container implements kernel.Sensor.
