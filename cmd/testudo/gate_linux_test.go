@@ -197,8 +197,8 @@ func gateKnowsWhoAsks(t *testing.T, eyes string, orphans bool) {
 func TestRefusedShellOfTheShop(t *testing.T) {
 	require.Root(t)
 	for gate, when := range map[string]string{
-		"fanotify":  `process.file.path.endsWith("sh") && process.parent_process.name == "shop"`, // ends of paths are what no hook of the kernel holds
-		"exec-kill": `process.file.path == "REFUSED"`,                                            // which the shell runs, that may run itself
+		"fanotify":  `process.file.path.endsWith("sh") && process.parent_process.name == "guarded-shop"`, // this one alone; ends of paths are what no hook of the kernel holds
+		"exec-kill": `process.file.path == "REFUSED"`,                                                    // which the shell runs, that may run itself
 	} {
 		t.Run(gate, func(t *testing.T) { refusedShellOfTheShop(t, gate, when) })
 	}
@@ -206,7 +206,7 @@ func TestRefusedShellOfTheShop(t *testing.T) {
 
 func refusedShellOfTheShop(t *testing.T, gate, when string) {
 	dir := openDir(t)
-	bin := filepath.Join(dir, "shop")
+	bin := filepath.Join(dir, "guarded-shop")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../../examples/shop").CombinedOutput(); err != nil {
 		t.Fatalf("build the shop: %v\n%s", err, out)
 	}

@@ -84,6 +84,20 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
+// TestHalfForgotten: what an update that was killed left beside a download that is gone does not stay.
+func TestHalfForgotten(t *testing.T) {
+	b := newBench(t)
+	b.update(t)
+	left := filepath.Join(b.path+".work", "npm-6e706d.zip.part.json")
+	if err := os.WriteFile(left, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.update(t)
+	if _, err := os.Stat(left); err == nil {
+		t.Error("it is still there")
+	}
+}
+
 // TestFullDisk updates on disks with less and less room: the old database stays whole, nothing that fills the disk stays, and with room
 // again the next update succeeds.
 func TestFullDisk(t *testing.T) {

@@ -99,6 +99,7 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer held.Close()
 	intel.Sweep(work)
+	sweep(work)
 	u := &updater{o: o, work: work, now: cmp.Or(o.Now, time.Now()).UTC(), result: &Result{}}
 	u.progress = newReporter(o.Progress)
 	defer u.progress.stop()
