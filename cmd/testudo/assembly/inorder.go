@@ -3,6 +3,7 @@ package assembly
 import (
 	"bytes"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/testudo-sec/testudo/kernel"
@@ -24,6 +25,8 @@ type inOrder struct {
 	now   func() uint64 // clock of records
 
 	decided chan []byte
+
+	marking sync.Mutex // held while a mark is made and sent, so that their times grow in the order of the stream
 }
 
 // Bounds of waiting for the eyes: a question has its own deadline.
@@ -109,9 +112,11 @@ func (o *inOrder) Ask(ctx context.Context, rec []byte, gate record.Gate) kernel.
 	if !o.flush(ctx) && o.known != nil {
 		before = o.known(nil, r.PID)
 	}
-	r.Time = o.now() // what was read of /proc has a time before
 	r.Flags |= record.FlagMarked
+	o.marking.Lock()
+	r.Time = o.now() // what was read of /proc has a time before
 	mark := record.Record{Kind: record.KindMark, Time: r.Time}
 	o.Receiver.Records(mark.Append(before)) // in one piece: nothing that was read earlier comes between
+	o.marking.Unlock()
 	return o.Receiver.Ask(ctx, r.Append(nil), gate)
 }

@@ -167,8 +167,12 @@ func (s *sensor) refuse(ctx context.Context, to kernel.Receiver) error {
 // settler is what of the gates can say that what the kernel decided until now is handed on.
 type settler interface{ Settle(ctx context.Context) }
 
-// settleWithin bounds how long what was seen waits for that.
-const settleWithin = 50 * time.Millisecond
+// settleWithin bounds how long what was seen waits for that. Where it takes longer, somebody has very much refused: then it does not wait for
+// settlePause, or the reader would be held up until records are lost.
+const (
+	settleWithin = 50 * time.Millisecond
+	settlePause  = time.Second
+)
 
 // receive hands on what was seen. A program that starts, or does not, may have been refused: that is announced first.
 func (s *sensor) receive(ctx context.Context, to kernel.Receiver) func(batch []byte) {
@@ -176,10 +180,14 @@ func (s *sensor) receive(ctx context.Context, to kernel.Receiver) func(batch []b
 	if !ok {
 		return to.Records
 	}
+	var rushed time.Time // until when nobody is waited for
 	return func(batch []byte) {
-		if starts(batch) {
+		if now := time.Now(); now.After(rushed) && starts(batch) {
 			within, cancel := context.WithTimeout(ctx, settleWithin)
 			by.Settle(within)
+			if within.Err() != nil {
+				rushed = now.Add(settlePause)
+			}
 			cancel()
 		}
 		to.Records(batch)
