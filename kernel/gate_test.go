@@ -483,6 +483,56 @@ func TestAJudgeThatPanics(t *testing.T) {
 	}
 }
 
+// TestARefusalOfAProgramThatHasEnded: where the name led that it passed is not known any more. The call that came back is the refused one all the same.
+func TestARefusalOfAProgramThatHasEnded(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, nil)
+	h.sink.judge = func(e *signal.Event) signal.Verdict {
+		if strings.HasSuffix(e.Str(signal.FieldProcessFilePath), "sh") {
+			return signal.Verdict{Decision: signal.Deny, Hits: []signal.Hit{{Rule: "deny-sh", Decision: signal.Deny}}}
+		}
+		return signal.Verdict{}
+	}
+	h.send(execOf(90, 1, "/srv/shop", "shop"))
+	h.wait(t, 1)
+	ask := execOf(90, 1, "/usr/bin/dash")
+	ask.Time = 200 * second
+	if a := h.Ask(t.Context(), ask.Append(nil), record.GateFanotify); !a.Deny {
+		t.Fatalf("%+v", a)
+	}
+	back := callOf(90, record.CallExecve, -1, "/bin/sh")
+	back.Time, back.Flags = ask.Time+300e6, back.Flags|record.FlagUnsure
+	h.send(back)
+	if all := h.ended(); len(all) != 2 {
+		for _, e := range all {
+			t.Log(mustJSON(t, e))
+		}
+		t.Errorf("%d events", len(all))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who was refused is killed: %v", h.sensor.orders)
+	}
+}
+
+// TestNobodyIsKilledForAProgramThatDidNotStart: a shell looks for a program in one folder after the other.
+func TestNobodyIsKilledForAProgramThatDidNotStart(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, nil)
+	h.sink.judge = refuse("deny-x", "/usr/local/bin/x")
+	h.send(execOf(90, 1, "/bin/bash", "bash"))
+	missing := callOf(90, record.CallExecve, -2, "/usr/local/bin/x")
+	h.send(missing)
+	all := h.ended()
+	if len(all) != 2 || all[1].Str(signal.FieldStatusCode) != "ENOENT" || all[1].Str(signal.FieldKernelGate) != record.GateNone.String() {
+		t.Errorf("%d events, the last: %s", len(all), mustJSON(t, all[len(all)-1]))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who looks for a program is killed: %v", h.sensor.orders)
+	}
+}
+
 // TestARefusalThatComesBackSaysItsRequest: the gate does not know which thread asks. The call that comes back does: it is told as the refusal that it is, and nobody is killed for it.
 func TestARefusalThatComesBackSaysItsRequest(t *testing.T) {
 	cfg := DefaultConfig()

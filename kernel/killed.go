@@ -31,7 +31,9 @@ const killWithin = 5 * time.Second
 // submit has an event judged, and a process killed where an enforced rule refuses what was already done. The event says that a kill was
 // ordered; what became of it is told by another event when that is known.
 func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Process) {
-	killable := proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
+	// A program that did not start did nothing: who looks for it in several folders is not killed for that.
+	failed := e.Class == signal.ClassProcessActivity && e.Activity == signal.ActivityProcessLaunch && e.Int(signal.FieldStatusID) == 2
+	killable := !failed && proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
 	if !killable && !e.Has(signal.FieldKernelGate) {
 		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // or the record would say that it was to be killed
 	}

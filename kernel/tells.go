@@ -72,9 +72,10 @@ type decline struct {
 }
 
 // cameBack reports whether a call is one that a gate refused, which is told of already: it failed as refused calls do, in the same process, and is about the same file.
+// The gate knows the file, the call the name that the program passed. Where that led is not known of a program that has ended since: then the process has to do.
 func (p *Plane) cameBack(r *record.Record) bool {
 	was, ok := p.declined.get(r.PID)
-	return ok && r.Kind == record.KindCall && r.Ret == notPermitted && was.call == attemptKind(r.Call) && was.path == string(r.Path) &&
+	return ok && r.Kind == record.KindCall && r.Ret == notPermitted && was.call == attemptKind(r.Call) && (was.path == string(r.Path) || r.Flags&record.FlagUnsure != 0) &&
 		r.Time >= was.at && r.Time-was.at < uint64(answered)
 }
 
