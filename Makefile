@@ -33,10 +33,10 @@ up: build ## the demo shop with testudo in front of it
 	@examples/demo.sh bin
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
-	$(RACE) -p $(PACKAGES) -timeout 15m ./...
+	$(RACE) -p $(PACKAGES) -timeout 25m ./...
 # What the race detector makes too slow, or allocates for itself: all cases of loops that go in strides under it.
-	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf \
-		-run 'Allocat|Large|Heavy|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet'
+	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf ./cmd/testudo ./intel/... ./scan/sbom ./scan/image ./scan/vuln \
+		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet|WholePath|OrderPyPI|OrderNPM|WhoAsks|RefusedShell'
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
@@ -56,6 +56,7 @@ bench: build ## each bar, one line each; BAR=spine picks a part, BAR=NAME one ba
 
 generate: ## code and reference pages made from other files
 	$(GO) generate ./signal
+	$(GO) test ./detect -run 'TestCompact' -update
 	$(GO) test ./cmd/testudo -run 'TestReference' -update
 	$(GO) test ./policy/native -run 'TestRuleCatalogue' -update
 	$(GO) test ./policy/falco -run 'TestDoc' -update

@@ -46,7 +46,15 @@ func (n *Node) settle(e *signal.Event, v *signal.Verdict) {
 	e.SetString(signal.FieldKernelGate, gate)
 	e.SetString(signal.FieldKernelMode, mode)
 	e.SetString(signal.FieldKernelOutcome, outcome)
+	if outcome == outcomeRefused { // a gate that asks is told before there is a result: it is known now
+		e.SetInt(signal.FieldStatusID, statusFailure)
+		e.SetString(signal.FieldStatusCode, "EPERM")
+		e.SetString(signal.FieldStatusDetail, signal.DetailRefused)
+	}
 }
+
+// statusFailure is the status_id of what did not happen, as OCSF has it.
+const statusFailure = 2
 
 // refusedBefore reports whether the kernel refused or killed before anybody was asked.
 func refusedBefore(e *signal.Event) bool {

@@ -48,6 +48,7 @@ func TestKernelVerdictsSayWhatBecame(t *testing.T) {
 				Enforces: func(rule string) bool { return slices.Contains([]string{"deny-miner"}, rule) }})
 			e := &signal.Event{Class: signal.ClassProcessActivity, Activity: 1, Plane: signal.PlaneKernel}
 			e.SetString(signal.FieldProcessFilePath, c.path)
+			e.SetInt(signal.FieldStatusID, 1)
 			for f, v := range map[signal.Field]string{signal.FieldKernelGate: c.gate, signal.FieldKernelOutcome: c.before} {
 				if v != "" {
 					e.SetString(f, v)
@@ -61,6 +62,10 @@ func TestKernelVerdictsSayWhatBecame(t *testing.T) {
 				got.Int(signal.FieldActionID) != c.action {
 				t.Errorf("gate %q, mode %q, outcome %q, action %d; want %q, %q, %q, %d", got.Str(signal.FieldKernelGate), got.Str(signal.FieldKernelMode),
 					got.Str(signal.FieldKernelOutcome), got.Int(signal.FieldActionID), c.wantGate, c.mode, c.outcome, c.action)
+			}
+			// What nobody knew when it was judged: it did not happen.
+			if refused := c.before == "" && c.outcome == "refused"; (got.Int(signal.FieldStatusID) == 2) != refused || (got.Str(signal.FieldStatusCode) == "EPERM") != refused {
+				t.Errorf("status %d, %q", got.Int(signal.FieldStatusID), got.Str(signal.FieldStatusCode))
 			}
 		})
 	}

@@ -33,11 +33,12 @@ func TestReplayIsLive(t *testing.T) {
 		Correlation: &policy.Correlation{Kind: window.Count, Of: []policy.Ref{{Rule: "login"}}, Within: time.Minute,
 			GroupBy: []policy.Reading{{Name: "client", From: policy.Operand{Field: signal.FieldSrcEndpointIP}}}, Tests: []window.Test{{Op: window.AtLeast, Than: 5}}}}
 	status := rule("no-answer-yet", signal.Alert, match.And{has("/status"), match.Not{Part: match.Exists(signal.FieldHTTPResponseCode)}})
-	first, err := policy.NewSet([]*policy.Rule{login, brute, status, rule("admin", signal.Deny, has("/admin"))})
+	well := rule("refused-while-it-is-well", signal.Deny, match.And{has("/old"), match.Int(match.Operand{Field: signal.FieldStatusID}, match.IntIs(1))})
+	first, err := policy.NewSet([]*policy.Rule{login, brute, status, well, rule("admin", signal.Deny, has("/admin"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := policy.NewSet([]*policy.Rule{login, brute, status, rule("admin", signal.Limit, has("/admin")), rule("old", signal.Challenge, has("/old")),
+	second, err := policy.NewSet([]*policy.Rule{login, brute, status, well, rule("admin", signal.Limit, has("/admin")), rule("old", signal.Challenge, has("/old")),
 		rule("query", signal.Alert, match.Text(match.Operand{Field: signal.FieldHTTPRequestURLQueryString}, match.OpContains, false, "secret"))})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,8 @@ func TestReplayIsLive(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		node := NewNode(Deps{ID: "judge-1", Engine: engine, Recorder: n.Store, State: newParts(), Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		node := NewNode(Deps{ID: "judge-1", Engine: engine, Recorder: n.Store, State: newParts(), Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+			Enforces: func(string) bool { return true }})
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for g := range 4 {
@@ -75,6 +77,11 @@ func TestReplayIsLive(t *testing.T) {
 					e.Class, e.Plane = signal.ClassHTTPActivity, signal.PlaneEdge
 					if r.IntN(10) == 0 {
 						e.Class, e.Plane = signal.ClassAPIActivity, signal.PlaneKernel // of another folder of the lake
+						if r.IntN(2) == 0 {                                            // a gate asks before it happens
+							e.SetString(signal.FieldKernelGate, "fanotify")
+							e.SetInt(signal.FieldStatusID, 1)
+							e.SetString(signal.FieldStatusCode, "SUCCESS")
+						}
 					}
 					e.SetString(signal.FieldHTTPRequestURLPath, []string{"/", "/login", "/admin", "/old", "/status", "/admin/status"}[r.IntN(6)])
 					e.SetIP(signal.FieldSrcEndpointIP, netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(4))}))

@@ -19,7 +19,7 @@ func (d *Desk) Invite(ctx context.Context, name string, role Role) (Invitation, 
 	if err := checkName("name", name); err != nil {
 		return Invitation{}, err
 	}
-	if role == RoleNone {
+	if role == RoleNone || role == RoleScanner { // which is for tokens
 		return Invitation{}, &InputError{Field: "role", Reason: "choose viewer, operator or admin"}
 	}
 	inv, err := d.sources.PeopleDesk.Invite(ctx, name, role, c.Identity)
@@ -33,7 +33,7 @@ func (d *Desk) Invite(ctx context.Context, name string, role Role) (Invitation, 
 
 // SetRole changes what a person may do. Admins may.
 func (d *Desk) SetRole(ctx context.Context, name string, role Role) error {
-	if role == RoleNone {
+	if role == RoleNone || role == RoleScanner {
 		return &InputError{Field: "role", Reason: "choose viewer, operator or admin"}
 	}
 	return d.people(ctx, func(by Identity) error { return d.sources.PeopleDesk.SetRole(ctx, name, role, by) })

@@ -265,7 +265,7 @@ func (s *Server) stillValid(r *http.Request) bool {
 	if err != nil {
 		return errors.Is(err, context.Canceled)
 	}
-	return now.Actor() == before.Actor() && now.Session == before.Session && now.Role >= before.Role
+	return now.Actor() == before.Actor() && now.Session == before.Session && now.May(before.Role)
 }
 
 // hostNames are the names that a request may be for, besides addresses of this machine.

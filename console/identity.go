@@ -6,7 +6,8 @@ import (
 	"net/netip"
 )
 
-// Role is what an identity may do. Roles rise: each may do what the ones below may.
+// Role is what an identity may do. Viewer, operator and admin rise: each may do what the ones below may. A scanner stands beside
+// them: it may send scans and nothing else, not even read.
 type Role uint8
 
 // The roles. The zero Role may do nothing.
@@ -15,9 +16,10 @@ const (
 	RoleViewer        // reads
 	RoleOperator      // acts: blocks, undoes, sets findings
 	RoleAdmin         // people, tokens, rules
+	RoleScanner       // a token's: sends scans, which operators and admins may too
 )
 
-var roleNames = [...]string{"none", "viewer", "operator", "admin"}
+var roleNames = [...]string{"none", "viewer", "operator", "admin", "scanner"}
 
 // String returns the lower-case name.
 func (r Role) String() string {
@@ -34,7 +36,7 @@ func ParseRole(name string) (Role, error) {
 			return Role(i + 1), nil
 		}
 	}
-	return RoleNone, fmt.Errorf("unknown role %q: want viewer, operator or admin", name)
+	return RoleNone, fmt.Errorf("unknown role %q: want viewer, operator or admin, or scanner for a token", name)
 }
 
 // MarshalText writes the lower-case name.
@@ -81,8 +83,18 @@ func (i Identity) Actor() string {
 	return ""
 }
 
-// May reports whether the identity has the role or a higher one.
-func (i Identity) May(r Role) bool { return r != RoleNone && i.Role >= r }
+// May reports whether the identity has the role or one that includes it.
+func (i Identity) May(r Role) bool {
+	switch {
+	case r == RoleNone || i.Role > RoleScanner:
+		return false
+	case r == RoleScanner:
+		return i.Role >= RoleOperator
+	case i.Role == RoleScanner:
+		return false
+	}
+	return i.Role >= r
+}
 
 // Caller is what the server knows about who sent the request it is answering.
 type Caller struct {

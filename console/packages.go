@@ -111,9 +111,9 @@ const (
 	maxScanList     = 64
 )
 
-// PutScan stores a scan that was made elsewhere. Operators may.
+// PutScan stores a scan that was made elsewhere. Scanners may, and operators.
 func (d *Desk) PutScan(ctx context.Context, s ScanReport) (ScanReceipt, error) {
-	c, err := d.caller(ctx, RoleOperator)
+	c, err := d.caller(ctx, RoleScanner)
 	if err != nil {
 		return ScanReceipt{}, err
 	}
@@ -230,7 +230,7 @@ type scanIn struct {
 }
 
 func (s *Server) packageRoutes() []Route {
-	put := call(post, v1+"/scans", RoleOperator, says{id: "putScan", summary: "Store what a scan found elsewhere: its findings and packages become those of the asset", tag: "scans"},
+	put := call(post, v1+"/scans", RoleScanner, says{id: "putScan", summary: "Store what a scan found elsewhere: its findings and packages become those of the asset", tag: "scans"},
 		func(r *http.Request, _ http.ResponseWriter, in scanIn) (ScanReceipt, error) {
 			return s.desk.PutScan(r.Context(), in.Body)
 		})

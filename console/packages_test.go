@@ -97,6 +97,11 @@ func TestPutScanRefuses(t *testing.T) {
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("nobody stores scans: %d", w.Code)
 	}
+	r := b.request("GET", "/api/v1/packages", "", "")
+	r.Header.Set("Authorization", "Bearer "+consoletest.ScannerToken)
+	if w = b.send(r); w.Code != http.StatusForbidden {
+		t.Errorf("a scanner reads packages: %d", w.Code)
+	}
 	if len(b.world.Scans) != 0 {
 		t.Error("something of it was taken")
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,7 +36,7 @@ type check func(text []byte, start, end int) outcome
 // CheckNames lists the offline proofs that a rule may ask for.
 func CheckNames() []string {
 	return []string{
-		"age", "aws-key-id", "azure-storage", "basic-auth", "crc62", "crc62-strict", "discord", "grafana", "json-web-token",
+		"age", "aws-key-id", "azure-storage", "basic-auth", "crc62", "crc62-strict", "discord", "gitlab-routable", "grafana", "json-web-token",
 		"kubernetes-key", "macaroon", "password", "private-key", "random", "url-password",
 	}
 }
@@ -61,6 +62,8 @@ func checks(name string) (check, bool) {
 		}, true
 	case "discord":
 		return checkDiscord, true
+	case "gitlab-routable":
+		return checkGitLab, true
 	case "grafana":
 		return checkGrafana, true
 	case "json-web-token":
@@ -165,6 +168,21 @@ func checkDiscord(text []byte, start, end int) outcome {
 		return reject
 	}
 	return outcome{ok: true, proof: "names bot " + string(raw)}
+}
+
+// checkGitLab: routable tokens end in the length of their payload (two digits of base 36) and the CRC-32 of all before it (seven).
+// Other tokens prove nothing.
+func checkGitLab(text []byte, start, end int) outcome {
+	token := text[start:end]
+	if n := len(token) - 7; n > 20 && bytes.IndexByte(token, '.') > 0 && gitLabSum(token[:n]) == string(token[n:]) {
+		return outcome{ok: true, proof: "checksum"}
+	}
+	return plausible
+}
+
+func gitLabSum(body []byte) string {
+	sum := strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 36)
+	return strings.Repeat("0", 7-len(sum)) + sum // 32 bits have at most seven digits
 }
 
 // checkGrafana: service account tokens end in the CRC-32 of what is before the last
@@ -415,7 +433,7 @@ func checkRandom(text []byte, start, end int) outcome {
 	}
 	n := len(v)
 	switch {
-	case n < 16 || digits < 2 || letters < 4:
+	case n < 16 || digits < 1 || letters < 4 || digits < 2 && (n < 28 || changes*5 < n*2):
 		return reject
 	case entropy(v) < 3.4 || n >= 28 && entropy(v) < 3.55 && !isHex(v):
 		return reject
@@ -427,12 +445,18 @@ func checkRandom(text []byte, start, end int) outcome {
 		return reject
 	case looksLikeUUID(v) || bytes.ContainsAny(v, " \t,;:()[]{}<>|&\\'\"`"):
 		return reject
-	case bytes.Count(v, []byte("/")) > 2 || bytes.Count(v, []byte(".")) > 2 || bytes.Count(v, []byte("-")) > 2 || bytes.Count(v, []byte("_")) > 2:
+	case bytes.Count(v, []byte(".")) > 2 || !dense(v) && (bytes.Count(v, []byte("/")) > 2 || bytes.Count(v, []byte("-")) > 2 || bytes.Count(v, []byte("_")) > 2):
 		return reject
 	case ascending(v) || isSelector(v):
 		return reject
 	}
 	return plausible
+}
+
+// dense tells base64 from paths and names with dashes: all kinds of letters, digits, and no order among them.
+func dense(v []byte) bool {
+	const all = needDigit | needLower | needUpper
+	return len(v) >= 32 && has(v)&all == all && entropy(v) >= 4.3 && v[0] != '/'
 }
 
 // isSelector tells of an expression in a program: cfg.Section.Field.
@@ -441,31 +465,52 @@ func isSelector(b []byte) bool {
 	return ok && len(head) > 0 && has(head)&^(needLetter|needLower|needUpper) == 0
 }
 
+// madeUp are parts of passwords that nobody means.
+var madeUp = []string{"test", "demo", "1234", "abcd", "qwert", "string", "chang", "enter", "asdf", "todo"}
+
 // checkPassword tells a password that was set from words, paths, and references to where it is kept.
 func checkPassword(text []byte, start, end int) outcome {
 	v := text[start:end]
-	word, longestWord, changes := 0, 0, 0
+	word, wordVowels, changes, vowels, letters := 0, 0, 0, 0, 0
+	wordy := false // a run of small letters that reads like a word
 	var last need
 	for _, c := range v {
 		k := has([]byte{c}) &^ needLetter
+		vowel := strings.IndexByte("aeiouAEIOU", c) >= 0
 		if k == needLower {
 			word++
-			longestWord = max(longestWord, word)
+			if vowel {
+				wordVowels++
+			}
+			wordy = wordy || word >= 8 && wordVowels*4 >= word
 		} else {
-			word = 0
+			word, wordVowels = 0, 0
+		}
+		if k == needLower || k == needUpper {
+			letters++
+			if vowel {
+				vowels++
+			}
 		}
 		if k != last {
 			changes++
 		}
 		last = k
 	}
+	kinds := has(v)
 	low := strings.ToLower(string(v))
 	switch {
 	case isCommonPassword(low) || strings.Contains(low, "pass") || strings.Contains(low, "secret") || strings.Contains(low, "pwd"):
 		return reject
 	case v[0] == '/' || v[0] == '.' || v[0] == '$' || v[0] == '%' || v[0] == '@' || strings.Contains(low, "://") || strings.ContainsAny(low, "\\"):
 		return reject
-	case longestWord >= 8 || changes*3 < len(v) || looksLikeUUID(v) || ascending(v):
+	case len(v) < 16 && slices.ContainsFunc(madeUp, func(w string) bool { return strings.Contains(low, w) }):
+		return reject
+	case wordy || changes*(3+len(v)/14) < len(v) || looksLikeUUID(v) || ascending(v):
+		return reject
+	case kinds&needDigit == 0 && (vowels*10 > letters*3 || kinds&needSymbol != 0 && len(v) < 12): // words, joined
+		return reject
+	case len(v) < 12 && kinds&needDigit == 0:
 		return reject
 	}
 	return plausible
@@ -500,7 +545,8 @@ func checkURLPassword(text []byte, start, end int) outcome {
 			return reject
 		}
 	}
-	if h == "host" || h == "hostname" || h == "server" || h == "db" || h == "proxy" || h == "foo.com" || h == "test.com" || h == "foo" || h == "bar" {
+	const all = needDigit | needLower | needUpper
+	if random := len(v) >= 10 && has([]byte(v))&all == all; !random && (h == "host" || h == "hostname" || h == "server" || h == "db" || h == "proxy" || h == "foo.com" || h == "test.com" || h == "foo" || h == "bar") {
 		return reject
 	}
 	return plausible

@@ -269,6 +269,9 @@ func TestRedact(t *testing.T) {
 func TestRedactExamples(t *testing.T) {
 	s := builtin(t)
 	for _, r := range s.Rules() {
+		if slices.ContainsFunc(r.Detect, func(w Way) bool { return w.File }) {
+			continue // it is known by its file alone, and a line of a log has none
+		}
 		for i, e := range r.Tests.Find {
 			text := expand(t, e.Text, fmt.Sprintf("%s find %d", r.ID, i))
 			redacted := s.Redact(text)

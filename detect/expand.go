@@ -35,6 +35,7 @@ const (
 //	{{uuid}}            a random UUID
 //	{{join AB cd}}      its words without the spaces between them
 //	{{github ghp_}}     a token with GitHub's checksum behind that prefix
+//	{{gitlab glpat-}}   a routable GitLab token behind that prefix
 //	{{grafana}}         a Grafana service account token
 //	{{aws AKIA}}        an AWS access key id that holds an account number
 //	{{age}}             an age identity
@@ -112,6 +113,10 @@ func fill(r *rand.Rand, name, arg string) (string, error) {
 	case "github":
 		body := random(r, base62, 30)
 		return arg + body + crc62([]byte(body)), nil
+	case "gitlab":
+		const length = "14" // 40 in base 36
+		body := arg + random(r, base62, 40) + ".01." + length
+		return body + gitLabSum([]byte(body)), nil
 	case "grafana":
 		body := "glsa_" + random(r, base62, 32)
 		return body + "_" + grafanaSum([]byte(body)), nil

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"path"
 	"slices"
@@ -18,24 +19,51 @@ const (
 	maxRules    = 10000
 )
 
-// Builtin compiles the rules that ship with testudo.
+// Builtin makes a set of the rules that ship with testudo. That each of them compiles, its tests say: the expression of most
+// is never needed, and is compiled when it first is.
 func Builtin() (*Set, error) {
 	all, err := BuiltinRules()
 	if err != nil {
 		return nil, err
 	}
-	return Compile(all)
+	return compile(all)
 }
 
 // BuiltinRules returns the rules that ship with testudo.
 func BuiltinRules() ([]*Rule, error) {
-	return Load(rules.Code(), "secrets")
+	tree := rules.Code()
+	return load(tree, "secrets", readCompact(tree))
 }
 
 // Load reads the rules in the files *.yaml below dir, in the order of their paths.
-func Load(tree fs.FS, dir string) ([]*Rule, error) {
+func Load(tree fs.FS, dir string) ([]*Rule, error) { return load(tree, dir, nil) }
+
+func load(tree fs.FS, dir string, known map[string]compact) ([]*Rule, error) {
 	var out []*Rule
-	err := fs.WalkDir(tree, dir, func(name string, d fs.DirEntry, err error) error {
+	err := eachRule(tree, dir, func(name string, data []byte) (err error) {
+		var r *Rule
+		if c := known[path.Base(name)]; c.Rule != nil && c.Sum == crc32.ChecksumIEEE(data) {
+			r, err = c.Rule, c.Rule.validate()
+		} else {
+			r, err = Parse(data)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if want := strings.TrimSuffix(path.Base(name), ".yaml"); r.ID != want {
+			return fmt.Errorf("%s: the id is %s: name the file after the rule", name, r.ID)
+		}
+		if out = append(out, r); len(out) > maxRules {
+			return fmt.Errorf("%s has more than %d rules", dir, maxRules)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// eachRule calls do with the files *.yaml below dir, in the order of their paths.
+func eachRule(tree fs.FS, dir string, do func(name string, data []byte) error) error {
+	return fs.WalkDir(tree, dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -49,19 +77,8 @@ func Load(tree fs.FS, dir string) ([]*Rule, error) {
 		if err != nil {
 			return err
 		}
-		r, err := Parse(data)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if want := strings.TrimSuffix(path.Base(name), ".yaml"); r.ID != want {
-			return fmt.Errorf("%s: the id is %s: name the file after the rule", name, r.ID)
-		}
-		if out = append(out, r); len(out) > maxRules {
-			return fmt.Errorf("%s has more than %d rules", dir, maxRules)
-		}
-		return nil
+		return do(name, data)
 	})
-	return out, err
 }
 
 // Parse reads one rule file. Unknown keys are errors, with line and column.

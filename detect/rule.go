@@ -40,6 +40,8 @@ type Rule struct {
 	NotPaths []string `yaml:"not_paths"`
 	// Allow are expressions; a secret that one of them matches is none.
 	Allow []string `yaml:"allow"`
+	// Verify says how the provider is asked whether the secret is in use, where that is possible.
+	Verify *Verify `yaml:"verify"`
 
 	Tests Tests `yaml:"tests"`
 
@@ -47,7 +49,7 @@ type Rule struct {
 }
 
 // A Way is one way to find the secret. It has either literals and a pattern, or keywords and a
-// pattern, or keywords and an assignment.
+// pattern, or keywords and an assignment, or a pattern for a whole file.
 type Way struct {
 	// Literals are exact beginnings: the pattern is tried where one occurs, and must begin
 	// there.
@@ -57,6 +59,9 @@ type Way struct {
 	// Pattern is an expression in Go's syntax (RE2). The secret is its group (?P<secret>...), or all
 	// of it. What it matches must begin and end at a word's edge.
 	Pattern string `yaml:"pattern"`
+	// File looks for the pattern in all of a short file, which the rule's Paths must name: for files that hold a secret and nothing
+	// that tells of it.
+	File bool `yaml:"file"`
 	// Requires is a string that must follow the literal within the pattern's reach: a cheap
 	// look before the pattern is tried.
 	Requires string `yaml:"requires"`
@@ -76,8 +81,10 @@ type Way struct {
 // An Assign describes `name = value` in any of the usual notations: code, JSON, YAML, environment
 // files, INI, XML elements, command line flags.
 type Assign struct {
-	Name  string `yaml:"name"`  // expression that must match somewhere in the name, in either case; any name if empty
-	Value string `yaml:"value"` // expression for the whole value; the secret is its group "secret", or all of it
+	Name string `yaml:"name"` // expression that must match somewhere in the name, in either case; any name if empty
+	// NotName is an expression that must not match the name: of what is about a secret and is none.
+	NotName string `yaml:"not_name"`
+	Value   string `yaml:"value"` // expression for the whole value; the secret is its group "secret", or all of it
 }
 
 // Tests are examples that hold the rule to its word. They may contain templates, so that no file
@@ -175,6 +182,14 @@ func (r *Rule) validate() error {
 		if err := r.Detect[i].validate(); err != nil {
 			return fmt.Errorf("rule %s, detect %d: %w", r.ID, i+1, err)
 		}
+		if r.Detect[i].File && len(r.Paths) == 0 {
+			return fmt.Errorf("rule %s, detect %d: file goes with paths", r.ID, i+1)
+		}
+	}
+	if r.Verify != nil {
+		if err := r.Verify.validate(); err != nil {
+			return fmt.Errorf("rule %s, verify: %w", r.ID, err)
+		}
 	}
 	return nil
 }
@@ -183,7 +198,9 @@ func (w *Way) validate() error {
 	switch {
 	case len(w.Literals) > 0 && len(w.Keywords) > 0:
 		return fmt.Errorf("has literals and keywords: make them two ways")
-	case len(w.Literals) == 0 && len(w.Keywords) == 0:
+	case w.File && (len(w.Literals)+len(w.Keywords) > 0 || w.Pattern == ""):
+		return fmt.Errorf("file goes with a pattern alone")
+	case len(w.Literals) == 0 && len(w.Keywords) == 0 && !w.File:
 		return fmt.Errorf("has neither literals nor keywords: every byte would be searched")
 	case (w.Pattern == "") == (w.Assign == nil):
 		return fmt.Errorf("wants exactly one of pattern and assign")

@@ -36,24 +36,31 @@ func (m *Match) Validated() bool { return m.Proof != "" }
 // Set is a compiled set of rules. It does not change, and is safe for concurrent use.
 type Set struct {
 	rules    []*Rule
-	ways     []way
+	ways     []*way
 	literals *literal.Set
 	targets  [][]int32 // per literal: the ways it belongs to
+	files    []*way    // that look at whole files
 	finders  sync.Pool
 }
 
 // way is a compiled Way.
 type way struct {
 	rule     *Rule
+	number   int // of the way in the rule, from 1
+	from     *Way
 	kind     wayKind
-	pattern  *regexp.Regexp
-	group    int // of the secret in the pattern or the value
-	name     *regexp.Regexp
 	requires []byte
 	entropy  float64
 	needs    need
 	check    check
-	reach    int // longest match, plus a byte to see its edge
+
+	once    sync.Once
+	err     error
+	pattern *regexp.Regexp
+	group   int            // of the secret in the pattern or the value
+	name    *regexp.Regexp // nil for any
+	notName *regexp.Regexp // nil for none
+	reach   int            // longest match, plus a byte to see its edge
 }
 
 type wayKind uint8
@@ -62,10 +69,28 @@ const (
 	wayLiteral wayKind = iota // pattern begins at the literal
 	wayWindow                 // pattern somewhere around the keyword
 	wayAssign
+	wayFile // pattern anywhere in a short file
 )
+
+// maxWholeFile bounds the files that are looked at as a whole.
+const maxWholeFile = 16 << 10
 
 // Compile builds a set. Ids must be unique.
 func Compile(rules []*Rule) (*Set, error) {
+	s, err := compile(rules)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range s.ways {
+		if w.prepare(); w.err != nil {
+			return nil, w.err
+		}
+	}
+	return s, nil
+}
+
+// compile builds a set whose expressions are compiled when they are first needed.
+func compile(rules []*Rule) (*Set, error) {
 	s := &Set{rules: slices.Clone(rules)}
 	seen := map[string]bool{}
 	index := map[literal.Pattern]int{}
@@ -87,15 +112,15 @@ func Compile(rules []*Rule) (*Set, error) {
 		}
 		seen[r.ID] = true
 		for i := range r.Detect {
-			w, err := compileWay(r, &r.Detect[i])
-			if err != nil {
-				return nil, fmt.Errorf("rule %s, detect %d: %w", r.ID, i+1, err)
-			}
 			for _, l := range r.Detect[i].Literals {
 				add(l, false)
 			}
 			for _, k := range r.Detect[i].Keywords {
 				add(k, true)
+			}
+			w := newWay(r, i)
+			if w.kind == wayFile {
+				s.files = append(s.files, w)
 			}
 			s.ways = append(s.ways, w)
 		}
@@ -108,11 +133,9 @@ func Compile(rules []*Rule) (*Set, error) {
 	return s, nil
 }
 
-func compileWay(r *Rule, from *Way) (way, error) {
-	w := way{rule: r, entropy: from.Entropy, requires: []byte(from.Requires), reach: defaultReach}
-	if from.Reach > 0 {
-		w.reach = from.Reach
-	}
+func newWay(r *Rule, i int) *way {
+	from := &r.Detect[i]
+	w := &way{rule: r, number: i + 1, from: from, entropy: from.Entropy, requires: []byte(from.Requires)}
 	for _, n := range from.Needs {
 		bit, _ := needs(n)
 		w.needs |= bit
@@ -120,43 +143,74 @@ func compileWay(r *Rule, from *Way) (way, error) {
 	if from.Check != "" {
 		w.check, _ = checks(from.Check)
 	}
-	expression := from.Pattern
 	switch {
 	case from.Assign != nil:
 		w.kind = wayAssign
-		expression = `\A(?:` + from.Assign.Value + `)\z`
-		if from.Assign.Name != "" {
-			name, err := regexp.Compile(`(?i)` + from.Assign.Name)
-			if err != nil {
-				return w, fmt.Errorf("name: %w", err)
-			}
-			w.name = name
-		}
+	case from.File:
+		w.kind = wayFile
 	case len(from.Literals) > 0:
 		w.kind = wayLiteral
-		expression = `\A(?:` + expression + `)`
 	default:
 		w.kind = wayWindow
 	}
+	return w
+}
+
+// prepare compiles the expressions, once, and reports whether the way can be used.
+func (w *way) prepare() bool {
+	w.once.Do(func() {
+		if w.err = w.compile(); w.err != nil {
+			w.err = fmt.Errorf("rule %s, detect %d: %w", w.rule.ID, w.number, w.err)
+		}
+	})
+	return w.err == nil
+}
+
+func (w *way) compile() error {
+	w.reach = defaultReach
+	if w.from.Reach > 0 {
+		w.reach = w.from.Reach
+	}
+	expression := w.from.Pattern
+	switch w.kind {
+	case wayAssign:
+		expression = `\A(?:` + w.from.Assign.Value + `)\z`
+		if w.from.Assign.Name != "" {
+			name, err := regexp.Compile(`(?i)` + w.from.Assign.Name)
+			if err != nil {
+				return fmt.Errorf("name: %w", err)
+			}
+			w.name = name
+		}
+		if w.from.Assign.NotName != "" {
+			name, err := regexp.Compile(`(?i)` + w.from.Assign.NotName)
+			if err != nil {
+				return fmt.Errorf("not_name: %w", err)
+			}
+			w.notName = name
+		}
+	case wayLiteral:
+		expression = `\A(?:` + expression + `)`
+	}
 	parsed, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
-		return w, err
+		return err
 	}
-	if w.kind != wayAssign {
-		if n := longest(parsed.Simplify()); n >= 0 && (w.kind == wayLiteral || from.Reach == 0) {
+	if w.kind != wayAssign && w.kind != wayFile {
+		if n := longest(parsed.Simplify()); n >= 0 && (w.kind == wayLiteral || w.from.Reach == 0) {
 			w.reach = n
 		}
 		if w.reach = w.reach + 1; w.reach > maxReach+1 {
-			return w, fmt.Errorf("the pattern matches up to %d bytes: want at most %d", w.reach-1, maxReach)
+			return fmt.Errorf("the pattern matches up to %d bytes: want at most %d", w.reach-1, maxReach)
 		}
 	}
 	if w.pattern, err = regexp.Compile(expression); err != nil {
-		return w, err
+		return err
 	}
 	if i := w.pattern.SubexpIndex("secret"); i > 0 {
 		w.group = i
 	}
-	return w, nil
+	return nil
 }
 
 // longest returns the greatest length in bytes of what re matches, -1 if there is no bound.
@@ -237,6 +291,7 @@ func (s *Set) find(path string, text []byte, settle func(*finder) []Match, yield
 	for _, i := range f.touched {
 		f.flush(i)
 	}
+	f.whole()
 	complete = f.work >= 0 && len(f.matches) < maxMatches
 	for _, m := range settle(f) {
 		if !yield(m) {
@@ -286,13 +341,16 @@ func (f *finder) touch(i int32) {
 // hit takes an occurrence of a literal to the ways that it belongs to.
 func (f *finder) hit(m literal.Match) bool {
 	for _, i := range f.set.targets[m.Pattern] {
-		w := &f.set.ways[i]
+		w := f.set.ways[i]
 		switch w.kind {
 		case wayLiteral:
 			f.anchored(w, m.Start)
 		case wayAssign:
 			f.assigned(w, i, m.Start, m.End)
 		case wayWindow:
+			if !w.prepare() {
+				continue
+			}
 			f.touch(i)
 			from, to := max(0, m.Start-w.reach), min(len(f.text), m.End+w.reach)
 			if win := &f.windows[i]; win.to < 0 {
@@ -308,8 +366,27 @@ func (f *finder) hit(m literal.Match) bool {
 	return f.work >= 0 && len(f.matches) < maxMatches
 }
 
+// whole puts a short file to the rules that are about such files.
+func (f *finder) whole() {
+	if f.file.path == "" || len(f.text) > maxWholeFile {
+		return
+	}
+	for _, w := range f.set.files {
+		if !w.rule.applies(f.file.path) || !w.prepare() {
+			continue
+		}
+		f.work -= len(f.text)
+		for _, g := range w.pattern.FindAllSubmatchIndex(f.text, 100) {
+			f.matched(w, 0, g)
+		}
+	}
+}
+
 func (f *finder) anchored(w *way, start int) {
 	if start > 0 && isWord(f.text[start]) && isWord(f.text[start-1]) {
+		return
+	}
+	if !w.prepare() {
 		return
 	}
 	part := f.text[start:min(len(f.text), start+w.reach)]
@@ -324,7 +401,7 @@ func (f *finder) anchored(w *way, start int) {
 
 // flush looks for a way's pattern in its window.
 func (f *finder) flush(i int32) {
-	w, win := &f.set.ways[i], f.windows[i]
+	w, win := f.set.ways[i], f.windows[i]
 	f.windows[i] = window{0, -1}
 	for at := win.from; at < win.to && f.work >= 0 && len(f.matches) < maxMatches; {
 		part := f.text[at:win.to]
@@ -375,7 +452,10 @@ func (f *finder) assigned(w *way, i int32, start, end int) {
 		return
 	}
 	f.work -= a.valueEnd - a.name
-	if w.name != nil && !w.name.Match(f.text[a.name:a.nameEnd]) {
+	if !w.prepare() {
+		return
+	}
+	if w.name != nil && !w.name.Match(f.text[a.name:a.nameEnd]) || w.notName != nil && w.notName.Match(f.text[a.name:a.nameEnd]) {
 		return
 	}
 	if g := w.pattern.FindSubmatchIndex(f.text[a.value:a.valueEnd]); g != nil {

@@ -76,7 +76,7 @@ func isWord(c byte) bool {
 // placeholders are parts, in lower case, that show that a value stands for a secret instead
 // of being one. None is likely by chance in a random token.
 var placeholders = []string{
-	"example", "xxxx", "****", "....", "____", "----", "<", "${", "{{", "%(", "$(", "#{", "%{", "@@",
+	"example", "xxxx", "****", "....", "____", "----", "${", "{{", "%(", "$(", "#{", "%{", "@@",
 	"placeholder", "changeme", "change-me", "change_me", "redacted", "your-", "your_", "yourtoken", "yourkey", "yourapi",
 	"insert", "replace", "sample", "dummy", "notreal", "not-real", "not_real", "fake", "12345678", "abcdefgh", "01234567", "deadbeef",
 	"foobar", "secret_key_here", "keyhere", "key_here", "tokenhere", "token_here",
@@ -111,7 +111,14 @@ func isPlaceholder(secret []byte) bool {
 			return true
 		}
 	}
-	return false
+	return isBracketed(s)
+}
+
+// isBracketed tells of a name in angle brackets, as in <your token>: a lone bracket stands in passwords too.
+func isBracketed(s string) bool {
+	_, s, ok := strings.Cut(s, "<")
+	name, _, closed := strings.Cut(s, ">")
+	return ok && (!closed && s == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789 _.-/") == "")
 }
 
 // file is what a path tells about its content.

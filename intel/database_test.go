@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/testudo-sec/testudo/intel"
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 var built = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -109,16 +110,20 @@ func naive(list []*intel.Advisory, ecosystem, name string) []*intel.Advisory {
 	var out []*intel.Advisory
 	family, release, _ := strings.Cut(ecosystem, ":")
 	for _, a := range list {
-		c := *a
-		c.Affected = nil
-		for _, e := range a.Affected {
-			f, r, _ := strings.Cut(e.Ecosystem, ":")
-			if f == family && (r == "" || release == "" || r == release) && e.Name == name {
-				c.Affected = append(c.Affected, e)
+		var affected []intel.Affected
+		for i := range a.Affected {
+			e := &a.Affected[i]
+			if e.Name != name {
+				continue
+			}
+			if f, r, _ := strings.Cut(e.Ecosystem, ":"); f == family && (r == "" || release == "" || r == release) {
+				affected = append(affected, *e)
 			}
 		}
-		if len(c.Affected) > 0 {
-			slices.SortStableFunc(c.Affected, func(a, b intel.Affected) int { return strings.Compare(a.Ecosystem, b.Ecosystem) })
+		if len(affected) > 0 {
+			c := *a
+			slices.SortStableFunc(affected, func(a, b intel.Affected) int { return strings.Compare(a.Ecosystem, b.Ecosystem) })
+			c.Affected = affected
 			out = append(out, &c)
 		}
 	}
@@ -137,7 +142,7 @@ func TestAffectingAgreesWithTheSlowWay(t *testing.T) {
 	}
 	found := 0
 	for family, list := range all {
-		for i := range 510 {
+		for i := 0; i < 510; i += require.Stride(3) {
 			name := fmt.Sprintf("pkg-%d", i)
 			for _, release := range []string{"", ":11", ":12", ":99"} {
 				want, got := naive(list, family+release, name), affecting(t, d, family+release, name)

@@ -216,10 +216,15 @@ func (w *Writer) Commit(built time.Time) (err error) {
 	return err
 }
 
-// putInPlace makes a temporary file the one at path.
-func putInPlace(f *os.File, path string) error {
+// putInPlace makes a temporary file the one at path, or removes it: on a full disk it would be in the way.
+func putInPlace(f *os.File, path string) (err error) {
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // gone already after the renaming
+		}
+	}()
 	// Advisories are public; who may read the folder may read them.
-	err := errors.Join(f.Chmod(0o644), f.Sync())
+	err = errors.Join(f.Chmod(0o644), f.Sync())
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}

@@ -102,6 +102,13 @@ func (p *Plane) tellGuard(ctx context.Context, g *Guard) error {
 	return err
 }
 
+// closed reports whether what cannot be judged is to be refused.
+func (h *standing) closed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.guard != nil && h.guard.Closed
+}
+
 func (p *Plane) applyAgain() {
 	select {
 	case p.held.again <- struct{}{}:

@@ -57,6 +57,8 @@ type view struct {
 	exe  *Executable
 	gate record.Gate // that asks, or acted
 	mode string
+	// outcome of a call that a gate refused, as it came back.
+	outcome string
 }
 
 // build makes the event of a record; false: it becomes none.
@@ -133,6 +135,7 @@ func (b *builder) build(e *signal.Event, v *view) bool {
 	if v.gate != record.GateNone || v.mode != "" {
 		e.SetString(signal.FieldKernelGate, v.gate.String())
 		e.SetString(signal.FieldKernelMode, v.mode)
+		setString(e, signal.FieldKernelOutcome, v.outcome)
 	}
 	if r.Kind == record.KindEnforced {
 		outcome := OutcomeRefused

@@ -24,7 +24,7 @@ func FuzzRecords(f *testing.F) {
 		r = callOf(91, c, -1, "")
 		f.Add(r.Append(nil))
 	}
-	for k := record.KindExec; k <= record.KindChange; k++ {
+	for k := record.KindExec; k <= record.KindMark; k++ {
 		r := record.Record{Kind: k, PID: 1, NumLen: 6, Nums: [6]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}}
 		f.Add(r.Append(nil))
 		r.NumLen = 0

@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -9,12 +11,20 @@ import (
 )
 
 // Ask answers a gate that can wait: the event of what is about to happen is judged, and refused where an enforced rule refuses it. What cannot
-// be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer.
+// be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer. A question with [record.FlagMarked] waits until what was
+// seen before it is known, but not for ever: then it is judged by what is, and Guard.Closed decides what no rule refuses.
 func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	var r record.Record
 	if _, err := record.Decode(rec, &r); err != nil {
 		p.metrics.malformed.Add(1)
-		return Answer{}
+		return Answer{Deny: p.held.closed()}
+	}
+	known := true
+	if r.Flags&record.FlagMarked != 0 {
+		r.Flags &^= record.FlagMarked
+		if known = p.marks.wait(ctx, r.Time); !known {
+			p.metrics.unmarked.Add(1)
+		}
 	}
 	exec := r.Kind == record.KindExec || r.Call == record.CallExecve || r.Call == record.CallExecveat
 	proc := p.table.Find(&r)
@@ -29,11 +39,11 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	if e == nil {
 		return Answer{}
 	}
-	v, err := p.d.Sink.Event(ctx, e)
+	v, err := p.verdict(ctx, e)
 	p.metrics.asked.Add(1)
 	if err != nil {
 		p.metrics.unjudged.Add(1)
-		return Answer{}
+		return Answer{Deny: p.held.closed() && r.PID != 1}
 	}
 	rule := p.enforcing(&v)
 	if r.PID == 1 { // nor is it by what the kernel holds by itself: the host would not live
@@ -42,12 +52,25 @@ func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	if rule != "" {
 		p.metrics.denied.Add(1)
 		p.mu.Lock()
-		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token})
+		p.declined.put(r.PID, decline{r.Time, attemptKind(r.Call), string(r.Path), r.Token, gate})
 		p.mu.Unlock()
+	} else if !known && r.PID != 1 && p.held.closed() {
+		return Answer{Deny: true} // it could be one that is refused
 	} else if top := v.Top(); top != nil {
 		return Answer{Rule: top.Rule}
 	}
 	return Answer{Deny: rule != "", Rule: rule}
+}
+
+// verdict has an event judged. A judge that panics is one that does not judge: what strangers do on this host must not end what watches it.
+func (p *Plane) verdict(ctx context.Context, e *signal.Event) (v signal.Verdict, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			v, err = signal.Verdict{}, fmt.Errorf("the judge panics: %v", what)
+			p.log.Error("an event of the kernel could not be judged", "error", err, "event", e.ID, "stack", string(debug.Stack()))
+		}
+	}()
+	return p.d.Sink.Event(ctx, e)
 }
 
 // gateEvent makes the event of an attempt; the lock is held.

@@ -448,3 +448,136 @@ func TestKilledAtExecIsOneEventOfItsRequest(t *testing.T) {
 		t.Errorf("%s", mustJSON(t, e))
 	}
 }
+
+// TestAJudgeThatPanics: what it was asked is decided by the guard, and what comes after it is judged.
+func TestAJudgeThatPanics(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.Mode = ModeEnforce
+		h := run(t, cfg, nil)
+		if err := h.SetGuard(t.Context(), Guard{Closed: closed}); err != nil {
+			t.Fatal(err)
+		}
+		says := refuse("deny-x", "/tmp/x")
+		h.sink.judge = func(e *signal.Event) signal.Verdict {
+			if e.Str(signal.FieldProcessFilePath) == "/tmp/panic" {
+				panic("a rule that nobody tried")
+			}
+			return says(e)
+		}
+		bad, good, first := execOf(91, 1, "/tmp/panic"), execOf(92, 1, "/tmp/x"), execOf(1, 0, "/tmp/panic")
+		if a := h.Ask(t.Context(), bad.Append(nil), record.GateFanotify); a.Deny != closed {
+			t.Errorf("closed %t: %+v", closed, a)
+		}
+		if a := h.Ask(t.Context(), first.Append(nil), record.GateFanotify); a.Deny {
+			t.Error("the host's first process is refused")
+		}
+		if a := h.Ask(t.Context(), good.Append(nil), record.GateFanotify); !a.Deny || a.Rule != "deny-x" {
+			t.Errorf("%+v", a)
+		}
+		h.send(bad, execOf(93, 1, "/bin/after"))
+		all := h.ended()
+		if e := all[len(all)-1]; e.Str(signal.FieldProcessFilePath) != "/bin/after" || h.metrics.unjudged.Load() != 3 {
+			t.Errorf("%s, %d unjudged", mustJSON(t, e), h.metrics.unjudged.Load())
+		}
+	}
+}
+
+// TestARefusalOfAProgramThatHasEnded: where the name led that it passed is not known any more. The call that came back is the refused one all the same.
+func TestARefusalOfAProgramThatHasEnded(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, nil)
+	h.sink.judge = func(e *signal.Event) signal.Verdict {
+		if strings.HasSuffix(e.Str(signal.FieldProcessFilePath), "sh") {
+			return signal.Verdict{Decision: signal.Deny, Hits: []signal.Hit{{Rule: "deny-sh", Decision: signal.Deny}}}
+		}
+		return signal.Verdict{}
+	}
+	h.send(execOf(90, 1, "/srv/shop", "shop"))
+	h.wait(t, 1)
+	ask := execOf(90, 1, "/usr/bin/dash")
+	ask.Time = 200 * second
+	if a := h.Ask(t.Context(), ask.Append(nil), record.GateFanotify); !a.Deny {
+		t.Fatalf("%+v", a)
+	}
+	back := callOf(90, record.CallExecve, -1, "/bin/sh")
+	back.Time, back.Flags = ask.Time+300e6, back.Flags|record.FlagUnsure
+	h.send(back)
+	if all := h.ended(); len(all) != 2 {
+		for _, e := range all {
+			t.Log(mustJSON(t, e))
+		}
+		t.Errorf("%d events", len(all))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who was refused is killed: %v", h.sensor.orders)
+	}
+}
+
+// TestNobodyIsKilledForAProgramThatDidNotStart: a shell looks for a program in one folder after the other.
+func TestNobodyIsKilledForAProgramThatDidNotStart(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, nil)
+	h.sink.judge = refuse("deny-x", "/usr/local/bin/x")
+	h.send(execOf(90, 1, "/bin/bash", "bash"))
+	missing := callOf(90, record.CallExecve, -2, "/usr/local/bin/x")
+	h.send(missing)
+	all := h.ended()
+	if len(all) != 2 || all[1].Str(signal.FieldStatusCode) != "ENOENT" || all[1].Str(signal.FieldKernelGate) != record.GateNone.String() {
+		t.Errorf("%d events, the last: %s", len(all), mustJSON(t, all[len(all)-1]))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who looks for a program is killed: %v", h.sensor.orders)
+	}
+}
+
+// TestARefusalThatComesBackSaysItsRequest: the gate does not know which thread asks. The call that comes back does: it is told as the refusal that it is, and nobody is killed for it.
+func TestARefusalThatComesBackSaysItsRequest(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Mode = ModeEnforce
+	h := run(t, cfg, func(d *Deps) { d.Chain = oneRequest(7) })
+	h.sink.judge = refuse("deny-x", "/tmp/x")
+	h.send(execOf(90, 1, "/srv/shop", "shop"))
+	h.wait(t, 1)
+	open := callOf(90, record.CallOpenat, 0, "/tmp/x")
+	open.Time = 200 * second
+	if a := h.Ask(t.Context(), open.Append(nil), record.GateFanotify); !a.Deny {
+		t.Fatalf("%+v", a)
+	}
+	back := callOf(90, record.CallOpenat, -1, "/tmp/x")
+	back.TID, back.Token, back.Time = 95, 7, open.Time+1e6
+	h.send(back)
+	all := h.ended()
+	e := all[len(all)-1]
+	if len(all) != 3 || e.Str(signal.FieldHTTPRequestUID) != "the-request" || e.Str(signal.FieldKernelGate) != "fanotify" || e.Str(signal.FieldKernelOutcome) != OutcomeRefused ||
+		e.Int(signal.FieldStatusID) != 2 || e.Str(signal.FieldStatusCode) != "EPERM" {
+		t.Errorf("%d events: %s", len(all), mustJSON(t, e))
+	}
+	if len(h.sensor.orders) != 0 {
+		t.Errorf("who was refused is killed: %v", h.sensor.orders)
+	}
+}
+
+// TestADecisionIsAnnouncedBeforeItIsTold: the call that comes back before the decision is told is not another attempt.
+func TestADecisionIsAnnouncedBeforeItIsTold(t *testing.T) {
+	h := run(t, DefaultConfig(), func(d *Deps) { d.Chain = oneRequest(7) })
+	decision := execOf(95, 90, "/bin/sh", "sh", "-c", "id")
+	decision.Kind, decision.Call, decision.Ret, decision.NumLen = record.KindEnforced, record.CallExecve, -1, 3
+	decision.Start, decision.Time, decision.Comm = 100*second, 100*second+1000, []byte("shop")
+	decision.Nums = [6]uint64{0, uint64(record.GateExecKill), 1}
+	announced := decision
+	announced.Flags |= record.FlagMarked
+	fork := record.Record{Kind: record.KindFork, PID: 95, TID: 95, PPID: 90, Start: 100 * second, Time: 100 * second, Token: 7, Comm: []byte("shop")}
+	back := callOf(95, record.CallExecve, -4, "/bin/sh")
+	back.Start, back.Time, back.Token = 100*second, decision.Time+5000, 7
+	h.send(execOf(90, 1, "/srv/shop", "shop"), announced, announced, fork, back, decision, decision)
+	all := h.ended()
+	if len(all) != 2 {
+		t.Fatalf("%d events: %s", len(all), mustJSON(t, all[len(all)-1]))
+	}
+	if e := all[1]; e.Str(signal.FieldHTTPRequestUID) != "the-request" || e.Str(signal.FieldKernelOutcome) != "killed" {
+		t.Errorf("%s", mustJSON(t, e))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -30,11 +31,13 @@ const killWithin = 5 * time.Second
 // submit has an event judged, and a process killed where an enforced rule refuses what was already done. The event says that a kill was
 // ordered; what became of it is told by another event when that is known.
 func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Process) {
-	killable := proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
+	// A program that did not start did nothing: who looks for it in several folders is not killed for that.
+	failed := e.Class == signal.ClassProcessActivity && e.Activity == signal.ActivityProcessLaunch && e.Int(signal.FieldStatusID) == 2
+	killable := !failed && proc != nil && proc.PID > 1 && !proc.Kernel() && proc.Alive() && proc.Start != 0 && !slices.Contains(p.d.Own, proc.PID) && !e.Has(signal.FieldKernelGate)
 	if !killable && !e.Has(signal.FieldKernelGate) {
 		e.SetString(signal.FieldKernelGate, record.GateNone.String()) // or the record would say that it was to be killed
 	}
-	v, err := p.d.Sink.Event(ctx, e)
+	v, err := p.verdict(ctx, e)
 	p.metrics.events.Add(1)
 	if err != nil {
 		p.metrics.unjudged.Add(1)
@@ -51,6 +54,7 @@ func (p *Plane) submit(ctx context.Context, e *signal.Event, proc *process.Proce
 		request: e.Str(signal.FieldHTTPRequestUID), trace: e.Str(signal.FieldTraceUID), container: e.Str(signal.FieldContainerUID), pod: e.Str(signal.FieldOrchestratorPodName)}
 	select {
 	case p.kills <- k:
+		runtime.Gosched() // the order is on its way before anything else is judged, and no other thread need wake for it
 	default:
 		p.metrics.killsMissed.Add(1)
 		p.log.Error("a process that a rule refuses was not killed: too many are waiting to be", "rule", rule, "pid", proc.PID)

@@ -10,7 +10,7 @@ import (
 )
 
 // kinds bounds the kinds of records that are counted one by one.
-const kinds = int(record.KindChange) + 1
+const kinds = int(record.KindMark) + 1
 
 // metrics are the counters of a plane.
 type metrics struct {
@@ -28,6 +28,7 @@ type metrics struct {
 	asksMissed  atomic.Uint64
 	asksFailed  atomic.Uint64
 	asked       atomic.Uint64
+	unmarked    atomic.Uint64 // questions that were judged before all was known that was seen before them
 	denied      atomic.Uint64
 	kills       atomic.Uint64
 	killsFailed atomic.Uint64
@@ -43,7 +44,7 @@ type metrics struct {
 }
 
 type descriptions struct {
-	records, lost, events, unjudged, malformed, restarts, parked, unparked, waiting, lookups, gates, kills, own, unsure, queue, processes, forgotten *prometheus.Desc
+	records, lost, events, unjudged, malformed, restarts, parked, unparked, waiting, lookups, gates, early, kills, own, unsure, queue, processes, forgotten *prometheus.Desc
 }
 
 func newMetrics(p *Plane) *metrics {
@@ -62,6 +63,7 @@ func newMetrics(p *Plane) *metrics {
 		waiting:   d("parked_events", "Events that wait now."),
 		lookups:   d("lookups_failed_total", "Questions about containers and executables that were not answered, by reason: full, error.", "reason"),
 		gates:     d("gate_answers_total", "Answers to gates that asked, by answer.", "answer"),
+		early:     d("gate_answers_early_total", "Answers to gates that were given before all was known that had been seen before the question."),
 		kills:     d("kills_total", "Processes that were to be killed after the fact, by outcome: killed, ended (before it could be killed), failed, missed.", "outcome"),
 		own:       d("own_file_records_total", "Records of testudo's own files, which become no events."),
 		unsure:    d("names_unsure_total", "Calls of which it is not certain where the name led that the program passed: kernel.unsure."),
@@ -70,6 +72,9 @@ func newMetrics(p *Plane) *metrics {
 		forgotten: d("processes_dropped_total", "Processes that the table had no room for, by state: live, exited.", "state"),
 	}}
 }
+
+// Early returns how many questions of gates were judged before all was known that had been seen before them.
+func (p *Plane) Early() uint64 { return p.metrics.unmarked.Load() }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(c chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, c) }
@@ -85,7 +90,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	}
 	for k := range kinds {
 		kind := record.Kind(k)
-		if kind != record.KindNone && kind != record.KindLost {
+		if kind != record.KindNone && kind != record.KindLost && kind != record.KindMark {
 			count(d.records, m.records[k].Load(), kind.String())
 		}
 		count(d.lost, m.lost[k].Load(), kind.String())
@@ -102,6 +107,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	asked, denied := m.asked.Load(), m.denied.Load()
 	count(d.gates, asked-min(denied, asked), "pass")
 	count(d.gates, denied, "deny")
+	count(d.early, m.unmarked.Load())
 	count(d.kills, m.kills.Load(), "killed")
 	count(d.kills, m.killsFailed.Load(), "failed")
 	count(d.kills, m.killsMissed.Load(), "missed")

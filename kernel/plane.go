@@ -77,6 +77,7 @@ type Plane struct {
 	born   uint64            // when the plane was made, in nanoseconds since boot
 	health health
 	held   standing
+	marks  marks // of the records that were taken note of
 }
 
 // lookups is how many questions of a kind to the sensor wait, and lookers how many are asked at a time.
@@ -292,6 +293,10 @@ func (p *Plane) one(ctx context.Context, r *record.Record, raw []byte) {
 	if r.Flags&record.FlagUnsure != 0 {
 		p.metrics.unsure.Add(1)
 	}
+	if r.Kind == record.KindMark {
+		p.marks.reach(r.Time)
+		return
+	}
 	p.mu.Lock()
 	if r.Kind == record.KindLost {
 		p.lost(r)
@@ -370,13 +375,16 @@ func (p *Plane) build(e *signal.Event, r *record.Record, proc *process.Process, 
 	if r.Kind == record.KindEnforced {
 		v.gate, v.mode = record.Gate(r.Nums[1]), ModeEnforce
 		p.inherit(r, r.Start) // the program that refuses does not know of requests
+	} else if p.cameBack(r) {
+		was, _ := p.declined.get(r.PID)
+		v.gate, v.mode, v.outcome = was.gate, ModeEnforce, OutcomeRefused
 	}
 	return p.b.build(e, &v)
 }
 
 // inherit has what a process does belong to the request that it was started for.
 func (p *Plane) inherit(r *record.Record, start uint64) {
-	if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start == start {
+	if was, ok := p.served.get(r.PID); ok && r.Token == 0 && was.start/process.Tick == start/process.Tick { // of /proc it is exact to a tick
 		r.Token, r.Flags = was.token, r.Flags|was.unsure
 	}
 }

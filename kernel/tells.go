@@ -18,20 +18,25 @@ func (p *Plane) tells(r *record.Record, proc *process.Process) bool {
 		if r.NumLen < 2 || record.Gate(r.Nums[1]) == record.GateNone {
 			return false // it was let pass, and is seen where it happened
 		}
-		if was, ok := p.refused.get(r.TID); ok && was.at == r.Time && was.call == attemptKind(r.Call) {
+		was, ok := p.refused.get(r.TID)
+		if ok = ok && was.at == r.Time && was.call == attemptKind(r.Call); ok && was.told {
 			return false // another rule about the same
 		}
-		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call)})
+		announced := r.Flags&record.FlagMarked != 0
+		p.refused.put(r.TID, refusal{r.Time, attemptKind(r.Call), !announced, record.Gate(r.Nums[1]) == record.GateExecKill})
+		if announced {
+			return false // until what was seen before is known
+		}
 	case record.KindExec:
 		// Killed as it starts: the program that never ran is told of by the refusal.
-		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(record.CallExecve) {
+		if was, ok := p.refused.get(r.TID); ok && r.Time >= was.at && (r.Time-was.at < uint64(sameRefusal) || was.fatal && r.Time-was.at < uint64(answered)) && was.call == attemptKind(record.CallExecve) {
 			return false
 		}
 	case record.KindCall, record.KindConnect:
 		if was, ok := p.refused.get(r.TID); ok && (r.Ret == notPermitted || r.Ret < 0 && was.call == record.KindExec) && r.Time >= was.at && r.Time-was.at < uint64(sameRefusal) && was.call == attemptKind(r.Call) {
 			return false // the call that was told of as refused, as it came back
 		}
-		if p.cameBack(r) {
+		if p.cameBack(r) && !p.tellsMore(r) {
 			return false
 		}
 	}
@@ -52,6 +57,9 @@ type inherited struct {
 type refusal struct {
 	at   uint64
 	call record.Kind
+	told bool // it became an event
+	// fatal: the process is dying of it, and runs nothing else, however long a busy machine takes to get there.
+	fatal bool
 }
 
 // decline is what a gate that asks refused a process last. It does not know the thread.
@@ -60,20 +68,27 @@ type decline struct {
 	call record.Kind
 	path string
 	of   uint64 // the request's token, 0 where the gate did not know of one
+	gate record.Gate
 }
 
 // cameBack reports whether a call is one that a gate refused, which is told of already: it failed as refused calls do, in the same process, and is about the same file.
+// The gate knows the file, the call the name that the program passed. Where that led is not known of a program that has ended since: then the process has to do.
 func (p *Plane) cameBack(r *record.Record) bool {
 	was, ok := p.declined.get(r.PID)
-	return ok && r.Ret == notPermitted && was.call == attemptKind(r.Call) && was.path == string(r.Path) &&
-		(was.of != 0 || r.Token == 0) && // else it says which request it was for, which nothing else does
+	return ok && r.Kind == record.KindCall && r.Ret == notPermitted && was.call == attemptKind(r.Call) && (was.path == string(r.Path) || r.Flags&record.FlagUnsure != 0) &&
 		r.Time >= was.at && r.Time-was.at < uint64(answered)
+}
+
+// tellsMore reports whether a call that came back says which request it was for, which the gate did not know.
+func (p *Plane) tellsMore(r *record.Record) bool {
+	was, _ := p.declined.get(r.PID)
+	return was.of == 0 && r.Token != 0
 }
 
 const (
 	notPermitted = -1 // EPERM
 	sameRefusal  = 20 * time.Millisecond
-	answered     = time.Second // within which a gate that asks has its answer and the call is back
+	answered     = 2 * time.Second // within which a gate that asks has its answer and the call is back
 )
 
 // isOwn reports whether a record is of testudo's own processes and of a file below its own folder. Neither a name nor a path

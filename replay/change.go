@@ -112,6 +112,8 @@ func (c *change) relevant() match.Expr {
 			x = match.Const(true)
 		} else if slices.Contains(reads, signal.FieldHTTPResponseCode) {
 			x = match.Or{x, refused()}
+		} else if slices.ContainsFunc(reads, statusOfRefused) {
+			x = match.Or{x, refusedByGate()}
 		}
 		any = append(any, ofClasses(r.On, x))
 	}
@@ -133,6 +135,19 @@ func refused() match.Expr {
 		match.Text(match.Operand{Field: signal.FieldMetadataLogProvider}, match.OpEqual, false, signal.PlaneEdge.String()),
 		match.Int(match.Operand{Field: signal.FieldDispositionID}, is...),
 	})
+}
+
+// statusOfRefused reports whether a field of what a gate refused was written after it was judged.
+func statusOfRefused(f signal.Field) bool {
+	return f == signal.FieldStatusID || f == signal.FieldStatusCode || f == signal.FieldStatusDetail
+}
+
+// refusedByGate is the condition of those events.
+func refusedByGate() match.Expr {
+	return match.And{
+		match.Text(match.Operand{Field: signal.FieldMetadataLogProvider}, match.OpEqual, false, signal.PlaneKernel.String()),
+		match.Text(match.Operand{Field: signal.FieldStatusDetail}, match.OpEqual, false, signal.DetailRefused),
+	}
 }
 
 func ofClasses(classes []signal.Class, x match.Expr) match.Expr {

@@ -20,7 +20,7 @@ type record struct {
 func recordFields() []signal.Field {
 	return []signal.Field{
 		signal.FieldMetadataReporterUID, signal.FieldPolicyUID, signal.FieldVerdictRules, signal.FieldDispositionID,
-		signal.FieldEdgeError, signal.FieldEdgeMode, signal.FieldKernelOutcome, signal.FieldHTTPResponseCode,
+		signal.FieldEdgeError, signal.FieldEdgeMode, signal.FieldKernelOutcome, signal.FieldHTTPResponseCode, signal.FieldStatusDetail,
 	}
 }
 
@@ -49,6 +49,11 @@ func asJudged(e *signal.Event, r *record) {
 	}
 	if answered(e, r.disposition) {
 		e.Unset(signal.FieldHTTPResponseCode)
+	}
+	if e.Plane == signal.PlaneKernel && e.Str(signal.FieldStatusDetail) == signal.DetailRefused {
+		e.Unset(signal.FieldStatusDetail)
+		e.SetInt(signal.FieldStatusID, 1) // as of what would have been
+		e.SetString(signal.FieldStatusCode, "SUCCESS")
 	}
 	e.Seq = 0
 }

@@ -212,6 +212,9 @@ const (
 	PlaneTestudo // testudo about itself: sign-ins to the console, findings
 )
 
+// DetailRefused is the status detail of what a gate of a host was asked about, and refused: its status was written when it had been judged.
+const DetailRefused = "refused before it happened"
+
 var planeNames = [...]string{"", "scan", "kernel", "edge", "mesh", "cluster", "cloud", "logs", "testudo"}
 
 // String returns the plane's name, "" for none.

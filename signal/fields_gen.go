@@ -339,8 +339,10 @@ const (
 	FieldContainerRuntime                  Field = 301 // container.runtime: runtime of the container: docker, containerd, runc, ...
 	FieldFilePackage                       Field = 302 // file.package: package that owns the file, with its version
 	FieldKernelUnsure                      Field = 303 // kernel.unsure: whether it is not certain where the name led that a program passed: file.path may be what it passed
+	FieldVulnerabilitiesCVEEpssScore       Field = 304 // vulnerabilities.cve.epss.score: probabilities of exploitation within 30 days, 0 to 1
+	FieldVulnerabilitiesIsFixAvailable     Field = 305 // vulnerabilities.is_fix_available: whether there is a version without it
 
-	fieldCount = 303
+	fieldCount = 305
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -647,4 +649,6 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldContainerRuntime:                              {path: "container.runtime", kind: KindString, doc: "runtime of the container: docker, containerd, runc, ..."},
 	FieldFilePackage:                                   {path: "file.package", kind: KindString, doc: "package that owns the file, with its version"},
 	FieldKernelUnsure:                                  {path: "kernel.unsure", kind: KindBool, doc: "whether it is not certain where the name led that a program passed: file.path may be what it passed"},
+	FieldVulnerabilitiesCVEEpssScore:                   {path: "vulnerabilities[].cve.epss.score", kind: KindStrings, doc: "probabilities of exploitation within 30 days, 0 to 1"},
+	FieldVulnerabilitiesIsFixAvailable:                 {path: "vulnerabilities[].is_fix_available", kind: KindStrings, doc: "whether there is a version without it"},
 }

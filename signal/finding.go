@@ -3,6 +3,8 @@ package signal
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -84,6 +86,28 @@ type Evidence struct {
 	Value string `json:"value"`
 }
 
+// The evidence by which a vulnerability says what it is of: Event makes the attributes of OCSF of them.
+const (
+	EvidencePackage   = "package"         // package URL
+	EvidenceInstalled = "installed"       // version
+	EvidenceFixed     = "fixed in"        // lowest version without it that can be upgraded to
+	EvidencePriority  = "priority"        // "88 of 100: ..."
+	EvidenceAliases   = "also known as"   // ids, separated by ", "
+	EvidenceCVSS      = "CVSS"            // base score, then the vector in parentheses
+	EvidenceEPSS      = "EPSS"            // probability, 0 to 1
+	EvidenceExploited = "known exploited" // since when, as a day
+)
+
+// EvidenceOf returns the first piece of evidence of that name; empty if there is none.
+func (f *Finding) EvidenceOf(name string) string {
+	for _, e := range f.Evidence {
+		if e.Name == name {
+			return e.Value
+		}
+	}
+	return ""
+}
+
 // Fingerprint returns an id for what the parts name, 26 characters, the same for the
 // same parts in the same order: the first 128 bits of a SHA-256 over the parts, each
 // with its length before it, in base32.
@@ -147,6 +171,9 @@ func (f *Finding) Event(e *Event, activity uint8, now time.Time) {
 		e.SetStrings(FieldEvidencesName, names)
 		e.SetStrings(FieldEvidencesValue, values)
 	}
+	if f.Kind == FindingVulnerability {
+		f.vulnerability(e)
+	}
 	if n := len(f.Events); n > 0 {
 		ids := make([]string, n)
 		for i, id := range f.Events {
@@ -154,4 +181,61 @@ func (f *Finding) Event(e *Event, activity uint8, now time.Time) {
 		}
 		e.SetStrings(FieldFindingInfoRelatedEventsUID, ids)
 	}
+}
+
+// vulnerability fills in what OCSF has of vulnerabilities beyond findings.
+func (f *Finding) vulnerability(e *Event) {
+	one := func(field Field, v string) {
+		if v != "" {
+			e.SetStrings(field, []string{v})
+		}
+	}
+	one(FieldVulnerabilitiesCVEUID, f.cve())
+	one(FieldVulnerabilitiesTitle, f.Title)
+	one(FieldVulnerabilitiesSeverity, f.Severity.String())
+	score, _, _ := strings.Cut(f.EvidenceOf(EvidenceCVSS), " ")
+	one(FieldVulnerabilitiesCVECVSSScore, score)
+	one(FieldVulnerabilitiesCVEEpssScore, f.EvidenceOf(EvidenceEPSS))
+	if f.EvidenceOf(EvidenceExploited) != "" {
+		one(FieldVulnerabilitiesIsExploitAvailable, "true")
+	}
+	purl := f.EvidenceOf(EvidencePackage)
+	if purl == "" {
+		return
+	}
+	one(FieldVulnerabilitiesAffectedPackagesPURL, purl)
+	one(FieldVulnerabilitiesAffectedPackagesName, packageName(purl))
+	one(FieldVulnerabilitiesAffectedPackagesVersion, f.EvidenceOf(EvidenceInstalled))
+	fixed := f.EvidenceOf(EvidenceFixed)
+	one(FieldVulnerabilitiesAffectedPackagesFixedInVersion, fixed)
+	one(FieldVulnerabilitiesIsFixAvailable, strconv.FormatBool(fixed != ""))
+}
+
+// cve is the CVE's number; empty if it has none.
+func (f *Finding) cve() string {
+	if strings.HasPrefix(f.Rule, "CVE-") {
+		return f.Rule
+	}
+	for alias := range strings.SplitSeq(f.EvidenceOf(EvidenceAliases), ", ") {
+		if strings.HasPrefix(alias, "CVE-") {
+			return alias
+		}
+	}
+	return ""
+}
+
+// packageName is the name in a package URL, with its namespace: "@babel/core" of "pkg:npm/%40babel/core@7.0.0".
+func packageName(purl string) string {
+	name, _, _ := strings.Cut(purl, "?")
+	name, _, _ = strings.Cut(name, "#")
+	if _, rest, ok := strings.Cut(name, "/"); ok {
+		name = rest
+	}
+	if at := strings.LastIndexByte(name, '@'); at > 0 {
+		name = name[:at]
+	}
+	if plain, err := url.PathUnescape(name); err == nil {
+		return plain
+	}
+	return name
 }

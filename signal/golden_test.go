@@ -90,13 +90,11 @@ func goldenEvents() map[string]*Event {
 			id, _ := ParseID("0192f0c1-2345-7abc-8def-0123456789ac")
 			f.Events = []ID{id}
 		}),
-		"vulnerability_finding": func() *Event {
-			e := finding(FindingVulnerability, func(f *Finding) { f.Plane = PlaneScan })
-			e.SetStrings(FieldVulnerabilitiesCVEUID, []string{"CVE-2024-0001", "CVE-2024-0002"})
-			e.SetStrings(FieldVulnerabilitiesAffectedPackagesName, []string{"left", "right"})
-			e.SetStrings(FieldVulnerabilitiesAffectedPackagesFixedInVersion, []string{"1.2.3"})
-			return e
-		}(),
+		"vulnerability_finding": finding(FindingVulnerability, func(f *Finding) {
+			f.Plane, f.Rule, f.Title = PlaneScan, "CVE-2024-0001", "CVE-2024-0001 in @acme/left 1.0.0: too far left"
+			f.Evidence = []Evidence{{EvidencePackage, "pkg:npm/%40acme/left@1.0.0"}, {EvidenceInstalled, "1.0.0"}, {EvidenceFixed, "1.2.3"}, {EvidencePriority, "98 of 100: CVSS 9.8 (+88)"},
+				{EvidenceAliases, "GHSA-aaaa-bbbb-cccc"}, {EvidenceCVSS, "9.8 (CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H)"}, {EvidenceEPSS, "0.97"}, {EvidenceExploited, "2024-02-03"}}
+		}),
 		"compliance_finding": func() *Event {
 			e := finding(FindingCompliance, func(f *Finding) { f.Plane = PlaneCluster })
 			e.SetString(FieldComplianceControl, "5.1.1")

@@ -12,8 +12,10 @@ import (
 
 	cpb "github.com/google/osv-scalibr/binary/proto/config_go_proto"
 	"github.com/google/osv-scalibr/extractor/filesystem"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/bunlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagelockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/php/composerlock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
 	scalibrfs "github.com/google/osv-scalibr/fs"
 	"github.com/google/osv-scalibr/stats"
 
@@ -86,7 +88,7 @@ func theirs(ctx context.Context, args []string) result {
 		return result{err: err}
 	}
 	plugins := x.Plugins()
-	for _, add := range []func(*cpb.PluginConfig) (filesystem.Extractor, error){packagelockjson.New, composerlock.New} {
+	for _, add := range []func(*cpb.PluginConfig) (filesystem.Extractor, error){packagelockjson.New, bunlock.New, composerlock.New, cargoauditable.New} {
 		e, err := add(nil)
 		if err != nil {
 			return result{err: err}

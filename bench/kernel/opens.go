@@ -11,19 +11,27 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/testudo-sec/testudo/bench/proc"
 )
 
-// makeOpens is the role of a program that opens a file again and again. Its arguments are the file and a number of threads. It says its process id; for
-// a line "RATE SECONDS" it opens the file that often a second, as often as it can where RATE is 0, and answers with how often it did, and how
-// long that took.
+// makeOpens is the role of a program that opens a file again and again. Its arguments are the file, a number of threads, and, where calls that cost who
+// makes them less are to be mixed in, one of how many is an open. It says its process id; for a line "RATE SECONDS" it makes that many calls a second, as
+// many as it can where RATE is 0, and answers with how many it made, and how long that took.
 func makeOpens(_ context.Context, talk *proc.Talk, args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("kernel-opens wants a file and a number of threads, got %q", args)
+	if len(args) < 2 || len(args) > 3 {
+		return fmt.Errorf("kernel-opens wants a file, a number of threads and maybe one of how many is an open, got %q", args)
 	}
 	threads, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
+	}
+	each := 1
+	if len(args) == 3 {
+		if each, err = strconv.Atoi(args[2]); err != nil || each < 1 {
+			return fmt.Errorf("one of %q is no share: %w", args[2], err)
+		}
 	}
 	if err := talk.Say("%d", syscall.Getpid()); err != nil {
 		return err
@@ -37,7 +45,7 @@ func makeOpens(_ context.Context, talk *proc.Talk, args []string) error {
 		if _, err := fmt.Sscan(line, &rate, &seconds); err != nil {
 			return err
 		}
-		made, took, err := opens(args[0], threads, rate/float64(threads), time.Duration(seconds*float64(time.Second)))
+		made, took, err := opens(args[0], each, threads, rate/float64(threads), time.Duration(seconds*float64(time.Second)))
 		if err == nil {
 			err = talk.Say("%d %s", made, took)
 		} else {
@@ -50,7 +58,7 @@ func makeOpens(_ context.Context, talk *proc.Talk, args []string) error {
 }
 
 // opens opens a file by so many threads, each at a rate, for a while.
-func opens(file string, threads int, rate float64, lasts time.Duration) (made int64, took time.Duration, err error) {
+func opens(file string, each, threads int, rate float64, lasts time.Duration) (made int64, took time.Duration, err error) {
 	name, err := syscall.BytePtrFromString(file)
 	if err != nil {
 		return 0, 0, err
@@ -63,7 +71,7 @@ func opens(file string, threads int, rate float64, lasts time.Duration) (made in
 		wait.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			if err := openOften(name, rate, began, lasts, &total); err != nil {
+			if err := openOften(name, each, rate, began, lasts, &total); err != nil {
 				failed <- err
 			}
 		})
@@ -73,7 +81,7 @@ func opens(file string, threads int, rate float64, lasts time.Duration) (made in
 	return total.Load(), time.Since(began), <-failed
 }
 
-func openOften(name *byte, rate float64, began time.Time, lasts time.Duration, total *atomic.Int64) error {
+func openOften(name *byte, each int, rate float64, began time.Time, lasts time.Duration, total *atomic.Int64) error {
 	const burst = 100 // opens between two looks at the clock
 	n := 0
 	defer func() { total.Add(int64(n)) }()
@@ -87,12 +95,31 @@ func openOften(name *byte, rate float64, began time.Time, lasts time.Duration, t
 			continue
 		}
 		for range burst {
-			if err := openOnce(name); err != nil {
+			var err error
+			if n%each == 0 {
+				err = openOnce(name)
+			} else {
+				err = tryOnce(n%2 == 0)
+			}
+			if err != nil {
 				return err
 			}
 			n++
 		}
 	}
+}
+
+// tryOnce makes a call that a shipped rule asks for whatever becomes of it, and that fails at its first look: to enter the namespace of no descriptor, or to
+// make an io_uring without parameters. So most of what an event costs is telling of it.
+func tryOnce(namespace bool) error {
+	call, first, want := uintptr(unix.SYS_IO_URING_SETUP), uintptr(0), syscall.EFAULT
+	if namespace {
+		call, first, want = unix.SYS_SETNS, ^uintptr(0), syscall.EBADF
+	}
+	if _, _, errno := syscall.RawSyscall(call, first, 0, 0); errno != want {
+		return fmt.Errorf("call %d: %w, want %w", call, errno, want)
+	}
+	return nil
 }
 
 // openOnce opens a file for reading and closes it, without the work that package os does.

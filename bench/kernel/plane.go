@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/cmd/testudo/hostrules"
@@ -106,8 +107,29 @@ type tap struct {
 
 	mu    sync.Mutex
 	path  string
-	began map[uint32]uint64 // process -> when
-	lived []time.Duration
+	began map[uint32]*life // by process
+	lived []life
+}
+
+// life is when a process began to run the executable, when the plane read of it, when it ordered the kill, and when the process had ended, in nanoseconds
+// since the boot.
+type life struct{ began, read, ordered, ended uint64 }
+
+// Do implements kernel.Sensor.
+func (s *tap) Do(ctx context.Context, o kernel.Order) (kernel.Done, error) {
+	s.mu.Lock()
+	if l := s.began[o.PID]; l != nil {
+		l.ordered = sinceBoot()
+	}
+	s.mu.Unlock()
+	return s.Sensor.Do(ctx, o)
+}
+
+// sinceBoot is the clock of records.
+func sinceBoot() uint64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return uint64(t.Nano())
 }
 
 func (s *tap) Run(ctx context.Context, to kernel.Receiver) error {
@@ -147,9 +169,10 @@ func (s *tap) look(batch []byte) {
 
 func (s *tap) note(r *record.Record) {
 	if r.Kind == record.KindExec && string(r.Path) == s.path {
-		s.began[r.PID] = r.Time
-	} else if at, ok := s.began[r.PID]; ok && r.Kind == record.KindExit {
-		s.lived = append(s.lived, time.Duration(r.Time-at))
+		s.began[r.PID] = &life{began: r.Time, read: sinceBoot()}
+	} else if l, ok := s.began[r.PID]; ok && r.Kind == record.KindExit {
+		l.ended = r.Time
+		s.lived = append(s.lived, *l)
 		delete(s.began, r.PID)
 	}
 }
@@ -158,7 +181,8 @@ func (s *tap) note(r *record.Record) {
 // and archived as on a node. Its arguments are an empty folder, whether to record ("judge" or "node"), and a folder of further rules that are enforced, or "". It says
 // the process id of the sensor. To "of PID" it counts that process's events from then on; "count" answers with how many, how many of all records
 // were lost, and how often rules fired; "settle" waits until what is recorded is on disk; "guard FOLDER" has execs on that file system asked about;
-// "tap PATH" notes how long that executable runs, "lived" says how long.
+// "tap PATH" notes how long that executable runs before it is
+// killed; "lived" says how long it took until the plane had read of it, until the kill was ordered, and until it had ended.
 func runPlane(ctx context.Context, talk *proc.Talk, args []string) (err error) {
 	if len(args) != 3 {
 		return fmt.Errorf("kernel-plane wants a folder, judge or node, and rules, got %q", args)
@@ -201,7 +225,7 @@ func runPlane(ctx context.Context, talk *proc.Talk, args []string) (err error) {
 		return err
 	}
 	source := &child{started: make(chan int, 1)}
-	client := &tap{Sensor: wire.NewClient(source, log), began: map[uint32]uint64{}}
+	client := &tap{Sensor: wire.NewClient(source, log), began: map[uint32]*life{}}
 	registry := prometheus.NewRegistry()
 	plane, err := kernel.New(cfg, kernel.Deps{Sensor: client, Sink: sink, Logger: log, Registerer: registry, Host: "bench", Boot: strings.TrimSpace(string(boot)),
 		Own: []uint32{uint32(os.Getpid())}, Data: args[0]})
@@ -255,8 +279,10 @@ func runPlane(ctx context.Context, talk *proc.Talk, args []string) (err error) {
 		case "lived":
 			client.mu.Lock()
 			answer = ""
-			for _, d := range client.lived {
-				answer += fmt.Sprintf("%d ", d.Nanoseconds())
+			for _, l := range client.lived {
+				if l.ordered != 0 {
+					answer += fmt.Sprintf("%d/%d/%d ", l.read-l.began, l.ordered-l.began, l.ended-l.began)
+				}
 			}
 			client.mu.Unlock()
 		default:

@@ -232,25 +232,41 @@ func RSS(pid int) (int64, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
 }
 
-// Cost runs a program to its end and returns the CPU time of it and its children. A status
-// above allowed is an error. What it prints is dropped.
+// Spent is what a program took.
+type Spent struct {
+	CPU, Wall time.Duration // CPU is that of the program and its children
+	Peak      int64         // greatest resident memory in bytes; not less than that of whoever started it
+}
+
+// Cost is Run where the CPU time alone counts.
 func Cost(ctx context.Context, allowed int, program string, args ...string) (time.Duration, error) {
+	s, err := Run(ctx, allowed, program, args...)
+	return s.CPU, err
+}
+
+// Run runs a program to its end and returns what it took. A status above allowed is an error. What it prints is dropped.
+func Run(ctx context.Context, allowed int, program string, args ...string) (s Spent, err error) {
+	began := time.Now()
 	c, err := Start(ctx, nil, program, args...)
 	if err != nil {
-		return 0, err
+		return s, err
 	}
 	c.in.Close()
 	_, _ = io.Copy(io.Discard, c.out)
 	<-c.ended
 	defer c.release()
 	if ctx.Err() != nil {
-		return 0, ctx.Err()
+		return s, ctx.Err()
 	}
 	var exit *exec.ExitError
 	if c.err != nil && (!errors.As(c.err, &exit) || exit.ExitCode() < 0 || exit.ExitCode() > allowed) {
-		return 0, c.failure(c.err)
+		return s, c.failure(c.err)
 	}
-	return c.state.UserTime() + c.state.SystemTime(), nil
+	s.CPU, s.Wall = c.state.UserTime()+c.state.SystemTime(), time.Since(began)
+	if usage, ok := c.state.SysUsage().(*syscall.Rusage); ok {
+		s.Peak = usage.Maxrss * 1024
+	}
+	return s, nil
 }
 
 // tail keeps the end of what a child says on its standard error.

@@ -21,11 +21,12 @@ import (
 
 // Bars lists the bars of this part.
 func Bars() []bar.Bar {
-	return []bar.Bar{{
+	all := []bar.Bar{{
 		Name: "scan-secret-cpu", Part: "scan", Unit: "ratio", Bound: bar.AtMost(2.5), Limit: 15 * time.Minute,
 		What: "CPU of `testudo scan` on a tree of over 200 MB of source text, over that of `rg -c -i -F -f` with the secret rules' literals and keywords on the same files, medians",
 		Run:  runSecretCPU,
-	}, imageBar(), historyBar()}
+	}, imageBar()}
+	return slices.Concat(all, historyBars(), gitleaksBars())
 }
 
 func runSecretCPU(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
@@ -106,20 +107,33 @@ func literals() ([]string, error) {
 	return slices.Compact(words), nil
 }
 
-// sameFiles makes sure that testudo read what rg did.
-func sameFiles(report string, t *tree) error {
-	text, err := os.ReadFile(report)
+// report is what is read of testudo's report.
+type report struct {
+	Findings []struct {
+		Rule string `json:"rule"`
+	} `json:"findings"`
+	Stats struct {
+		Files int   `json:"files"`
+		Bytes int64 `json:"bytes"`
+	} `json:"stats"`
+}
+
+func readReport(path string) (r report, err error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
-	}
-	var r struct {
-		Stats struct {
-			Files int   `json:"files"`
-			Bytes int64 `json:"bytes"`
-		} `json:"stats"`
+		return r, err
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("testudo's report: %w", err)
+		return r, fmt.Errorf("testudo's report: %w", err)
+	}
+	return r, nil
+}
+
+// sameFiles makes sure that testudo read what is there.
+func sameFiles(path string, t *tree) error {
+	r, err := readReport(path)
+	if err != nil {
+		return err
 	}
 	if r.Stats.Files != t.files || r.Stats.Bytes != t.bytes {
 		return fmt.Errorf("testudo read %d files of %d bytes, the tree has %d of %d", r.Stats.Files, r.Stats.Bytes, t.files, t.bytes)

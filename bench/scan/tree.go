@@ -95,8 +95,35 @@ func take(from, to string) (n int64, ok bool, err error) {
 	return int64(len(data)), true, nil
 }
 
+// takeArchives puts the zip files that the modules come in into an empty folder, and says how many there are.
+func takeArchives(ctx context.Context, dir string) (int, error) {
+	_, archives, err := downloaded(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, err
+	}
+	for i, from := range archives {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return 0, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.zip", i)), data, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	return len(archives), nil
+}
+
 // download makes sure that the module cache holds the modules, and returns their folders.
 func download(ctx context.Context) ([]string, error) {
+	dirs, _, err := downloaded(ctx)
+	return dirs, err
+}
+
+// downloaded is download with the zip files that they come in.
+func downloaded(ctx context.Context) (dirs, archives []string, err error) {
 	args := []string{"mod", "download", "-json"}
 	for _, m := range modules {
 		args = append(args, m.version)
@@ -104,21 +131,21 @@ func download(ctx context.Context) ([]string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = os.TempDir() // outside of any module
 	out, err := cmd.Output()
-	dirs := make([]string, len(modules))
+	dirs, archives = make([]string, len(modules)), make([]string, len(modules))
 	for d, i := json.NewDecoder(bytes.NewReader(out)), 0; i < len(modules); i++ {
-		var m struct{ Path, Version, Error, Dir, Sum string }
+		var m struct{ Path, Version, Error, Dir, Zip, Sum string }
 		if decodeErr := d.Decode(&m); decodeErr != nil {
-			return nil, fmt.Errorf("go mod download: %w", errors.Join(err, ignoreEOF(decodeErr)))
+			return nil, nil, fmt.Errorf("go mod download: %w", errors.Join(err, ignoreEOF(decodeErr)))
 		}
 		switch {
 		case m.Error != "":
-			return nil, fmt.Errorf("the tree to scan needs %s: %s", modules[i].version, m.Error)
+			return nil, nil, fmt.Errorf("the tree to scan needs %s: %s", modules[i].version, m.Error)
 		case m.Path+"@"+m.Version != modules[i].version || m.Sum != modules[i].sum:
-			return nil, fmt.Errorf("go mod download gave %s@%s %s, want %s %s", m.Path, m.Version, m.Sum, modules[i].version, modules[i].sum)
+			return nil, nil, fmt.Errorf("go mod download gave %s@%s %s, want %s %s", m.Path, m.Version, m.Sum, modules[i].version, modules[i].sum)
 		}
-		dirs[i] = m.Dir
+		dirs[i], archives[i] = m.Dir, m.Zip
 	}
-	return dirs, err
+	return dirs, archives, err
 }
 
 func ignoreEOF(err error) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,14 +23,19 @@ func (a *app) ciCommand() *cobra.Command {
 	var f scanFlags
 	var base, policyFile, format string
 	var noBase, all bool
-	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string)}
+	files := map[string]*string{"sarif": new(string), "junit": new(string), "markdown": new(string), "json": new(string), "codequality": new(string)}
 	cmd := &cobra.Command{
 		Use:   "ci [FOLDER]",
 		Short: "Decide about a change: scan a checkout by one policy, against its base",
 		Long: `Scan a checkout with everything that looks at one, and decide by the policy in .testudo.yaml
 whether the change may pass. With a base only what is new stops it, and the base's own
-policy, ignore files and baseline count: a change does not decide about itself. The base is taken from --base, or from
-what GitHub and GitLab say of a merge request.
+policy, ignore files and baseline count, and its version of every document named here that
+is the repository's own: a change does not decide about itself. What a change brings and
+nobody can look at, such as a lockfile that cannot be read, stops it too. The base is taken
+from --base, or from what GitHub and GitLab say of a merge request.
+
+With --verify the provider of each secret that is found is asked whether it is in use; one
+that is counts as critical. Nothing in the checkout can ask for that.
 
 Exit code 0 says that the change may pass, 1 that it may not, 2 that it could not be decided.`,
 		Example: `  testudo ci
@@ -48,17 +54,24 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				base = baseOfEnvironment(os.Getenv)
 			}
 			ctx := cmd.Context()
-			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, base)
+			var at *assembly.CIBase
+			if base != "" {
+				var err error
+				if at, err = a.settings.OpenBase(root, base); err == nil {
+					err = at.Check(ctx, &a.settings)
+				}
+				if err != nil {
+					return fmt.Errorf("the base %s: %w", base, err)
+				}
+			}
+			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, at)
 			if err != nil {
 				return fmt.Errorf("policy: %w", err)
 			}
 			a.settings.Scan.Exclude, a.settings.Scan.Vulnerabilities, a.settings.Scan.Licenses = policy.Exclude, policy.Vulnerabilities, policy.Licenses
-			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree}
-			if base != "" {
-				if _, err := os.Lstat(filepath.Join(root, ".git")); err != nil {
-					return fmt.Errorf("%s is not the top of a repository: with a base it must be (--no-base judges all there is)", root)
-				}
-				if err := a.fromBase(ctx, &r, base, f.baseline); err != nil {
+			r := assembly.ScanRequest{Target: root, Kind: assembly.ScanTree, Base: at}
+			if at != nil {
+				if err := a.fromBase(ctx, &r, f.baseline); err != nil {
 					return fmt.Errorf("the base %s: %w", base, err)
 				}
 			}
@@ -68,14 +81,27 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			}
 			defer o.plan.Close()
 			var known map[string]bool
-			if base != "" {
-				if known, err = a.knownAt(cmd, &f, r, base, o); err != nil {
+			missed := gate.MissedBy(&o.result.Stats, nil)
+			if wantsVuln := len(f.judges) == 0 || slices.Contains(f.judges, "vuln"); wantsVuln && o.plan.Vuln == nil {
+				missed.Any = true // without a database
+			}
+			if at != nil {
+				var before scan.Stats
+				if known, before, err = a.knownAt(cmd, &f, r, o); err != nil {
 					return err
 				}
+				missed.New = gate.MissedBy(&o.result.Stats, &before).New
 			}
-			d := policy.Decide(o.result.Findings, known, o.result.Stats.Incomplete(), time.Now())
+			o.result.Notes = append(o.result.Notes, o.verified()...)
+			d := policy.Decide(o.result.Findings, known, missed, time.Now())
 			o.result.Verdict = verdictOf(&d, o.result.Findings, known)
 			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)
+			if at != nil && at.Shallow() {
+				o.result.Notes = append(o.result.Notes, "The clone is shallow: commits of the change that it lacks were not looked at for secrets (fetch-depth: 0, GIT_DEPTH: \"0\").")
+			}
+			if missed.Any && !d.Stopped {
+				o.result.Notes = append(o.result.Notes, "Passed without a look at what is named above as not scanned: it could hold anything. `incomplete: always` in the policy stops it.")
+			}
 			for format, name := range files {
 				if *name == "" {
 					continue
@@ -123,6 +149,7 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 	flags.StringVar(files["sarif"], "sarif", "", "write the report as SARIF too")
 	flags.StringVar(files["junit"], "junit", "", "write the report as JUnit too")
 	flags.StringVar(files["markdown"], "markdown", "", "write a summary as Markdown too")
+	flags.StringVar(files["codequality"], "codequality", "", "write the report as GitLab's Code Quality too")
 	flags.StringVar(files["json"], "json", "", "write the report as JSON too")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -143,38 +170,39 @@ func baseOfEnvironment(env func(string) string) string {
 }
 
 // fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.
-func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, base, baseline string) (err error) {
-	if r.IgnoreFiles, err = a.settings.BaseIgnoreFiles(ctx, r.Target, base); err != nil || baseline == "" {
+func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline string) (err error) {
+	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil || baseline == "" {
 		return err
 	}
-	known, ok, err := a.settings.BaseBaseline(ctx, r.Target, base, baseline)
+	known, ok, err := r.Base.Baseline(ctx, baseline)
 	if ok && err == nil {
 		r.Baseline = known
 	}
 	return err
 }
 
-// knownAt returns what is wrong at the base already, and adds what the change's own commits hold and its last state does
-// not: a secret that was committed is known to whoever has the branch.
-func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, base string, o *scanned) (map[string]bool, error) {
+// knownAt returns what is wrong at the base already and what could not be scanned there, and adds what the change's own commits hold
+// and its last state does not: a secret that was committed is known to whoever has the branch.
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (map[string]bool, scan.Stats, error) {
 	settings := a.settings
 	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
 	if f.confidence != "" {
 		settings.Scan.Confidence = f.confidence
 	}
-	r := assembly.ScanRequest{Target: from.Target, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data}
-	known, err := settings.BaseFindings(cmd.Context(), r, base)
+	base := from.Base
+	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
+	was, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
-		return nil, fmt.Errorf("the base %s: %w", base, err)
+		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
+	known := notMore(was, o.result.Findings)
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
-		return known, nil
+		return known, before, nil
 	}
-	r.Kind, r.Range, r.For = assembly.ScanHistory, base+"..HEAD", []string{"secret"}
-	r.Baseline = o.plan.Options.Baseline
+	r.Kind, r.Range, r.For = assembly.ScanHistory, base.Revision+"..HEAD", []string{"secret"}
 	plan, err := settings.PlanScan(cmd.Context(), r)
 	if err != nil {
-		return nil, err
+		return nil, before, err
 	}
 	defer plan.Close()
 	here := map[string]bool{}
@@ -187,9 +215,46 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the commits of the change: %w", err)
+		return nil, before, fmt.Errorf("the commits of the change: %w", err)
 	}
-	return known, nil
+	return known, before, nil
+}
+
+// notMore returns the ids that are known from the base: of what is there now as often as then. A second version of a package with a flaw
+// that another version has already makes one more, and both are shown.
+func notMore(base, now []signal.Finding) map[string]bool {
+	// A flaw in a package at a place, whatever the version; of other findings the id says that.
+	key := func(f *signal.Finding) string {
+		purl := f.EvidenceOf(signal.EvidencePackage)
+		if f.Kind != signal.FindingVulnerability || purl == "" {
+			return f.ID
+		}
+		if at := strings.LastIndexByte(purl, '@'); at > 0 {
+			purl = purl[:at]
+		}
+		return strings.Join([]string{f.Rule, purl, f.Location.Path}, "\x00")
+	}
+	more := map[string]int{}
+	for i := range now {
+		more[key(&now[i])]++
+	}
+	for i := range base {
+		more[key(&base[i])]--
+	}
+	known, there := map[string]bool{}, map[string]bool{}
+	for i := range base {
+		k := key(&base[i])
+		there[k] = true
+		if more[k] <= 0 {
+			known[base[i].ID] = true
+		}
+	}
+	for i := range now {
+		if k := key(&now[i]); there[k] && more[k] <= 0 {
+			known[now[i].ID] = true
+		}
+	}
+	return known
 }
 
 // onlyNew leaves out what the base has too, and says how much that is.

@@ -9,6 +9,11 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
+	"github.com/testudo-sec/testudo/config"
+	"github.com/testudo-sec/testudo/scan/gate"
+	"github.com/testudo-sec/testudo/signal"
 )
 
 const ciFolder = "../../deploy/ci"
@@ -40,9 +45,9 @@ type actionFile struct {
 	}
 }
 
-// TestCIFilesArePinned: what is used of others is named by commit, and nothing that a stranger writes is pasted into a script.
-func TestCIFilesArePinned(t *testing.T) {
-	pinned := regexp.MustCompile(`^(\./|[\w-]+/[\w/.-]+@[0-9a-f]{40}$)`)
+// TestCIFilesAreSafe: what is used of others is named by a version, never a branch, and nothing that a stranger writes is pasted into a script.
+func TestCIFilesAreSafe(t *testing.T) {
+	pinned := regexp.MustCompile(`^(\./|[\w-]+/[\w/.-]+@([0-9a-f]{40}|v\d+(\.\d+)*)$)`)
 	var flow struct {
 		Permissions map[string]string
 		Jobs        map[string]struct {
@@ -56,7 +61,7 @@ func TestCIFilesArePinned(t *testing.T) {
 			if step.Uses != "" {
 				uses++
 				if !pinned.MatchString(step.Uses) {
-					t.Errorf("%s is not pinned to a commit", step.Uses)
+					t.Errorf("%s names no version", step.Uses)
 				}
 			}
 		}
@@ -82,6 +87,21 @@ func TestCIFilesArePinned(t *testing.T) {
 	}
 }
 
+// TestCIPolicy reads the policy that is recommended.
+func TestCIPolicy(t *testing.T) {
+	var p assembly.CIPolicy
+	data, err := os.ReadFile(filepath.Join(ciFolder, "testudo.example.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Decode("testudo.example.yaml", data, &p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Incomplete == gate.IncompleteNever || p.FailOn.Severity != signal.SeverityHigh || len(p.Accept) != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestCIFilesRun runs the very commands that the files hold.
 func TestCIFilesRun(t *testing.T) {
 	var action actionFile
@@ -95,7 +115,7 @@ func TestCIFilesRun(t *testing.T) {
 			Script    []string
 			Artifacts struct {
 				Paths   []string
-				Reports struct{ JUnit string }
+				Reports struct{ JUnit, CodeQuality string }
 			}
 		}
 	}
@@ -122,7 +142,7 @@ func TestCIFilesRun(t *testing.T) {
 					return err
 				}
 			}
-			artefacts := strings.Join(append(gitlab.Testudo.Artifacts.Paths, gitlab.Testudo.Artifacts.Reports.JUnit), "\n") + "\n"
+			artefacts := strings.Join(append(gitlab.Testudo.Artifacts.Paths, gitlab.Testudo.Artifacts.Reports.JUnit, gitlab.Testudo.Artifacts.Reports.CodeQuality), "\n") + "\n"
 			return os.WriteFile(filepath.Join(e.WorkDir, "artefacts.txt"), []byte(artefacts), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"secretfile": secretFile, "status": status},

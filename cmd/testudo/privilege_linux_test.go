@@ -300,14 +300,31 @@ func TestNodeDies(t *testing.T) {
 	waitGone(t, f, f.keeper)
 }
 
-// TestKeeperDies: the host is watched on, and the node says that this sensor is the last.
+// TestKeeperDies: the host is watched on, what rules refuse is refused on, and the node says that this sensor is the last: at once, in its log, its health and to doctor.
 func TestKeeperDies(t *testing.T) {
-	f := startFamily(t)
+	dir := openDir(t)
+	child := copyOf(t, "/bin/touch", dir, "refused")
+	f := startFamily(t, "--config", enforceRules(t, dir, "ebpf", map[string]string{"no-such-program": fmt.Sprintf("process.file.path == %q", child)}))
+	refused := func() bool {
+		effect := filepath.Join(dir, "effect")
+		_ = os.Remove(effect)
+		err := exec.CommandContext(t.Context(), child, effect).Run()
+		_, there := os.Stat(effect)
+		return err != nil && errors.Is(there, os.ErrNotExist)
+	}
+	f.await(t, "the guard", refused)
 	if err := syscall.Kill(f.keeper, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	waitGone(t, f, f.keeper)
-	time.Sleep(200 * time.Millisecond)
+	f.await(t, "the node says so", func() bool { return strings.Contains(f.text(), "no other sensor will be started") })
+	f.await(t, "doctor says so", func() bool {
+		out, _ := f.client(t, "doctor")
+		return strings.Contains(out, "keeper of the sensor is gone")
+	})
+	if !refused() {
+		t.Error("what a rule refuses runs")
+	}
 	if !alive(f.sensor) || !alive(f.node) {
 		t.Fatalf("sensor %v, node %v", alive(f.sensor), alive(f.node))
 	}

@@ -31,7 +31,7 @@ type scanFlags struct {
 	writeVEX           string
 	html               string
 	output             string
-	strict             bool
+	strict, verify     bool
 	sbom, asset        string
 }
 
@@ -49,6 +49,7 @@ func (f *scanFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.sbom, "sbom", "", "write the packages too, in the form that the name's ending says: .cdx.json, .cdx.xml, .spdx.json, .spdx")
 	flags.StringVar(&f.asset, "asset", "", "name of the target at scan.server (default that of the git remote, else the folder's)")
 	flags.StringVarP(&f.output, "output", "o", "", "write to a file instead of standard output")
+	flags.BoolVar(&f.verify, "verify", false, "ask the providers whether the secrets that are found are in use: each goes to its provider, over the network")
 	flags.BoolVar(&f.strict, "strict", false, "exit code 2 if something could not be scanned")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(assembly.ScanFor(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -86,6 +87,7 @@ type scanned struct {
 
 // runScan scans, with a progress bar where somebody looks.
 func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest) (*scanned, error) {
+	keepSmall()
 	settings := a.settings
 	if f.confidence != "" {
 		settings.Scan.Confidence = f.confidence
@@ -101,6 +103,11 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 		}
 	}
 	r.For, r.Gitleaks, r.VEX, r.Child, r.Stdin, r.DataDir = f.judges, f.gitleaks, f.vex, a.child(), a.stdin, a.data
+	if f.verify {
+		if r.Verifier, err = assembly.NewVerifier(buildVersion().Version); err != nil {
+			return nil, err
+		}
+	}
 	clearBar := func() {}
 	if width, _, ok := isTerminal(a.stderr); ok {
 		bar := report.NewBar(a.stderr, width)
@@ -126,6 +133,14 @@ func (a *app) runScan(ctx context.Context, f *scanFlags, r assembly.ScanRequest)
 		o.result.Notes = append(o.result.Notes, imageNotes(plan)...)
 	}
 	return o, nil
+}
+
+// verified says what providers were asked, if they were.
+func (o *scanned) verified() []string {
+	if o.request.Verifier == nil {
+		return nil
+	}
+	return o.request.Verifier.Notes()
 }
 
 // nameOf is what a target is called in a report: the folder's name where it is the one that people stand in.
@@ -247,7 +262,9 @@ docker or podman save, "registry:NAME", "rootfs:PATH", "container:ID" or "pid:N"
 --git it is the history of a repository, with --staged what the next commit would bring.
 
 No secret is printed: findings show where it is and what it looks like. Vulnerabilities
-come from a database on this machine, which testudo db update makes.
+come from a database on this machine, which testudo db update makes. With --verify the
+provider of each secret that is found is asked whether it is in use; without it, no secret
+leaves this machine.
 
 Exit code 0 says that nothing was found at or above --fail-on, 1 that something was, 2
 that the scan could not be made.`,
@@ -288,6 +305,7 @@ that the scan could not be made.`,
 				return err
 			}
 			defer o.plan.Close()
+			o.result.Notes = append(o.result.Notes, o.verified()...)
 			if err := a.write(&f, o, format); err != nil {
 				return err
 			}

@@ -224,6 +224,7 @@ func (a *app) greet(ctx context.Context, m *assembly.Machine, dir string, f upFl
 	}
 	b.WriteByte('\n')
 	fmt.Fprint(a.stdout, b.String())
+	privilege.Trim() // most of what the start took is never used again
 }
 
 func upstreams(r edge.Route) string {

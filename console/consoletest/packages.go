@@ -17,7 +17,7 @@ func (w *World) fillPackages() {
 		Fix: "Upgrade lodash to 4.17.21: npm install lodash@4.17.21.", References: []string{"https://nvd.nist.gov/vuln/detail/CVE-2021-23337"},
 		First: w.Start.Add(-72 * time.Hour), Last: w.Start.Add(-40 * time.Minute),
 		Evidence: []signal.Evidence{{Name: "package", Value: "pkg:npm/lodash@4.17.20"}, {Name: "installed", Value: "4.17.20"}, {Name: "fixed in", Value: "4.17.21"},
-			{Name: "priority", Value: "high: CVSS 7.2, EPSS 4.6%, direct"}, {Name: "also known as", Value: "GHSA-35jh-r3h4-6jhm"},
+			{Name: "priority", Value: "73 of 100: CVSS 7.2 (+65); exploitation within 30 days has a probability of 46% (EPSS) (+8)"}, {Name: "also known as", Value: "GHSA-35jh-r3h4-6jhm"},
 			{Name: "relation", Value: "transitive"}, {Name: "brought by", Value: "shop → async@2.6.1 → lodash@4.17.20"}},
 	}
 	flaw.ID = signal.Fingerprint(flaw.Rule, flaw.Title, flaw.Asset)

@@ -30,6 +30,9 @@ func (w *World) fillPeople() {
 		w.Tokens = append(w.Tokens, console.Token{ID: id, Name: p.role.String() + "-ci", Role: p.role, Created: w.Start.Add(-time.Hour), CreatedBy: "person:ann", Expires: w.Start.Add(720 * time.Hour)})
 		w.tokens["tst_"+p.role.String()] = id
 	}
+	id := w.next("tok")
+	w.Tokens = append(w.Tokens, console.Token{ID: id, Name: "scanner-ci", Role: console.RoleScanner, Created: w.Start.Add(-time.Hour), CreatedBy: "person:ann", Expires: w.Start.Add(720 * time.Hour)})
+	w.tokens[ScannerToken] = id
 	w.links[LinkSecret] = console.Link{Name: "max", Role: console.RoleAdmin, Expires: w.Start.Add(10 * time.Minute), Setup: true}
 }
 

@@ -61,7 +61,8 @@ const (
 	ViewerToken                    = "tst_viewer"
 	OperatorToken                  = "tst_operator"
 	AdminToken                     = "tst_admin"
-	LinkSecret                     = "setup-link" // of a new admin "max", who must choose a password
+	ScannerToken                   = "tst_scanner" // may send scans, and nothing else
+	LinkSecret                     = "setup-link"  // of a new admin "max", who must choose a password
 )
 
 // New returns a world that begins now.

@@ -1,8 +1,10 @@
 package ui
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/testudo-sec/testudo/console"
@@ -54,12 +56,38 @@ func (p *Pages) packages(w http.ResponseWriter, r *http.Request) error {
 	return p.status(w, status, "packages", "base", v)
 }
 
+// priorityOf is the number of a vulnerability's priority; "" for other findings.
+func priorityOf(f signal.Finding) string {
+	if f.Kind != signal.FindingVulnerability {
+		return ""
+	}
+	score, _, ok := strings.Cut(f.EvidenceOf(signal.EvidencePriority), " of ")
+	if _, err := strconv.Atoi(score); !ok || err != nil {
+		return ""
+	}
+	return score
+}
+
+// reasonsOf are the reasons for the priority.
+func reasonsOf(f signal.Finding) string {
+	_, why, _ := strings.Cut(f.EvidenceOf(signal.EvidencePriority), ": ")
+	return why
+}
+
+// fixOf is the version that mends a vulnerability: that which mends all of the package's, where it is known.
+func fixOf(f signal.Finding) string {
+	if f.Kind != signal.FindingVulnerability {
+		return ""
+	}
+	return cmp.Or(f.EvidenceOf("upgrade to"), f.EvidenceOf(signal.EvidenceFixed), "no fix yet")
+}
+
 // flawFacts are what decides about a vulnerability, in the order in which people ask.
 func flawFacts(f *signal.Finding) (facts, rest []signal.Evidence) {
 	if f.Kind != signal.FindingVulnerability {
 		return nil, f.Evidence
 	}
-	order := []string{"priority", "package", "installed", "fixed in", "upgrade to", "brought by", "calls", "base image"}
+	order := []string{"priority", "package", "installed", "fixed in", "upgrade to", "known exploited", "EPSS", "brought by", "calls", "base image"}
 	for _, name := range order {
 		for _, e := range f.Evidence {
 			if e.Name == name {

@@ -39,4 +39,11 @@ func TestPackages(t *testing.T) {
 			t.Errorf("the page of a vulnerability lacks %q", want)
 		}
 	}
+	// The list has its priority with the reasons, and what to upgrade to.
+	_, body = p.get("/findings")
+	for _, want := range []string{`title="priority 73 of 100: CVSS 7.2 (&#43;65); exploitation within 30 days has a probability of 46% (EPSS) (&#43;8)">73</span>`, `<span class="tag">fixed in <bdi>4.17.21</bdi></span>`} {
+		if !bytes.Contains(body, []byte(want)) {
+			t.Errorf("the list of findings lacks %q", want)
+		}
+	}
 }

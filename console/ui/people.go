@@ -3,6 +3,7 @@ package ui
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/testudo-sec/testudo/console"
@@ -13,13 +14,15 @@ type peopleView struct {
 	People   []console.Person
 	Tokens   []console.Token
 	Roles    []console.Role
-	Spans    any
-	Invited  *console.Invitation // just made; its address is shown once
-	Issued   *console.Token      // just made
-	Secret   string              // of it, shown once
-	Problem  string              // of the form that was sent
-	Field    string
-	Own      bool // may change a password here
+	// TokenRoles has the one too that no person has.
+	TokenRoles []console.Role
+	Spans      any
+	Invited    *console.Invitation // just made; its address is shown once
+	Issued     *console.Token      // just made
+	Secret     string              // of it, shown once
+	Problem    string              // of the form that was sent
+	Field      string
+	Own        bool // may change a password here
 }
 
 func (p *Pages) people(w http.ResponseWriter, r *http.Request) error {
@@ -35,6 +38,7 @@ func (p *Pages) peoplePage(w http.ResponseWriter, r *http.Request, status int, m
 	v.Here = "/system/people"
 	m.Sessions, m.Spans = s, tokenSpans
 	m.Roles = []console.Role{console.RoleViewer, console.RoleOperator, console.RoleAdmin}
+	m.TokenRoles = append(slices.Clone(m.Roles), console.RoleScanner)
 	m.Own = v.Caller.Kind == console.KindPerson && p.srv.Sources().Passwords != nil
 	if v.Caller.May(console.RoleAdmin) {
 		if m.People, err = p.srv.Sources().People.People(r.Context()); err != nil {

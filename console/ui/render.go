@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/testudo-sec/testudo/console"
@@ -67,7 +69,7 @@ func (p *Pages) view(w http.ResponseWriter, r *http.Request, title, nav string) 
 func fragment(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" }
 
 // parse reads the templates: base.html and the files whose names begin with
-// an underscore are in each page; every other file is one page.
+// an underscore are in each page; every other file is one page, and is read when it is first shown: each holds all of the base.
 func (p *Pages) parse(files fs.FS) error {
 	base, err := template.New("").Funcs(p.funcs()).ParseFS(files, "templates/_*.html")
 	if err != nil {
@@ -77,16 +79,15 @@ func (p *Pages) parse(files fs.FS) error {
 	if err != nil {
 		return err
 	}
-	p.pages = make(map[string]*template.Template, len(names))
+	p.pages = make(map[string]func() (*template.Template, error), len(names))
 	for _, name := range names {
-		t, err := base.Clone()
-		if err != nil {
-			return err
-		}
-		if t, err = t.ParseFS(files, name); err != nil {
-			return err
-		}
-		p.pages[strings.TrimSuffix(path.Base(name), ".html")] = t
+		p.pages[strings.TrimSuffix(path.Base(name), ".html")] = sync.OnceValues(func() (*template.Template, error) {
+			t, err := base.Clone()
+			if err != nil {
+				return nil, err
+			}
+			return t.ParseFS(files, name)
+		})
 	}
 	return nil
 }
@@ -102,6 +103,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"verdict": verdictWord, "barOf": barOf, "queueBar": queueBar, "scoreBar": scoreBar,
 		"tops": tops, "failing": failing, "rulesAs": rulesAs, "whatIfSpans": func() any { return whatIfSpans }, "spanOf": tokenLife,
 		"command": commandOf, "exit": endOf, "indent": func(depth int) int { return min(depth, 12) }, "groupKey": groupKey, "sub1": func(a, b int) int { return a - b },
+		"priority": priorityOf, "reasons": reasonsOf, "fix": fixOf,
 		"q": newQuery, "join": strings.Join, "link": webLink, "ref": ref,
 	}
 }
@@ -126,11 +128,20 @@ func (p *Pages) part(w http.ResponseWriter, name, part string, v *view) error {
 
 func (p *Pages) status(w http.ResponseWriter, status int, name, start string, v *view) error {
 	var buf bytes.Buffer
-	if err := p.pages[name].ExecuteTemplate(&buf, start, v); err != nil {
+	if err := p.execute(&buf, name, start, v); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
 	send(w, status, buf.Bytes())
 	return nil
+}
+
+// execute writes one template of a page.
+func (p *Pages) execute(w io.Writer, name, start string, v any) error {
+	t, err := p.pages[name]()
+	if err != nil {
+		return err
+	}
+	return t.ExecuteTemplate(w, start, v)
 }
 
 func send(w http.ResponseWriter, status int, body []byte) {

@@ -188,7 +188,7 @@ func (p *Pages) trafficMessages(v *view, u *console.Update, lone bool) ([]consol
 	rows := requestRows(newest, false)
 	if len(rows) > 0 {
 		for _, rw := range rows {
-			if err := p.pages["traffic"].ExecuteTemplate(&buf, "traffic-row", on{v, rw}); err != nil {
+			if err := p.execute(&buf, "traffic", "traffic-row", on{v, rw}); err != nil {
 				return nil, fmt.Errorf("page traffic: %w", err)
 			}
 		}

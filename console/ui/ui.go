@@ -44,7 +44,7 @@ const staticPrefix = "/static/"
 // Pages is the console's pages; it is a console.UI for one server.
 type Pages struct {
 	static *console.Static
-	pages  map[string]*template.Template
+	pages  map[string]func() (*template.Template, error)
 	built  bool
 	srv    *console.Server
 }
@@ -158,7 +158,7 @@ func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, pr console.Probl
 	}
 	v.Main = pr
 	var buf bytes.Buffer
-	if err := p.pages["problem"].ExecuteTemplate(&buf, entry(name, "problem"), v); err != nil {
+	if err := p.execute(&buf, "problem", entry(name, "problem"), v); err != nil {
 		http.Error(w, pr.Title+"\n"+pr.Detail, pr.Status)
 		return
 	}

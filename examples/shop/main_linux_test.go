@@ -328,11 +328,12 @@ func TestShellInFlightIsWaitedFor(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		answer <- string(body)
 	}()
-	for {
-		if begun, _ := filepath.Glob(r.tmp + "/testudo-shop-*/begun"); len(begun) == 1 {
-			break
+	for begun := []string(nil); len(begun) != 1; begun, _ = filepath.Glob(r.tmp + "/testudo-shop-*/begun") {
+		select {
+		case got := <-answer:
+			t.Fatalf("the shell ended before it began: %q", got)
+		case <-time.After(5 * time.Millisecond):
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	r.stop(t, syscall.SIGTERM)
 	if got := <-answer; !strings.Contains(got, "finished") {

@@ -2,6 +2,8 @@ package feed_test
 
 import (
 	"context"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -26,6 +28,9 @@ func TestCorpora(t *testing.T) {
 	c.Exploited = kev[0]
 	for family, want := range map[string]int64{"go": 4291, "pypi": 2661} {
 		c.Source = filepath.Join(corpora, "osv", family)
+		if require.Race { // `make test` takes in all of them without it
+			c.Source, want = sample(t, c.Source, 20)
+		}
 		res, err := feed.Update(context.Background(), feed.Options{Config: c, Path: path})
 		if err != nil {
 			t.Fatal(err)
@@ -47,6 +52,9 @@ func TestCorpora(t *testing.T) {
 	defer d.Close()
 	if err := d.Verify(context.Background()); err != nil {
 		t.Fatal(err)
+	}
+	if require.Race {
+		return
 	}
 	exploited, imports, pypi := 0, 0, 0
 	for _, name := range []string{"stdlib", "golang.org/x/crypto", "github.com/hashicorp/consul", "github.com/grafana/grafana"} {
@@ -76,4 +84,30 @@ func TestCorpora(t *testing.T) {
 	if err != nil || len(all) == 0 || all[0].Exploited == nil {
 		t.Errorf("CVE-2020-0601: %v %v", all, err)
 	}
+}
+
+// sample copies every nth advisory of a folder into another, and says how many there are.
+func sample(t *testing.T, from string, n int) (to string, count int64) {
+	t.Helper()
+	to = t.TempDir()
+	seen := 0
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		ext := filepath.Ext(path)
+		if err != nil || d.IsDir() || ext != ".json" && ext != ".yaml" {
+			return err
+		}
+		if seen++; seen%n != 0 {
+			return nil
+		}
+		count++
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, d.Name()), text, 0o600)
+	})
+	if err != nil || count == 0 {
+		t.Fatal(count, err)
+	}
+	return to, count
 }

@@ -249,7 +249,7 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 		}
 		old[id] = true
 	}
-	gone := len(old)
+	gone, added := len(old), 0
 	fresh := map[string]bool{}
 	cursor := before.Cursor
 	for _, c := range changes {
@@ -257,6 +257,9 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 		if left {
 			old[c.id] = false
 			gone--
+		}
+		if !known && !fresh[c.id] {
+			added++
 		}
 		if !known || c.at.After(before.Cursor) {
 			fresh[c.id] = true
@@ -268,7 +271,7 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 	if len(fresh) > maxSingles || len(fresh) > alwaysSingles && len(fresh) > len(old)/5 {
 		return false, nil
 	}
-	if err := u.enough(o, len(old)-gone+len(fresh), before); err != nil {
+	if err := u.enough(o, len(old)-gone+added, before); err != nil {
 		return true, err
 	}
 	mark := func(src *intel.Source) { src.ETag, src.LastModified, src.Cursor = s.ETag, s.LastModified, cursor }
@@ -276,9 +279,13 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 		return true, u.unchanged(o, before, mark)
 	}
 	u.progress.at("downloading", o.Name)
-	added, err := u.singles(ctx, l, o, fresh)
+	came, err := u.singles(ctx, l, o, fresh)
 	if err != nil {
 		return true, err
+	}
+	if o.Broken > 0 {
+		// A mirror that is being filled has the list before all that it names: what is missing is asked for again the next time.
+		s, cursor = state{}, before.Cursor
 	}
 	src := before
 	src.Checked, src.Fetched, src.ContentDigest = u.now, u.now, ""
@@ -290,7 +297,7 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 	}
 	defer out.Drop()
 	taken := map[string]bool{}
-	for _, a := range added {
+	for _, a := range came {
 		var refused *intel.Refused
 		if err := out.Add(a); errors.As(err, &refused) {
 			o.broken(a.ID, err)
@@ -304,7 +311,7 @@ func (u *updater) increment(ctx context.Context, l layout, o *Outcome, before in
 		return true, err
 	}
 	o.State, o.Advisories, o.Changed, o.Removed = Updated, int64(out.Len()), int64(len(taken)), int64(gone)
-	o.Broken += before.Broken
+	o.Broken = max(o.Broken, before.Broken) // many are the same again
 	return true, u.closed(out, o, cursor)
 }
 

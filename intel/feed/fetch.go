@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -231,6 +233,16 @@ func (f *fetcher) download(ctx context.Context, url, path, sum string) (s state,
 func forget(path string) {
 	_ = os.Remove(path)
 	_ = os.Remove(path + ".json")
+}
+
+// sweep takes away what forget left of a download when it was killed between the two.
+func sweep(work string) {
+	notes, _ := filepath.Glob(filepath.Join(work, "*.part.json"))
+	for _, note := range notes {
+		if _, err := os.Stat(strings.TrimSuffix(note, ".json")); errors.Is(err, fs.ErrNotExist) {
+			_ = os.Remove(note)
+		}
+	}
 }
 
 func (f *fetcher) attempt(ctx context.Context, url, path, sum string) (s state, digest string, err error) {

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ func parseExploited(r io.Reader) (entries []intel.Exploited, date time.Time, bro
 	text, err := io.ReadAll(io.LimitReader(r, maxExploited+1))
 	if err == nil && len(text) > maxExploited {
 		err = fmt.Errorf("it has more than %d bytes", maxExploited)
+	}
+	if err == nil && bytes.Count(text, []byte("{")) > maxObjects {
+		err = fmt.Errorf("it has more than %d entries", maxObjects)
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &list)

@@ -16,8 +16,11 @@ import (
 // Bounds of one advisory's file.
 const (
 	maxAdvisory     = 16 << 20
-	maxAdvisoryYAML = 2 << 20
+	maxAdvisoryYAML = 512 << 10 // what parses it takes a thousand times that
 	maxYAMLNesting  = 64
+	// maxObjects bounds the objects in one advisory: "{}" takes three bytes in a file and a hundred times that in memory. The largest
+	// that are published have some ten thousand.
+	maxObjects = 250_000
 )
 
 // osvRecord is what of the OSV schema (1.7) is read. What stands under database_specific has any shape.
@@ -51,6 +54,9 @@ type osvRecord struct {
 func ParseOSV(text []byte) (*intel.Advisory, error) {
 	if len(text) > maxAdvisory {
 		return nil, fmt.Errorf("it has %d bytes: more than %d are not read", len(text), maxAdvisory)
+	}
+	if n := bytes.Count(text, []byte("{")); n > maxObjects {
+		return nil, fmt.Errorf("it has %d objects: more than %d are not read", n, maxObjects)
 	}
 	var r osvRecord
 	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), &r); err != nil {

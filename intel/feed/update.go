@@ -99,6 +99,7 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer held.Close()
 	intel.Sweep(work)
+	sweep(work)
 	u := &updater{o: o, work: work, now: cmp.Or(o.Now, time.Now()).UTC(), result: &Result{}}
 	u.progress = newReporter(o.Progress)
 	defer u.progress.stop()
@@ -113,6 +114,9 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer u.w.Abort()
 	u.setUpFetcher()
+	if o.Client == nil {
+		defer u.f.client.CloseIdleConnections()
+	}
 	if err := u.run(ctx); err != nil {
 		return nil, err
 	}

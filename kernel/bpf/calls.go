@@ -66,7 +66,7 @@ func (l *Loader) tellCalls(want kernel.Interest, opens, names bool) error {
 // tellWaits tells whether calls that wait for many connections are handed on to the causal chain. They are of no number that records
 // have, so that they share the one of none; their number of arguments says whether only event loops use them.
 func (l *Loader) tellWaits(followed bool) error {
-	followed = followed && l.handled[record.CallNone]
+	followed = followed && l.handled[record.CallNone] && l.programs["chain_read"] != nil
 	l.filters.calls = l.filters.calls || followed
 	for at, loop := range waitNumbers() {
 		var n number

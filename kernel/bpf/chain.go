@@ -63,20 +63,24 @@ func (l *Loader) follow(ports []uint16) error {
 			return fmt.Errorf("the ports whose requests are followed: %w", err)
 		}
 	}
+	following := len(ports) > 0
 	for _, o := range chainWork().programs {
 		p := l.programs[o.name]
-		switch {
-		case p == nil, p.calls != nil: // tellCalls has said whether its calls are handed on
-		case len(ports) > 0:
-			if err := l.attach(p); err != nil {
-				return fmt.Errorf("%s: %w", p.feature, err)
-			}
-		case p.link != nil:
-			if err := p.link.Close(); err != nil {
-				return fmt.Errorf("%s: %w", p.feature, err)
-			}
-			p.link = nil
+		if p == nil || p.calls != nil { // tellCalls has said whether its calls are handed on
+			continue
 		}
+		// Kernels before 6.3 have no tracepoint of reads: a raw program for it loads there, and cannot be attached.
+		if following && !l.attachWanted(p) && (p.name == "chain_read" || p.name == "chain_state") {
+			following = false // without these nothing is known of requests, and the others would only cost
+		}
+	}
+	if !following {
+		if err := l.detachChain(); err != nil {
+			return err
+		}
+	}
+	if len(ports) > 0 && !following {
+		return nil
 	}
 	if len(ports) > 0 {
 		return l.lookAtListeners(ports)
@@ -84,6 +88,22 @@ func (l *Loader) follow(ports []uint16) error {
 	for i := range uint32(len(words)) {
 		if err := l.maps["chain_learned"].Put(i, uint64(0)); err != nil {
 			return fmt.Errorf("the ports that were learned: %w", err)
+		}
+	}
+	return nil
+}
+
+// detachChain takes the programs of the chain out of the way.
+func (l *Loader) detachChain() error {
+	for _, o := range chainWork().programs {
+		p := l.programs[o.name]
+		if p == nil || p.calls != nil || p.link == nil {
+			continue
+		}
+		err := p.link.Close()
+		p.link = nil
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.feature, err)
 		}
 	}
 	return nil

@@ -4,12 +4,17 @@ package bpf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/kernel"
@@ -96,5 +101,57 @@ func TestUnfollowedIsLost(t *testing.T) {
 	}
 	if got := lost[record.KindServe]; got < uint64(3*len(each)) {
 		t.Errorf("%d are lost, want %d", got, 3*len(each))
+	}
+}
+
+// TestChainWithoutItsTracepoint: kernels before 6.3 tell of no reads of sockets. All else is seen there, and the features say what is not.
+func TestChainWithoutItsTracepoint(t *testing.T) {
+	require.Root(t)
+	l, s := start(t, Options{}, kernel.Interest{})
+	p := l.programs["chain_read"]
+	if p == nil {
+		t.Fatal("the program does not load here")
+	}
+	l.mu.Lock()
+	p.attach = func(*ebpf.Program) (link.Link, error) {
+		return nil, fmt.Errorf("the tracepoint sock_recv_length: %w", os.ErrNotExist)
+	}
+	l.mu.Unlock()
+	if err := l.Watch(t.Context(), kernel.Interest{Served: []uint16{80}}); err != nil {
+		t.Fatalf("all that is to be seen is refused: %v", err)
+	}
+	missing := false
+	for _, f := range l.Features() {
+		missing = missing || f.Name == p.feature && !f.OK && f.Cost != "" && strings.Contains(f.Detail, "sock_recv_length")
+	}
+	if !missing {
+		t.Errorf("the features do not say that requests are not seen: %+v", l.Features())
+	}
+	for _, o := range chainWork().programs {
+		if p := l.programs[o.name]; p != nil && p.link != nil {
+			t.Errorf("%s is attached, for nothing", o.name)
+		}
+	}
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(t, "exec", func(r *record.Record) bool { return r.Kind == record.KindExec && r.PID == uint32(cmd.Process.Pid) })
+}
+
+// TestTracepointThatIsNotThere: a raw program loads whether the kernel has its tracepoint or not; that it has not is known at once.
+func TestTracepointThatIsNotThere(t *testing.T) {
+	require.Root(t)
+	l, _ := startOwn(t, Options{}, kernel.Interest{}, true)
+	p := l.programs["chain_read"]
+	if p == nil || p.spec.Type != ebpf.RawTracepoint {
+		t.Fatalf("no raw program: %+v", p)
+	}
+	if err := attachable(p.spec, p.prog); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	err := attachable(&ebpf.ProgramSpec{AttachTo: "testudo_has_no_such"}, p.prog)
+	if !errors.Is(err, os.ErrNotExist) || mend(err) != "a newer kernel" {
+		t.Errorf("one that is not: %v, to be mended by %q", err, mend(err))
 	}
 }

@@ -105,7 +105,7 @@ func mend(err error) string {
 		return "run as root, or with CAP_BPF and CAP_PERFMON"
 	case errors.Is(err, unix.EPERM):
 		return "the kernel, or the sandbox around it, refuses this kind of program"
-	case errors.Is(err, ebpf.ErrNotSupported):
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist): // of a tracepoint
 		return "a newer kernel"
 	}
 	return "report this with the kernel's release (" + runtime.GOARCH + ")"

@@ -70,6 +70,7 @@ type Loader struct {
 	records, bytes atomic.Uint64 // handed on
 	forgotten      atomic.Uint64 // flows that did not fit into the kernel's tables
 	running        atomic.Bool
+	flushes        flushes
 }
 
 // New returns a loader that has loaded nothing.
@@ -184,6 +185,16 @@ func (l *Loader) attach(p *loaded) error {
 	}
 	p.link = at
 	return nil
+}
+
+// attachWanted attaches a program that something needs by now. Where the kernel does not take it, the features say so: what else is wanted is seen
+// all the same.
+func (l *Loader) attachWanted(p *loaded) (ok bool) {
+	if p.refused = l.attach(p); p.refused != nil {
+		l.note(kernel.Feature{Name: p.feature, Detail: reason(p.refused), Cost: p.cost, Mend: mend(p.refused)})
+		l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", p.refused)
+	}
+	return p.refused == nil
 }
 
 // Close takes everything out of the kernel. Run must have returned.

@@ -100,10 +100,7 @@ func (l *Loader) watchNet(want kernel.Interest) error {
 		switch {
 		case p == nil: // the features say so
 		case needed:
-			if p.refused = l.attach(p); p.refused != nil { // what else is wanted is seen all the same
-				l.note(kernel.Feature{Name: p.feature, Detail: reason(p.refused), Cost: p.cost, Mend: mend(p.refused)})
-				l.log.Warn("a program for the kernel cannot be attached", "program", p.name, "error", p.refused)
-			}
+			l.attachWanted(p)
 		case p.link != nil:
 			err := p.link.Close()
 			p.link = nil

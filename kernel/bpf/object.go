@@ -83,6 +83,11 @@ func (l *Loader) load(o object) error {
 			return fmt.Errorf("the object %s has no program %s", o.name, p.name)
 		}
 		prog, used, err := l.loadProgram(spec, ps, own)
+		if err == nil && p.lazy && used.Type == ebpf.RawTracepoint {
+			if err = attachable(used, prog); err != nil {
+				_ = prog.Close()
+			}
+		}
 		if err != nil {
 			l.note(kernel.Feature{Name: p.feature, Detail: reason(err), Cost: p.cost, Mend: mend(err)})
 			l.log.Warn("a program for the kernel does not load", "program", p.name, "error", err)
@@ -100,6 +105,16 @@ func (l *Loader) load(o object) error {
 		}
 	}
 	return nil
+}
+
+// attachable tries whether the kernel has the tracepoint of a raw program, which loads in any case: else what is attached when something needs it would be
+// said to work until then.
+func attachable(ps *ebpf.ProgramSpec, prog *ebpf.Program) error {
+	at, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: ps.AttachTo, Program: prog})
+	if err != nil {
+		return fmt.Errorf("the tracepoint %s: %w", ps.AttachTo, err)
+	}
+	return at.Close()
 }
 
 // loadProgram loads one program: of a tracepoint with types where the kernel has that, else without.

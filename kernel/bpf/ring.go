@@ -50,6 +50,9 @@ func (r *ring) close() {
 
 func position(page []byte) *uint64 { return (*uint64)(unsafe.Pointer(&page[0])) }
 
+// written returns the position up to which there are records, whole or being written.
+func (r *ring) written() uint64 { return atomic.LoadUint64(position(r.producer)) }
+
 // pending returns how many bytes wait.
 func (r *ring) pending() uint64 {
 	return atomic.LoadUint64(position(r.producer)) - *position(r.consumer)

@@ -53,6 +53,9 @@ func (l *Loader) Run(ctx context.Context, receive func(batch []byte)) error {
 		return err
 	}
 	rd.lost = lost
+	l.flushes.begin(w.nudge)
+	defer rd.giveUp()
+	defer l.flushes.end()
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan error, 2)
 	go func() {
@@ -80,13 +83,17 @@ type reader struct {
 	settled []byte                 // the batch as it leaves names
 	lost    map[record.Kind]uint64 // told of
 	looked  time.Time
-	count   uint64 // of records in the batch
+	lostAt  time.Time // when the last loss was noticed
+	flushes []flush   // who waits
+	count   uint64    // of records in the batch
 }
 
 func (r *reader) run(ctx context.Context) error {
 	for {
+		r.flushes = r.l.flushes.take(r.flushes, r.ring.written)
+		full := len(r.flushes) > 0 && r.ring.pending() > r.ring.mask/2 // something may be lost, and somebody relies on it
 		seen := r.drain()
-		if now := time.Now(); now.Sub(r.looked) >= lostDelay || ctx.Err() != nil {
+		if now := time.Now(); full || now.Sub(r.looked) >= lostDelay || ctx.Err() != nil {
 			r.looked = now
 			if err := r.tellLost(); err != nil {
 				return err
@@ -94,6 +101,10 @@ func (r *reader) run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if r.answer(); len(r.flushes) > 0 {
+			time.Sleep(soon)
+			continue
 		}
 		if seen {
 			if err := r.wait.more(batchDelay); err != nil {
@@ -170,6 +181,7 @@ func (r *reader) tellLost() error {
 		if before := r.lost[kind]; n > before {
 			rec := record.Record{Kind: record.KindLost, Time: uint64(now.Nano()), Nums: [6]uint64{n - before, uint64(kind)}, NumLen: 2}
 			r.batch = rec.Append(r.batch)
+			r.lostAt = time.Now()
 		}
 	}
 	r.lost = lost

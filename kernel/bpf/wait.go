@@ -14,16 +14,20 @@ import (
 type waiter struct {
 	level, edge int // epoll descriptors
 	event       int // eventfd, readable once we are to stop
+	nudged      int // eventfd, written to end one wait
 }
 
 func newWaiter(ring int) (w *waiter, err error) {
-	w = &waiter{level: -1, edge: -1, event: -1}
+	w = &waiter{level: -1, edge: -1, event: -1, nudged: -1}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
 	if w.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if w.nudged, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	for _, e := range []struct {
@@ -39,12 +43,16 @@ func newWaiter(ring int) (w *waiter, err error) {
 		if err = unix.EpollCtl(*e.fd, unix.EPOLL_CTL_ADD, w.event, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(w.event)}); err != nil {
 			return nil, fmt.Errorf("waiting for the end: %w", err)
 		}
+		// Each write to it is an edge: it need not be read.
+		if err = unix.EpollCtl(*e.fd, unix.EPOLL_CTL_ADD, w.nudged, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(w.nudged)}); err != nil {
+			return nil, fmt.Errorf("waiting for who waits: %w", err)
+		}
 	}
 	return w, nil
 }
 
 func (w *waiter) close() {
-	for _, fd := range []int{w.level, w.edge, w.event} {
+	for _, fd := range []int{w.level, w.edge, w.event, w.nudged} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
@@ -75,7 +83,7 @@ func (w *waiter) any(limit time.Duration) error { return epollWait(w.level, limi
 func (w *waiter) more(limit time.Duration) error { return epollWait(w.edge, limit) }
 
 func epollWait(fd int, limit time.Duration) error {
-	var events [2]unix.EpollEvent
+	var events [3]unix.EpollEvent
 	_, err := unix.EpollWait(fd, events[:], int(limit/time.Millisecond))
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("waiting for records: %w", err)

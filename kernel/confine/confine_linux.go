@@ -241,7 +241,12 @@ func (p *Program) ask(ctx context.Context, r *record.Record, to kernel.Receiver)
 	p.meet(r, to)
 	asking, cancel := context.WithTimeout(ctx, p.opts.Wait)
 	defer cancel()
-	answer := to.Ask(asking, r.Append(nil), record.GateSeccomp)
+	// The question is judged behind all that was told before it.
+	marked := *r
+	marked.Time, marked.Flags = now(), r.Flags|record.FlagMarked
+	mark := record.Record{Kind: record.KindMark, Time: marked.Time}
+	to.Records(mark.Append(nil))
+	answer := to.Ask(asking, marked.Append(nil), record.GateSeccomp)
 	p.records.Add(1)
 	switch {
 	case asking.Err() != nil:

@@ -65,6 +65,8 @@ type Enforcer struct {
 	compiled   *compiled
 	past       map[uint64]*compiled // revisions that decisions may still be told of
 	pins       *pins
+	settling   []chan struct{} // wait until the decisions made before are handed on
+	wake       func() error    // has Run look for them; nil while it does not run
 	closed     bool
 	loaded     bool
 	err        error // of the load

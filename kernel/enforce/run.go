@@ -39,11 +39,21 @@ func (e *Enforcer) Run(ctx context.Context, receive func(batch []byte)) error {
 		return err
 	}
 	rd, err := ringbuf.NewReader(e.objects.decisions)
+	if err == nil {
+		e.wake = rd.Flush
+	}
 	e.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("decisions of the guard: %w", err)
 	}
 	defer rd.Close()
+	var asked []chan struct{}
+	defer func() {
+		e.mu.Lock()
+		asked, e.settling, e.wake = append(asked, e.settling...), nil, nil
+		e.mu.Unlock()
+		answer(asked)
+	}()
 	defer context.AfterFunc(ctx, func() { _ = rd.Close() })() // wakes Read
 	var raw ringbuf.Record
 	var batch []byte
@@ -55,10 +65,18 @@ func (e *Enforcer) Run(ctx context.Context, receive func(batch []byte)) error {
 		case errors.Is(err, ringbuf.ErrClosed):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if batch = e.lost(batch[:0], &told); len(batch) > 0 {
+			if len(asked) > 0 { // all that was there when they asked is read
+				answer(asked)
+				asked = nil
+			} else if batch = e.lost(batch[:0], &told); len(batch) > 0 {
 				receive(batch)
 			}
 			rd.SetDeadline(time.Now().Add(lostEvery))
+		case errors.Is(err, ringbuf.ErrFlushed):
+			e.mu.Lock()
+			asked, e.settling = append(asked, e.settling...), nil
+			e.mu.Unlock()
+			rd.SetDeadline(time.Unix(1, 0)) // once more, without waiting: they may have come after the last look
 		case err != nil:
 			return fmt.Errorf("decisions of the guard: %w", err)
 		default:
@@ -68,6 +86,32 @@ func (e *Enforcer) Run(ctx context.Context, receive func(batch []byte)) error {
 		}
 	}
 	return nil
+}
+
+// Settle returns when the decisions that were made until now are handed on, or ctx has ended. It takes no time where there is nothing to decide.
+func (e *Enforcer) Settle(ctx context.Context) {
+	e.mu.Lock()
+	if e.wake == nil || e.compiled == nil || len(e.compiled.rules) == 0 {
+		e.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	e.settling = append(e.settling, done)
+	err := e.wake()
+	e.mu.Unlock()
+	if err != nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func answer(all []chan struct{}) {
+	for _, done := range all {
+		close(done)
+	}
 }
 
 // lost appends a record of what was not told since the last time.

@@ -3,6 +3,7 @@
 package privilege
 
 import (
+	"context"
 	"errors"
 	"os"
 )
@@ -18,6 +19,12 @@ func Keep([]string) error { return errors.ErrUnsupported }
 
 // BeSensor is Linux's alone.
 func BeSensor(string) (control, records *os.File, err error) { return nil, nil, errors.ErrUnsupported }
+
+// Gone waits for ctx: there is no keeper.
+func (k *Keeper) Gone(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func filesOf([]byte) []*os.File { return nil }
 

@@ -137,14 +137,14 @@ func (t *Table) fork(s *slot, r *record.Record) *Process {
 	if s != nil && s.p.Load().State != Unknown {
 		// What a gate took for a fork may be one of what its parent ran before: the gate does not wait for the records that say so.
 		guessed := s.p.Load().coarse && s.p.Load().State == Seen && r.Flags&record.FlagSeeded == 0 && s.p.Load().Key == makeKey(t.boot, r.PID, r.Start)
-		if !guessed {
-			return s.p.Load() // found in /proc already
+		switch {
+		case !guessed && s.p.Load().coarse && r.Flags&record.FlagSeeded == 0:
+			return t.startedBy(s, r)
+		case !guessed:
+			return s.p.Load()
 		}
 	}
-	from, began := r.PPID, r.Start
-	if r.NumLen >= 2 && r.Nums[0] != 0 { // who called
-		from, began = uint32(r.Nums[0]), r.Nums[1]
-	}
+	from, began := starter(r)
 	parent := t.parent(from, began)
 	p := t.begin(r)
 	if p.PPID != from {
@@ -179,6 +179,28 @@ func (t *Table) fork(s *slot, r *record.Record) *Process {
 		return t.put(s, p)
 	}
 	return t.add(p, r)
+}
+
+// startedBy takes over from the record of its fork who started a process that was found in /proc, where the kernel names another once that one has ended. What it
+// runs by now is known already.
+func (t *Table) startedBy(s *slot, r *record.Record) *Process {
+	q := *s.p.Load()
+	from, began := starter(r)
+	if q.Key == makeKey(t.boot, r.PID, r.Start) { // else by a piece of a tick, and its events have that key
+		q.Start, q.coarse = r.Start, false
+	}
+	if t.parent(from, began) != nil || q.PPID != from {
+		q.PPID, q.Lineage = from, t.lineage(from, began)
+	}
+	return t.put(s, &q)
+}
+
+// starter returns who made the call that a process was made by, and when it began.
+func starter(r *record.Record) (pid uint32, start uint64) {
+	if r.NumLen >= 2 && r.Nums[0] != 0 {
+		return uint32(r.Nums[0]), r.Nums[1]
+	}
+	return r.PPID, r.Start
 }
 
 func (t *Table) exec(s *slot, r *record.Record) *Process {

@@ -1,7 +1,9 @@
 package process
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -49,4 +51,37 @@ func (r *Reader) Look(pid uint32) (start uint64, exe string, ok bool) {
 	}
 	exe, _ = d.link("exe")
 	return uint64(max(int64(s.start)*Tick-r.w.shift, 0)), exe, true
+}
+
+// Ancestry appends what is known of a process that runs and of at most so many of those that it descends from, the first of them first, as execs with
+// [record.FlagSeeded]. None of them is another one that has the process id by now. Who started a process and has ended is not there: the kernel names another then.
+func (r *Reader) Ancestry(batch []byte, pid uint32, most int) []byte {
+	var all [][]byte // the process first
+	for below := uint32(0); len(all) <= most; {
+		rec, ok := r.Read(pid)
+		if !ok || below != 0 && r.parent(below) != pid {
+			break // of what was read it is not certain that it was the parent
+		}
+		all = append(all, rec.Append(nil))
+		if below, pid = pid, rec.PPID; pid == 0 {
+			break
+		}
+	}
+	for _, one := range slices.Backward(all) {
+		batch = append(batch, one...)
+	}
+	return batch
+}
+
+// parent returns who the kernel says is the parent of a process, 0 for nobody.
+func (r *Reader) parent(pid uint32) uint32 {
+	b, err := os.ReadFile(filepath.Join(r.proc, strconv.FormatUint(uint64(pid), 10), "stat"))
+	if err != nil {
+		return 0
+	}
+	s, err := parseStat(b)
+	if err != nil {
+		return 0
+	}
+	return s.ppid
 }

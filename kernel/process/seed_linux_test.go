@@ -259,3 +259,48 @@ func BenchmarkSeed(b *testing.B) {
 		b.ReportMetric(float64(n), "processes")
 	}
 }
+
+// TestAncestryIsOfTheProcessAndTheTableBelievesTheForkMore: what is read of who asks says what it runs and who started it, parents first; who started it, the record of its fork
+// says better, as the kernel names another when that one has ended.
+func TestAncestryIsOfTheProcessAndTheTableBelievesTheForkMore(t *testing.T) {
+	cmd := sleeper(t, nil)
+	awaitExec(t, cmd.Process.Pid)
+	pid := uint32(cmd.Process.Pid)
+	table := process.New(process.Default(), "boot", process.NewClock())
+	reader := process.NewReader("/")
+	var r record.Record
+	var pids []uint32
+	for b := reader.Ancestry(nil, pid, process.MaxLineage); len(b) > 0; {
+		n, err := record.Decode(b, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, r.PID)
+		table.Apply(&r)
+		b = b[n:]
+	}
+	if len(pids) < 2 || pids[len(pids)-1] != pid || pids[len(pids)-2] != uint32(os.Getpid()) {
+		t.Fatalf("read: %v", pids)
+	}
+	p := table.Find(&r)
+	self, _ := os.Executable()
+	if p.CmdLine != "/bin/sh -c read line an argument " || p.Parent() == nil || p.Parent().PID != uint32(os.Getpid()) || p.Lineage.Paths[0] != self {
+		t.Errorf("%q below %+v", p.CmdLine, p.Parent())
+	}
+	if b := reader.Ancestry(nil, pid, 0); len(b) == 0 || record.KindOf(b) != record.KindExec {
+		t.Error("nothing of the process itself")
+	} else if n, _ := record.Size(b); n != len(b) {
+		t.Error("more than was asked for")
+	}
+	// Its starter was another, which has ended: the fork's record comes late.
+	table.Apply(&record.Record{Kind: record.KindExec, PID: 4_000_000, TID: 4_000_000, PPID: 1, Start: 1e9, Time: 1e9, Path: []byte("/bin/starter"), Args: []byte("starter\x00"), Comm: []byte("starter")})
+	fork := record.Record{Kind: record.KindFork, PID: pid, TID: pid, PPID: 4_000_000, Start: r.Start + 1234, Time: r.Start + 1234, Comm: []byte("starter")}
+	table.Apply(&fork)
+	q := table.Find(&r)
+	if q.Key != p.Key || q.CmdLine != p.CmdLine || q.Parent().Exe != "/bin/starter" || q.Start != fork.Start {
+		t.Errorf("%s of %q below %+v, it was %s", q.Key, q.CmdLine, q.Parent(), p.Key)
+	}
+	if all := reader.Ancestry(nil, 4_000_000, 3); all != nil {
+		t.Error("of a process that is not there: ", len(all))
+	}
+}

@@ -23,11 +23,12 @@ const (
 	KindLost          // records were dropped: Nums[0] how many, Nums[1] of which kind, 0 for all
 	KindEnforced      // the kernel refused or killed by itself: Nums[0] is the number of the guard's rule, Nums[1] the Gate, Nums[2] the hook, Nums[3] the flags of an open
 	KindChange        // a watched file changed, as inotify tells it: without who did it
+	KindMark          // a place among the records: all that was seen before Time stands before it. Whoever hands records on makes it, no program of the kernel
 	kindEnd
 )
 
 var kindNames = [...]string{"none", "exec", "fork", "exit", "call", "connect", "accept", "bind", "listen", "flow", "dns",
-	"serve", "send", "lost", "enforced", "change"}
+	"serve", "send", "lost", "enforced", "change", "mark"}
 
 // String returns the lower-case name.
 func (k Kind) String() string {
@@ -58,6 +59,7 @@ const (
 	FlagWritable                    // the process may write the executable that it runs
 	FlagTTY                         // the process has a controlling terminal
 	FlagUnsure                      // where the name that was passed led is not certain: what it leads through has changed, or cannot be looked at
+	FlagMarked                      // of a gate's question: a mark of this Time or a later one comes among the records; of a decision: it comes once more, behind what was seen before it. No program of the kernel sets it
 )
 
 // Gate is what carried out, or would carry out, a verdict.

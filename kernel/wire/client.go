@@ -383,7 +383,7 @@ func (s *session) listen(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer asks.Wait()
 	defer cancel()
-	places := make(chan struct{}, maxAsks)
+	places := make(chan struct{}, 2*maxAsks) // those that the child has given up are still being answered
 	for {
 		f, err := readFrame(s.link.Control, true)
 		if err != nil {

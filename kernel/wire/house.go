@@ -18,10 +18,31 @@ type house struct {
 	cgroups []string
 	self    int
 	plane   int // process at the other end, 0 where it is not known
+	// line is what self and plane descend from, with them, and when each began. It is read once, as an order to kill must not wait for it: who loses a
+	// parent is given to another of the same line, so that a line only becomes shorter.
+	line map[int]uint64
 }
 
 func newHouse(plane int) *house {
-	return &house{proc: "/proc", cgroups: []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}, self: os.Getpid(), plane: plane}
+	h := &house{proc: "/proc", cgroups: []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}, self: os.Getpid(), plane: plane}
+	h.line, _ = h.forebears()
+	return h
+}
+
+// forebears follows the lines of self and plane. whole: to their ends.
+func (h *house) forebears() (line map[int]uint64, whole bool) {
+	line = map[int]uint64{}
+	for _, own := range []int{h.self, h.plane} {
+		for at, steps := own, 0; at > 0; steps++ {
+			s, err := h.stat(at)
+			if err != nil || steps == 4096 {
+				return nil, false
+			}
+			line[at] = s.start
+			at = s.parent
+		}
+	}
+	return line, true
 }
 
 // stat is what an order looks at in /proc/PID/stat, proc_pid_stat(5).
@@ -58,25 +79,23 @@ const tick = 10_000_000
 func (h *house) checkProcess(pid uint32, start uint64) error {
 	s, err := h.stat(int(pid))
 	if err != nil {
-		return fmt.Errorf("order: process %d is gone", pid)
+		return fmt.Errorf("order: process %d: %w", pid, kernel.ErrGone)
 	}
 	if start == 0 || start/tick != s.start {
-		return fmt.Errorf("order: process %d is not the one that is meant: it began at another time", pid)
+		return fmt.Errorf("order: process %d is not the one that is meant, which began at another time: %w", pid, kernel.ErrGone)
 	}
 	if pid <= 2 || s.flags&flagKernelThread != 0 || s.parent == 2 {
 		return fmt.Errorf("order: process %d is the system's", pid)
 	}
-	for _, own := range []int{h.self, h.plane} {
-		for at, steps := own, 0; at > 0 && steps < 4096; steps++ {
-			if at == int(pid) {
-				return fmt.Errorf("order: process %d is testudo, or testudo descends from it", pid)
-			}
-			up, err := h.stat(at)
-			if err != nil {
-				break
-			}
-			at = up.parent
+	line := h.line
+	if line == nil { // somebody in it ended while it was read
+		whole := false
+		if line, whole = h.forebears(); !whole {
+			return errors.New("order: what testudo descends from cannot be told")
 		}
+	}
+	if began, ok := line[int(pid)]; ok && began == s.start {
+		return fmt.Errorf("order: process %d is testudo, or testudo descends from it", pid)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ type server struct {
 	cancels map[uint32]context.CancelFunc
 	asks    map[uint32]chan kernel.Answer
 	nextAsk uint32
+	places  chan struct{} // of asks
 }
 
 // Serve lets the plane at the other end use the sensor that build makes, until ctx ends, the other end is gone, or asks to stop. It
@@ -50,7 +51,7 @@ type server struct {
 func Serve(ctx context.Context, l Link, build func(*slog.Logger) kernel.Sensor) error {
 	defer l.Close()
 	srv := &server{link: l, w: writer{conn: l.Control}, ran: newRanFiles(), cancels: map[uint32]context.CancelFunc{},
-		asks: map[uint32]chan kernel.Answer{}}
+		asks: map[uint32]chan kernel.Answer{}, places: make(chan struct{}, maxAsks)}
 	srv.out = newOutbox(outboxLimit, srv.ran, bootTime)
 	plane := 0
 	if c, ok := l.Control.(syscall.Conn); ok {
@@ -277,12 +278,14 @@ func (s *server) Ask(ctx context.Context, rec []byte, gate record.Gate) kernel.A
 	if n, ok := record.Size(rec); !ok || n != len(rec) {
 		return silent()
 	}
-	answer := make(chan kernel.Answer, 1)
-	s.mu.Lock()
-	if len(s.asks) >= maxAsks {
-		s.mu.Unlock()
+	select { // who asks has a deadline
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	case <-ctx.Done():
 		return silent()
 	}
+	answer := make(chan kernel.Answer, 1)
+	s.mu.Lock()
 	s.nextAsk++
 	id := s.nextAsk
 	s.asks[id] = answer

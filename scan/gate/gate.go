@@ -21,11 +21,22 @@ type Policy struct {
 	Kinds map[string]Threshold `yaml:"kinds"`
 	// Known says whether findings that the base has too stop as well.
 	Known bool `yaml:"known"`
-	// Incomplete stops where something could not be scanned.
-	Incomplete bool `yaml:"incomplete"`
+	// Incomplete says when it stops that something could not be scanned: new, where the change brings that (a file too large, a
+	// lockfile that cannot be read); always, whoever brought it; or never. Where there is no base to compare with, new says it and does not stop.
+	Incomplete Incomplete `yaml:"incomplete"`
 	// Accept lists findings that somebody decided about.
 	Accept []Accept `yaml:"accept"`
 }
+
+// Incomplete is when it stops that something could not be scanned.
+type Incomplete string
+
+// The choices.
+const (
+	IncompleteNever  Incomplete = "never"
+	IncompleteNew    Incomplete = "new"
+	IncompleteAlways Incomplete = "always"
+)
 
 // Threshold is a severity, or Never.
 type Threshold struct{ signal.Severity }
@@ -70,9 +81,9 @@ type Accept struct {
 }
 
 // DefaultPolicy returns what is in force where nothing else is said: what is new stops from high on, secrets from
-// medium on.
+// medium on. What a change brings and nobody can look at stops too: it could be anything.
 func DefaultPolicy() Policy {
-	return Policy{FailOn: Threshold{signal.SeverityHigh}, Kinds: map[string]Threshold{
+	return Policy{FailOn: Threshold{signal.SeverityHigh}, Incomplete: IncompleteNew, Kinds: map[string]Threshold{
 		"secret":    {signal.SeverityMedium},
 		"malicious": {signal.SeverityLow},
 	}}
@@ -90,6 +101,11 @@ func (p *Policy) Validate() error {
 	}
 	if p.FailOn.Severity == signal.SeverityUnknown {
 		return errors.New("fail_on is missing: want low, medium, high, critical or never")
+	}
+	switch p.Incomplete {
+	case IncompleteNever, IncompleteNew, IncompleteAlways:
+	default:
+		return fmt.Errorf("incomplete is %q: want never, new or always", p.Incomplete)
 	}
 	for i, a := range p.Accept {
 		name := a.Rule + a.ID
@@ -166,8 +182,8 @@ type Decision struct {
 }
 
 // Decide judges the findings. Base holds the ids of what was there before; nil stands for nothing to compare with, and then
-// everything is new. Incomplete says that something could not be scanned.
-func (p *Policy) Decide(findings []signal.Finding, base map[string]bool, incomplete bool, now time.Time) Decision {
+// everything is new. Missed is what could not be scanned.
+func (p *Policy) Decide(findings []signal.Finding, base map[string]bool, missed Missed, now time.Time) Decision {
 	d := Decision{Of: map[string]Why{}}
 	used, expired := map[int]bool{}, map[int]bool{}
 	stops := map[signal.Severity]int{}
@@ -220,7 +236,10 @@ func (p *Policy) Decide(findings []signal.Finding, base map[string]bool, incompl
 		}
 	}
 	d.Reasons = reasons(stops, base != nil && !p.Known)
-	if incomplete && p.Incomplete {
+	switch {
+	case p.Incomplete != IncompleteNever && len(missed.New) > 0:
+		d.Reasons = append(d.Reasons, "what the change brings could not be scanned: "+enumerate(missed.New))
+	case p.Incomplete == IncompleteAlways && missed.Any:
 		d.Reasons = append(d.Reasons, "something could not be scanned")
 	}
 	d.Stopped = len(d.Reasons) > 0

@@ -10,13 +10,16 @@ import (
 )
 
 // Fork is the files as they were where a branch left its base: what a change is compared with. Where the two have no
-// commit in common, or the clone is too shallow to know, it is the files of the base.
+// commit in common, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
+// that this state names.
 type Fork struct {
 	Root     string
 	Base     string // what it would be merged into: a branch, a tag or a commit
 	Revision string // HEAD if empty
-	Config   Config
-	Scan     scan.Config
+	// Below, if not empty, is a folder of the repository, as its trees name it: its files alone, by their paths from there on.
+	Below  string
+	Config Config
+	Scan   scan.Config
 	// IgnoreFiles, if not nil, count in place of the repository's own, by their paths.
 	IgnoreFiles map[string][]byte
 }
@@ -33,7 +36,25 @@ func (f *Fork) Files(ctx context.Context, v scan.Visitor) error {
 	if err != nil {
 		return err
 	}
-	return w.give(ctx, w.flatten(ctx, tree), func(string, id) bool { return true })
+	if err := w.give(ctx, below(w.flatten(ctx, tree), f.Below), func(string, id) bool { return true }); err != nil {
+		return err
+	}
+	w.rd = newReader(w.repo, &w.budget, treeCache) // the trees are needed again
+	return w.nested(ctx, tree, f.Below, "", 0)
+}
+
+// below returns the files of a folder, by their paths from there on.
+func below(files map[string]id, folder string) map[string]id {
+	if folder == "" {
+		return files
+	}
+	out := map[string]id{}
+	for name, o := range files {
+		if rest, ok := cutFolder(name, folder); ok {
+			out[rest] = o
+		}
+	}
+	return out
 }
 
 // tree is the state that the branch began at.
@@ -53,7 +74,7 @@ func (f *Fork) tree(ctx context.Context, w *reading) (id, error) {
 	return bases[0], nil
 }
 
-// ReadFile returns a file of the base as it is now, since whoever makes the change chooses where it leaves the base; nil if there
+// ReadFile returns a file of the base as it is now, by its path from the repository's top on, since whoever makes the change chooses where it leaves the base; nil if there
 // is none of that path. A file above the limit is an error.
 func (f *Fork) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
 	var out []byte
@@ -74,12 +95,12 @@ func (f *Fork) ReadFile(ctx context.Context, name string, limit int64) ([]byte, 
 	return out, err
 }
 
-// Ignores returns the .gitignore and .testudoignore files of the base as it is now, by their paths. It is never nil where
+// Ignores returns the .gitignore and .testudoignore files of the base as it is now, below the folder, by their paths. It is never nil where
 // there is no error.
 func (f *Fork) Ignores(ctx context.Context) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	err := f.atBase(ctx, func(w *reading, files map[string]id) error {
-		for name, o := range files {
+		for name, o := range below(files, f.Below) {
 			if len(out) == maxIgnoreFiles {
 				break // what is not ignored is scanned
 			}

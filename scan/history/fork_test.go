@@ -1,6 +1,9 @@
 package history_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/testudo-sec/testudo/scan"
@@ -38,5 +41,43 @@ func TestFork(t *testing.T) {
 	f.Base = "nowhere"
 	if _, err := f.ReadFile(t.Context(), "a.txt", 2); err == nil {
 		t.Error("a base that is not there")
+	}
+}
+
+// TestForkNested: submodules that are checked out count with the commits that the state names.
+func TestForkNested(t *testing.T) {
+	sub := newRepository(t)
+	sub.write("lib.txt", "one\n")
+	sub.commit("first")
+	r := newRepository(t)
+	r.write("a.txt", "a\n")
+	r.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sub.dir, "deep/sub")
+	r.commit("first")
+	r.git("branch", "-M", "main")
+	r.git("checkout", "-q", "-b", "change")
+	in := filepath.Join(r.dir, "deep/sub")
+	if err := os.WriteFile(filepath.Join(in, "lib.txt"), []byte("two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.in(in, "commit", "-q", "-a", "-m", "second")
+	r.commit("newer")
+	f := &history.Fork{Root: r.dir, Base: "main", Config: history.DefaultConfig(), Scan: scan.DefaultConfig()}
+	got := collect(t, f).paths()
+	if !strings.Contains(got, "deep/sub/lib.txt=one\n") || !strings.Contains(got, "a.txt=a\n") {
+		t.Errorf("%q", got)
+	}
+	f.Below = "deep"
+	if got := collect(t, f).paths(); got != "sub/lib.txt=one\n" {
+		t.Errorf("below: %q", got)
+	}
+	// One that is a link now leads nowhere.
+	if err := os.RemoveAll(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(sub.dir, in); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, f).paths(); got != "" {
+		t.Errorf("a link is followed: %q", got)
 	}
 }

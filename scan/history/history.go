@@ -38,7 +38,9 @@ type History struct {
 	// tags, notes, the stash and the HEADs of worktrees lead to.
 	Range string
 	// Since leaves out commits that were made before, by the committer's clock. Zero leaves out none.
-	Since  time.Time
+	Since time.Time
+	// Below, if not empty, is a folder of the repository, as its trees name it: its files alone, by their paths from there on.
+	Below  string
 	Config Config
 	Scan   scan.Config
 	// IgnoreFiles, if not nil, count in place of the repository's own, by their paths.
@@ -229,7 +231,12 @@ func (h *History) Files(ctx context.Context, v scan.Visitor) error {
 		return err
 	}
 	defer w.end()
-	w.given = h.IgnoreFiles
+	if w.given = h.IgnoreFiles; h.Below != "" && w.given != nil {
+		w.given = map[string][]byte{}
+		for name, content := range h.IgnoreFiles {
+			w.given[h.Below+"/"+name] = content
+		}
+	}
 	g := newGraph(w.rd, h.Since, h.Config.MaxCommits, w.tell)
 	if err := h.tips(ctx, w, g); err != nil {
 		return fmt.Errorf("scan the history of %s: %w", scan.Printable(h.Root), err)
@@ -239,7 +246,26 @@ func (h *History) Files(ctx context.Context, v scan.Visitor) error {
 	if h.Config.Unreachable && h.Range == "" {
 		list = w.dangling(ctx, g, list)
 	}
-	return w.offer(ctx, g, list)
+	return w.offer(ctx, g, versionsBelow(list, h.Below))
+}
+
+// versionsBelow keeps the versions of a folder's files, by their paths from there on.
+func versionsBelow(list []version, folder string) []version {
+	if folder == "" {
+		return list
+	}
+	out := list[:0]
+	for _, f := range list {
+		rest, ok := cutFolder(f.path, folder)
+		if !ok { // today it is elsewhere: in that commit it may have been here
+			rest, ok = cutFolder(f.was, folder)
+		}
+		if ok {
+			f.path = rest
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // tips brings the commits into the graph.

@@ -30,7 +30,11 @@ func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 	}
 	switch m := p.Metadata.(type) {
 	case *dpkgmeta.Metadata:
-		in.distribution(&out, "deb", m.Architecture)
+		kind := "deb"
+		if p.PURLType == purl.TypeOpkg {
+			kind = "opkg" // of the same form, and of no Debian
+		}
+		in.distribution(&out, kind, m.Architecture)
 		out.Source, out.SourceVersion = or(m.SourceName, out.Name), or(m.SourceVersion, out.Version)
 		return out
 	case *apkmeta.Metadata:
@@ -81,9 +85,15 @@ func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 			out.Relation = scan.Root
 		}
 		out.Ecosystem, out.PURL = "Go", PURL("golang", out.Name, out.Version)
+	case purl.TypeSnap, purl.TypeFlatpak:
+		out.PURL = PURL(p.PURLType, out.Name, out.Version) // the distribution's advisories are about its own packages
 	case purl.TypeHex:
 		out.Ecosystem, out.PURL = "Hex", PURL("hex", out.Name, out.Version)
 	case purl.TypeSwift:
+		// The name is the place of the repository; who signs in there is nobody's business.
+		if host, rest, ok := strings.Cut(out.Name, "/"); ok {
+			out.Name = host[strings.LastIndexByte(host, '@')+1:] + "/" + rest
+		}
 		out.Ecosystem, out.PURL = "SwiftURL", PURL("swift", out.Name, out.Version)
 	default:
 		if e := p.Ecosystem().String(); e != "GIT" {

@@ -126,22 +126,34 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 	case x.owned.owns(in):
 		return nil, nil // the distribution's own package says it all
 	}
-	var g *graph
-	if r.graph != nil {
-		if g, err = r.graph(in); err != nil && r.scalibr == nil {
+	if r.yaml {
+		if data, err := in.data(); err != nil {
+			return nil, err
+		} else if err := checkYAML(data); err != nil {
 			return nil, err
 		}
 	}
+	var g *graph
+	var graphErr error
+	if r.graph != nil {
+		g, graphErr = r.graph(in)
+	}
 	if r.scalibr == nil {
+		out, dropped := in.checked(g.packages(r.format, in))
+		return out, errors.Join(graphErr, dropped)
+	}
+	in.begin(ctx)
+	found, err := r.scalibr.Extract(ctx, in.scanInput())
+	if err != nil && len(found.Packages) == 0 && r.purlType != "" && g != nil && ctx.Err() == nil {
 		return in.checked(g.packages(r.format, in))
 	}
-	found, err := r.scalibr.Extract(ctx, in.scanInput())
 	err = in.plain(err)
 	for _, p := range found.Packages {
 		if p != nil {
 			out = append(out, in.convert(p, r.format))
 		}
 	}
+	out = append(out, g.rest(r.format, out)...)
 	g.apply(out)
 	if r.size == manifest {
 		if _, err := in.data(); err != nil {
@@ -150,6 +162,9 @@ func (x *Extractor) read(ctx context.Context, r *reader, in *input) (out []scan.
 	}
 	findLines(out, in)
 	out, dropped := in.checked(out)
+	if err == nil && graphErr != nil { // else it is the same error twice
+		err = fmt.Errorf("relations and licences: %w", graphErr)
+	}
 	return out, errors.Join(err, dropped)
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,9 +13,11 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/testudo-sec/testudo/internal/require"
 	"github.com/testudo-sec/testudo/scan"
 )
 
@@ -98,6 +101,95 @@ func TestJars(t *testing.T) {
 	if diff := cmp.Diff([]string{"org.example:shop 2.0 Apache-2.0", "org.slf4j:slf4j-api 1.7.30 "}, names); diff != "" {
 		t.Error(diff)
 	}
+
+	// One jar of several libraries: what each description says, which comes before what the manifest says of all.
+	const properties, pom = "groupId=%s\nartifactId=%s\nversion=1.0\n", "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><licenses>%s</licenses></project>"
+	fat := map[string]string{"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\nBundle-License: EPL-2.0\n", "META-INF/maven/g/broken/pom.xml": "<project><licenses>"}
+	for artifact, said := range map[string]string{
+		"fat":    "<license><name>The Apache Software License, Version 2.0</name></license>",
+		"both":   "<license><name>MIT License</name></license><license><name>GPL-2.0-only</name></license>",
+		"url":    "<license><name>our licence</name><url>https://www.apache.org/licenses/LICENSE-2.0</url></license>",
+		"odd":    "<license><name>do what you want</name></license>",
+		"silent": "", "broken": "",
+	} {
+		fat["META-INF/maven/g/"+artifact+"/pom.properties"] = fmt.Sprintf(properties, "g", artifact)
+		if artifact != "broken" {
+			fat["META-INF/maven/g/"+artifact+"/pom.xml"] = fmt.Sprintf(pom, said)
+		}
+	}
+	got, err = extract(t, newExtractor(t), nil, "lib/fat-1.0.jar", jar(t, fat))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = nil
+	for _, p := range got {
+		names = append(names, p.Name+" "+strings.Join(p.Licenses, ","))
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"g:both MIT OR GPL-2.0-only", "g:broken ", "g:fat Apache-2.0", "g:odd do what you want", "g:silent ", "g:url Apache-2.0"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestWheels: of wheels and eggs of scalibr's test data, and of a bomb.
+func TestWheels(t *testing.T) {
+	dir := filepath.Join(moduleDir(t, "github.com/google/osv-scalibr"), "extractor/filesystem/language/python/wheelegg/testdata")
+	for _, name := range []string{"monotonic-1.6-py2.py3-none-any.whl", "monotonic-1.6-py3.10.egg"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := extract(t, newExtractor(t), nil, "dist/"+name, data)
+		want := []scan.Package{{PURL: "pkg:pypi/monotonic@1.6", Ecosystem: "PyPI", Name: "monotonic", Version: "1.6", Path: "dist/" + name, FoundBy: "python/archive", Licenses: []string{"Apache-2.0"}}}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("Metadata-Version: 2.1\nName: x\nVersion: 1\n")
+	for i := range 1_000_000 / require.Stride(10) {
+		b.WriteString("K" + itoa(i) + ": v\n")
+	}
+	bomb := jar(t, map[string]string{"x-1.dist-info/METADATA": b.String()})
+	got, err := extract(t, newExtractor(t), nil, "x-1-py3-none-any.whl", bomb)
+	if err != nil || len(got) != 1 || got[0].Name != "x" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, data := range map[string][]byte{"no zip": []byte("PK\x03\x04"), "no name": jar(t, map[string]string{"x-1.dist-info/METADATA": "Version: 1\n"})} {
+		if _, err := extract(t, newExtractor(t), nil, "x-1-py3-none-any.whl", data); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// slow is a tree whose copyright files take all the time there is.
+type slow struct{ fs.FS }
+
+func (s slow) Open(name string) (fs.File, error) {
+	if strings.HasSuffix(name, "/b/copyright") {
+		time.Sleep(1100 * time.Millisecond) // more than the least file_timeout
+	}
+	return s.FS.Open(name)
+}
+
+// TestLicencesInTime: where the time is over, the packages are there, and what is missing of them is said.
+func TestLicencesInTime(t *testing.T) {
+	c := DefaultConfig()
+	c.FileTimeout = time.Second
+	x, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: MIT\n"
+	tree := slow{fstest.MapFS{"usr/share/doc/a/copyright": {Data: []byte(text)}, "usr/share/doc/b/copyright": {Data: []byte(text)}, "usr/share/doc/c/copyright": {Data: []byte(text)}}}
+	var status strings.Builder
+	for _, name := range []string{"a", "b", "c"} {
+		status.WriteString("Package: " + name + "\nStatus: install ok installed\nVersion: 1\n\n")
+	}
+	got, err := extract(t, x, tree, "var/lib/dpkg/status", []byte(status.String()))
+	if len(got) != 3 || err == nil || !strings.Contains(err.Error(), "packages are not known") {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestBombs(t *testing.T) {
@@ -169,6 +261,50 @@ func TestLargeLock(t *testing.T) {
 	got, err := extract(t, newExtractor(t), nil, "package-lock.json", []byte(b.String()))
 	if err != nil || len(got) != many || got[many-1].Line != many+2 {
 		t.Errorf("%d packages, %v", len(got), err)
+	}
+}
+
+// TestCostly are lockfiles of some MB that cost their parsers the square of their size, or of what they name, unless somebody looks first.
+func TestCostly(t *testing.T) {
+	repeat := func(n int, head, one string) string {
+		var b strings.Builder
+		b.WriteString(head)
+		for i := range n {
+			b.WriteString(strings.ReplaceAll(one, "#", itoa(i)))
+		}
+		return b.String()
+	}
+	x := newExtractor(t)
+	for path, text := range map[string]string{
+		"pnpm-lock.yaml":          repeat(50_000, "lockfileVersion: '9.0'\npackages:\n", "  a@#:\n    resolution: {integrity: x}\n"),
+		"pubspec.lock":            repeat(50_000, "packages: {", "a#: {version: '1'}, ") + "}\n",
+		".github/workflows/a.yml": repeat(50_000, "jobs:\n", " j#: {}\n"),
+		"snap/x/1/meta/snap.yaml": repeat(50_000, "", "k#: 1\n"),
+		"ios/Podfile.lock":        repeat(50_000, "", "k#: 1\n"),
+		"app/stack.yaml.lock":     repeat(50_000, "", "k#: 1\n"),
+		"root/.cpan/x/META.yml":   repeat(50_000, "", "k#: 1\n"),
+	} {
+		if !x.Wants(path, nil) {
+			t.Errorf("%s is not wanted", path)
+		}
+		if _, err := extract(t, x, nil, path, []byte(text)); err == nil || !strings.Contains(err.Error(), "entries of one kind") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	// Many versions of a package, each of which needs all of them.
+	many := 30_000 / require.Stride(10)
+	got, err := extract(t, x, fstest.MapFS{"pyproject.toml": {Data: []byte("[project]\ndependencies = [\"a\"]\n")}}, "poetry.lock",
+		[]byte(repeat(many, "", "[[package]]\nname = \"a\"\nversion = \"#\"\n[package.dependencies]\na = \"*\"\n\n")))
+	edges := 0
+	for _, p := range got {
+		edges += len(p.DependsOn)
+	}
+	if err != nil || len(got) != many || edges > maxEdges {
+		t.Errorf("%d packages, %d dependencies, %v", len(got), edges, err)
+	}
+	got, err = extract(t, x, nil, "Gemfile.lock", []byte(repeat(many, "", "PATH\n  remote: .\n  specs:\n    own# (1)\n      a\n\nGEM\n  specs:\n    a (#)\n\n")))
+	if err != nil || len(got) != 2*many {
+		t.Errorf("%d gems, %v", len(got), err)
 	}
 }
 

@@ -23,7 +23,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradlelockfile"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradleverificationmetadataxml"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/pomxml"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/bunlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
@@ -44,7 +43,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/r/renvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemfilelock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemspec"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargolock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/packageresolved"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/swift/podfilelock"
@@ -78,13 +76,15 @@ type format struct {
 	program                   bool // executables
 	loose                     bool // within says it all: scalibr's own rule is narrower
 	size                      size
+	yaml                      bool // held to checkYAML before others parse it
 	// within, if not nil, narrows it down.
 	within func(path string) bool
 
 	make func(*cpb.PluginConfig) (filesystem.Extractor, error)
-	// graph says what the lockfile knows of relations, licences and digests. Where make is nil it is all there is.
+	// graph says what the lockfile knows of relations, licences and digests. Where make is nil it is all there is, and where
+	// purlType is set it stands in for an extractor that fails.
 	graph func(*input) (*graph, error)
-	// purlType and ecosystem are those of the packages where make is nil.
+	// purlType and ecosystem are those of the packages of graph alone.
 	purlType, ecosystem string
 }
 
@@ -101,6 +101,9 @@ func notInModules(p string) bool {
 	return !strings.HasPrefix(p, "node_modules/") && !strings.Contains(p, "/node_modules/")
 }
 
+// ownWorkflow tells those that run from those that came along with a module.
+func ownWorkflow(p string) bool { return strings.Contains(p, ".github/workflows/") && notInModules(p) }
+
 func contains(part string) func(string) bool {
 	return func(p string) bool { return strings.Contains(p, part) }
 }
@@ -110,16 +113,16 @@ func formats() []*format {
 		{name: "go/gomod", names: []string{"go.mod"}, make: gomod.New, graph: goModGraph},
 		{name: "go/vendor", names: []string{"modules.txt"}, within: func(p string) bool { return p == "vendor/modules.txt" || strings.HasSuffix(p, "/vendor/modules.txt") }, make: vendormodules.New},
 		{name: "go/binary", program: true, size: artifact, make: gobinary.New},
-		{name: "rust/auditable", program: true, size: artifact, make: cargoauditable.New},
+		{name: "rust/auditable", program: true, size: artifact, graph: auditGraph, purlType: "cargo", ecosystem: "crates.io"},
 		{name: "rust/cargolock", names: []string{"Cargo.lock"}, make: cargolock.New, graph: cargoGraph},
 
-		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph},
+		{name: "javascript/packagejson", names: []string{"package.json"}, make: packagejson.New, graph: packageJSONGraph, purlType: "npm", ecosystem: "npm"},
 		{name: "javascript/packagelockjson", names: []string{"package-lock.json", "npm-shrinkwrap.json"}, within: notInModules, graph: npmGraph, purlType: "npm", ecosystem: "npm"},
-		{name: "javascript/pnpmlock", names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
+		{name: "javascript/pnpmlock", yaml: true, names: []string{"pnpm-lock.yaml"}, within: notInModules, make: pnpmlock.New, graph: pnpmGraph},
 		{name: "javascript/yarnlock", names: []string{"yarn.lock"}, within: notInModules, make: yarnlock.New, graph: yarnGraph},
-		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, make: bunlock.New},
+		{name: "javascript/bunlock", names: []string{"bun.lock"}, within: notInModules, graph: bunGraph, purlType: "npm", ecosystem: "npm"},
 
-		{name: "python/requirements", suffixes: []string{".txt"}, within: func(p string) bool { return strings.Contains(path.Base(p), "requirements") }, make: requirements.New, graph: requirementsGraph},
+		{name: "python/requirements", suffixes: []string{".txt"}, within: func(p string) bool { return strings.Contains(path.Base(p), "requirements") }, make: requirements.New, graph: requirementsGraph, purlType: "pypi", ecosystem: "PyPI"},
 		{name: "python/pipfilelock", names: []string{"Pipfile.lock"}, make: pipfilelock.New, graph: pipfileGraph},
 		{name: "python/poetrylock", names: []string{"poetry.lock"}, make: poetrylock.New, graph: poetryGraph},
 		{name: "python/uvlock", names: []string{"uv.lock"}, make: uvlock.New, graph: uvGraph},
@@ -127,12 +130,12 @@ func formats() []*format {
 		{name: "python/pylock", names: []string{"pylock.toml"}, suffixes: []string{".toml"}, within: func(p string) bool { return strings.HasPrefix(path.Base(p), "pylock.") }, make: pylock.New, graph: pylockGraph},
 		{name: "python/setup", names: []string{"setup.py"}, make: setup.New},
 		{name: "python/metadata", names: []string{"METADATA", "PKG-INFO"}, suffixes: []string{".egg-info"}, within: isPythonMetadata, make: wheelegg.New, graph: metadataGraph},
-		{name: "python/archive", suffixes: []string{".whl", ".egg"}, size: artifact, make: wheelegg.New},
+		{name: "python/archive", suffixes: []string{".whl", ".egg"}, size: artifact, graph: wheelGraph, purlType: "pypi", ecosystem: "PyPI"},
 		{name: "python/conda", suffixes: []string{".json"}, within: contains("conda-meta/"), loose: true, make: condameta.New, graph: condaGraph},
 
 		{name: "java/pom", names: []string{"pom.xml"}, suffixes: []string{".pom"}, make: pomxml.New},
 		{name: "java/archive", suffixes: []string{".jar", ".war", ".ear", ".jmod", ".par", ".sar", ".jpi", ".hpi", ".lpkg", ".nar"}, size: artifact, make: archive.New, graph: jarGraph},
-		{name: "java/gradlelockfile", names: []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, make: gradlelockfile.New},
+		{name: "java/gradlelockfile", names: []string{"gradle.lockfile", "buildscript-gradle.lockfile"}, make: gradlelockfile.New, graph: gradleGraph},
 		{name: "java/gradleverification", names: []string{"verification-metadata.xml"}, within: contains("gradle/verification-metadata.xml"), make: gradleverificationmetadataxml.New},
 
 		{name: "ruby/gemfilelock", names: []string{"Gemfile.lock", "gems.locked"}, make: gemfilelock.New, graph: gemfileGraph},
@@ -144,20 +147,20 @@ func formats() []*format {
 		{name: "dotnet/depsjson", suffixes: []string{".json"}, within: func(p string) bool { return strings.HasSuffix(p, ".deps.json") }, make: depsjson.New},
 		{name: "dotnet/paketlock", names: []string{"paket.lock"}, make: paketlock.New},
 
-		{name: "dart/pubspec", names: []string{"pubspec.lock"}, make: pubspec.New, graph: pubGraph},
+		{name: "dart/pubspec", yaml: true, names: []string{"pubspec.lock"}, make: pubspec.New, graph: pubGraph},
 		{name: "elixir/mixlock", names: []string{"mix.lock"}, make: mixlock.New},
 		{name: "haskell/cabal", names: []string{"cabal.project.freeze"}, make: cabal.New},
-		{name: "haskell/stack", names: []string{"stack.yaml.lock"}, make: stacklock.New},
+		{name: "haskell/stack", yaml: true, names: []string{"stack.yaml.lock"}, make: stacklock.New},
 		{name: "r/renvlock", names: []string{"renv.lock"}, make: renvlock.New},
 		{name: "swift/packageresolved", names: []string{"Package.resolved"}, make: packageresolved.New},
-		{name: "swift/podfilelock", names: []string{"Podfile.lock"}, make: podfilelock.New},
+		{name: "swift/podfilelock", yaml: true, names: []string{"Podfile.lock"}, make: podfilelock.New},
 		{name: "cpp/conanlock", names: []string{"conan.lock"}, make: conanlock.New},
 		{name: "julia/manifest", names: []string{"Manifest.toml"}, make: manifesttoml.New},
 		{name: "nim/nimble", suffixes: []string{".nimble"}, make: nimble.New},
 		{name: "lua/luarocks", suffixes: []string{".rockspec"}, make: luarocks.New},
 		{name: "ocaml/opam", suffixes: []string{".install"}, names: []string{"install"}, within: contains(".opam-switch/install"), make: opam.New},
-		{name: "perl/cpan", names: []string{"META.json", "META.yml"}, within: contains("/.cpan"), make: cpan.New},
-		{name: "misc/githubactions", suffixes: []string{".yml", ".yaml"}, within: contains(".github/workflows/"), make: githubactions.New},
+		{name: "perl/cpan", yaml: true, names: []string{"META.json", "META.yml"}, within: contains("/.cpan"), make: cpan.New},
+		{name: "misc/githubactions", yaml: true, suffixes: []string{".yml", ".yaml"}, within: ownWorkflow, make: githubactions.New},
 
 		{name: "os/dpkg", names: []string{"status"}, prefixes: []string{"var/lib/dpkg/status.d/"}, make: dpkg.New, graph: dpkgGraph},
 		{name: "os/apk", names: []string{"installed"}, within: contains("lib/apk/db/installed"), make: apk.New},
@@ -165,7 +168,7 @@ func formats() []*format {
 		{name: "os/pacman", names: []string{"desc"}, within: contains("var/lib/pacman/local/"), make: pacman.New, graph: pacmanGraph},
 		{name: "os/portage", names: []string{"PF"}, within: contains("var/db/pkg/"), make: portage.New, graph: portageGraph},
 		{name: "os/cos", names: []string{"cos-package-info.json"}, make: cos.New},
-		{name: "os/snap", names: []string{"snap.yaml"}, make: snap.New},
+		{name: "os/snap", yaml: true, names: []string{"snap.yaml"}, make: snap.New},
 		{name: "os/flatpak", suffixes: []string{".xml"}, within: func(p string) bool { return strings.HasSuffix(p, "metainfo.xml") }, make: flatpak.New},
 		{name: "os/homebrew", names: []string{"INSTALL_RECEIPT.json", "source.properties"}, suffixes: []string{".sh", ".app"}, within: func(p string) bool {
 			p = strings.ToLower(p)

@@ -29,6 +29,7 @@ type node struct {
 	direct, root     bool
 	dev              bool // of a direct one with reach, else of every
 	transitive       bool // the file says so of this one
+	alone            bool // the extractor does not find it
 	licenses, digest []string
 }
 
@@ -42,7 +43,8 @@ func (g *graph) packages(f *format, in *input) []scan.Package {
 	var out []scan.Package
 	seen := map[string]bool{}
 	for _, n := range g.nodes {
-		if n.name == "" || n.version == "" || seen[key(n.name, n.version)] {
+		// What comes from a repository may have no version; a project without one is no package.
+		if n.name == "" || n.version == "" && n.root || seen[key(n.name, n.version)] {
 			continue
 		}
 		seen[key(n.name, n.version)] = true
@@ -50,6 +52,30 @@ func (g *graph) packages(f *format, in *input) []scan.Package {
 			Line: n.line, FoundBy: f.name})
 	}
 	g.apply(out)
+	return out
+}
+
+// rest makes the packages that the extractor has not found.
+func (g *graph) rest(f *format, found []scan.Package) []scan.Package {
+	if g == nil || g.fold == nil {
+		return nil
+	}
+	var out []scan.Package
+	seen := map[string]bool{}
+	for _, n := range g.nodes {
+		if !n.alone || n.name == "" {
+			continue
+		}
+		if len(seen) == 0 {
+			for i := range found {
+				seen[g.fold(found[i].Name)] = true
+			}
+		}
+		if !seen[g.fold(n.name)] {
+			seen[g.fold(n.name)] = true
+			out = append(out, scan.Package{PURL: PURL(f.purlType, n.name, n.version), Ecosystem: f.ecosystem, Name: n.name, Version: n.version, Line: n.line, FoundBy: f.name})
+		}
+	}
 	return out
 }
 
@@ -77,6 +103,7 @@ func (g *graph) apply(packages []scan.Package) {
 		names[fold(n.name)] = append(names[fold(n.name)], n)
 	}
 	prod, dev := g.reachable(merged, names, fold)
+	edges := 0
 	for i := range packages {
 		p := &packages[i]
 		n := merged[key(fold(p.Name), p.Version)]
@@ -91,7 +118,12 @@ func (g *graph) apply(packages []scan.Package) {
 			if to, ok := byKey[need]; ok {
 				p.DependsOn = append(p.DependsOn, to)
 			} else if !strings.Contains(need, "\x00") {
-				p.DependsOn = append(p.DependsOn, byName[fold(need)]...)
+				// A name may stand for many versions, each time.
+				all := byName[fold(need)]
+				if edges += len(all); edges > maxEdges {
+					break
+				}
+				p.DependsOn = append(p.DependsOn, all...)
 			}
 		}
 		slices.Sort(p.DependsOn)
@@ -156,6 +188,7 @@ func (g *graph) reachable(merged map[string]*node, names map[string][]*node, fol
 	}
 	walk := func(seen map[*node]bool, wantDev bool) {
 		var queue []*node
+		named := map[string]bool{} // all of that name were seen
 		for _, n := range merged {
 			if n.direct && n.dev == wantDev {
 				queue = append(queue, n)
@@ -171,7 +204,11 @@ func (g *graph) reachable(merged map[string]*node, names map[string][]*node, fol
 					if strings.Contains(need, "\x00") {
 						continue
 					}
-					to = names[fold(need)]
+					if need = fold(need); named[need] {
+						continue
+					}
+					named[need] = true
+					to = names[need]
 				}
 				for _, t := range to {
 					if !seen[t] {

@@ -3,10 +3,11 @@ package inventory
 import (
 	"archive/zip"
 	"bytes"
-	"errors"
+	"fmt"
 	"io"
-	"path"
 	"strings"
+
+	"github.com/testudo-sec/testudo/scan"
 )
 
 // metadataGraph reads the licence of an installed Python package (core metadata, PEP 566 and 639).
@@ -15,6 +16,11 @@ func metadataGraph(in *input) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &graph{nodes: []*node{metadata(data)}, fold: pypiName}, nil
+}
+
+// metadata reads the fields that begin a METADATA or PKG-INFO file.
+func metadata(data []byte) *node {
 	n := &node{}
 	var expression, classifiers, text []string
 	for raw := range bytes.Lines(data) {
@@ -28,9 +34,9 @@ func metadataGraph(in *input) (*graph, error) {
 		}
 		switch strings.ToLower(k) {
 		case "name":
-			n.name = v
+			n.name = or(n.name, strings.TrimSpace(v))
 		case "version":
-			n.version = v
+			n.version = or(n.version, strings.TrimSpace(v))
 		case "license-expression":
 			expression = append(expression, v)
 		case "license":
@@ -50,7 +56,45 @@ func metadataGraph(in *input) (*graph, error) {
 	default:
 		n.licenses = classifiers
 	}
-	return &graph{nodes: []*node{n}, fold: pypiName}, nil
+	return n
+}
+
+// maxMetadata bounds the packages that one wheel or egg may hold.
+const maxMetadata = 1000
+
+// wheelGraph reads the metadata in a wheel or an egg, of which only the beginning is unpacked, whatever its size.
+func wheelGraph(in *input) (*graph, error) {
+	z, err := zip.NewReader(in.at, in.size)
+	if err != nil {
+		return nil, fmt.Errorf("not a wheel or an egg: %w", err)
+	}
+	g := &graph{fold: pypiName}
+	for _, f := range z.File {
+		if !isPythonMetadata("/" + f.Name) {
+			continue
+		}
+		if err := in.late(); err != nil {
+			return g, err
+		}
+		if len(g.nodes) >= maxMetadata {
+			return g, fmt.Errorf("it holds the metadata of more than %d packages", maxMetadata)
+		}
+		r, err := f.Open()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", scan.Printable(f.Name), err)
+		}
+		data, err := io.ReadAll(io.LimitReader(r, maxEntry))
+		r.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", scan.Printable(f.Name), err)
+		}
+		n := metadata(data)
+		if n.name == "" || n.version == "" {
+			return nil, fmt.Errorf("%s: no name or no version", scan.Printable(f.Name))
+		}
+		g.nodes = append(g.nodes, n)
+	}
+	return g, nil
 }
 
 // licensesKnown returns what of the licences means an expression.
@@ -89,52 +133,6 @@ func gemspecGraph(in *input) (*graph, error) {
 	return &graph{nodes: []*node{n}}, nil
 }
 
-// maxEntry bounds what is read of one entry of an archive.
-const maxEntry = 1 << 20
-
-// jarGraph reads the licence that a jar's manifest names (Bundle-License), for the packages that stand for the jar itself.
-func jarGraph(in *input) (*graph, error) {
-	z, err := zip.NewReader(in.at, in.size)
-	if err != nil {
-		return nil, nil // the extractor says so
-	}
-	if len(z.File) > 500_000 {
-		return nil, errors.New("more than 500000 entries")
-	}
-	stem := strings.TrimSuffix(path.Base(in.path), path.Ext(in.path))
-	for _, f := range z.File {
-		if f.Name != "META-INF/MANIFEST.MF" || f.UncompressedSize64 > maxEntry {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			return nil, nil
-		}
-		data, err := io.ReadAll(io.LimitReader(r, maxEntry))
-		r.Close()
-		if err != nil {
-			return nil, nil
-		}
-		text := strings.NewReplacer("\r\n ", "", "\n ", "").Replace(string(data))
-		for line := range strings.Lines(text) {
-			if said, ok := strings.CutPrefix(line, "Bundle-License: "); ok {
-				said, _, _ = strings.Cut(strings.TrimSpace(said), ";")
-				return &graph{nodes: []*node{{name: stem, licenses: licenses(strings.Split(said, ",")...)}}, fold: func(name string) string { return artifactOf(name, stem) }}, nil
-			}
-		}
-	}
-	return nil, nil
-}
-
-// artifactOf folds the packages of a jar onto its own name: "org.slf4j:slf4j-api" in slf4j-api-2.0.jar.
-func artifactOf(name, stem string) string {
-	artifact := name[strings.LastIndexByte(name, ':')+1:]
-	if artifact != "" && (stem == artifact || strings.HasPrefix(stem, artifact+"-")) {
-		return stem
-	}
-	return name
-}
-
 // dpkgGraph reads what the packages of a dpkg status file need, and their licences, of the machine-readable copyright files
 // (dep-team.pages.debian.net/deps/dep5).
 func dpkgGraph(in *input) (*graph, error) {
@@ -144,9 +142,14 @@ func dpkgGraph(in *input) (*graph, error) {
 	}
 	g := &graph{}
 	n := &node{}
+	without, why := 0, error(nil)
 	done := func() {
 		if n.name != "" {
-			n.licenses = copyrightOf(in, n.name)
+			if err := in.mayOpen(); err != nil {
+				without, why = without+1, err
+			} else {
+				n.licenses = copyrightOf(in, n.name)
+			}
 			g.nodes = append(g.nodes, n)
 		}
 		n = &node{}
@@ -186,6 +189,9 @@ func dpkgGraph(in *input) (*graph, error) {
 		}
 	}
 	done()
+	if without > 0 {
+		return g, fmt.Errorf("the licences of %d packages are not known: %w", without, why)
+	}
 	return g, nil
 }
 

@@ -194,7 +194,7 @@ func npmGraph(in *input) (*graph, error) {
 		if p.Link {
 			continue
 		}
-		n := &node{name: or(string(p.Name), npmNameOf(at)), version: string(p.Version), line: lines[at], dev: p.Dev || p.DevOptional,
+		n := &node{name: or(string(p.Name), npmNameOf(at)), version: npmVersion(string(p.Version)), line: lines[at], dev: p.Dev || p.DevOptional,
 			licenses: append(p.License, p.Licenses...), digest: integrity(string(p.Integrity))}
 		n.root = at == "" || !strings.Contains("/"+at, "/node_modules/")
 		nodes[at] = n
@@ -227,9 +227,20 @@ func npmGraph(in *input) (*graph, error) {
 func npmNameOf(at string) string {
 	i := strings.LastIndex("/"+at, "/node_modules/")
 	if i < 0 {
-		return ""
+		if at == "" {
+			return ""
+		}
+		return path.Base(at) // a workspace
 	}
 	return at[i+len("node_modules/"):]
+}
+
+// npmVersion is a version, or nothing where old lockfiles have the URL of a repository or an archive, which may hold a password.
+func npmVersion(s string) string {
+	if s == "" || s[0] < '0' || s[0] > '9' {
+		return ""
+	}
+	return s
 }
 
 // npmResolve finds a package as Node does: in the folder's node_modules, then in those above.
@@ -278,11 +289,13 @@ func (o *npmOld) read(j *jsonText, in *input, above string, depth int) error {
 				var v loose
 				err := j.Decode(&v)
 				n.version = string(v)
+				n.root = strings.HasPrefix(n.version, "file:") // the project's own
 				if alias, ok := strings.CutPrefix(n.version, "npm:"); ok {
 					if i := strings.LastIndexByte(alias, '@'); i > 0 {
 						n.name, n.version = alias[:i], alias[i+1:]
 					}
 				}
+				n.version = npmVersion(n.version)
 				return err
 			case "dev":
 				return j.Decode(&n.dev)
@@ -325,7 +338,7 @@ func (o *npmOld) finish(g *graph, in *input) {
 		if _, ok := direct[n.name]; ok && strings.Count(at, "/") == 1+strings.Count(n.name, "/") {
 			n.direct = true
 		}
-		if !strings.HasPrefix(n.version, "file:") {
+		if !n.root {
 			g.nodes = append(g.nodes, n)
 		}
 	}

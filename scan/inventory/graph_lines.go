@@ -332,15 +332,15 @@ func gemfileGraph(in *input) (*graph, error) {
 	for _, n := range g.nodes {
 		n.direct = direct[n.name] && !n.root
 	}
+	// What the project's own gemspec needs, the project names itself.
+	own := map[string]bool{}
 	for _, n := range g.nodes {
-		// What the project's own gemspec needs, the project names itself.
-		if n.root {
-			for _, need := range n.needs {
-				for _, to := range g.nodes {
-					to.direct = to.direct || to.name == need && !to.root
-				}
-			}
+		for _, need := range n.needs {
+			own[need] = own[need] || n.root
 		}
+	}
+	for _, n := range g.nodes {
+		n.direct = n.direct || own[n.name] && !n.root
 	}
 	return g, nil
 }
@@ -355,8 +355,15 @@ func requirementsGraph(in *input) (*graph, error) {
 	var n *node
 	via := map[*node][]string{}
 	compiled, inVia := false, false
+	number := 0
 	for raw := range bytes.Lines(data) {
+		number++
 		text := strings.TrimSpace(string(raw))
+		if name, url, ok := directReference(text); ok {
+			n, inVia = &node{name: name, version: versionIn(name, url), line: number, direct: true, alone: true}, false
+			g.nodes = append(g.nodes, n)
+			continue
+		}
 		comment, isComment := strings.CutPrefix(text, "#")
 		comment = strings.TrimSpace(comment)
 		switch {
@@ -401,6 +408,53 @@ func requirementsGraph(in *input) (*graph, error) {
 		}
 	}
 	return g, nil
+}
+
+// directReference splits a requirement that says where its package is (PEP 508): "name @ URL", or "-e URL#egg=name".
+func directReference(text string) (name, url string, ok bool) {
+	text, _, _ = strings.Cut(text, " #")
+	if what, rest, at := strings.Cut(text, "@"); at && strings.Contains(rest, "://") {
+		what, _, _ = strings.Cut(strings.TrimSpace(what), "[")
+		if name = requirementName(what); name != "" && name == strings.TrimSpace(what) {
+			url, _, _ = strings.Cut(strings.TrimSpace(rest), " ")
+			return name, url, true
+		}
+	}
+	for _, option := range []string{"-e ", "--editable ", "--editable=", ""} {
+		if rest, has := strings.CutPrefix(text, option); has && strings.Contains(rest, "://") && !strings.HasPrefix(rest, "-") {
+			if url, name, ok = strings.Cut(strings.TrimSpace(rest), "#egg="); ok {
+				name = requirementName(name)
+				return name, url, name != ""
+			}
+		}
+	}
+	return "", "", false
+}
+
+// versionIn is the version in the name of a wheel or a source archive (PEP 427, 625), nothing for others.
+func versionIn(name, url string) string {
+	url, _, _ = strings.Cut(url, "#")
+	url, _, _ = strings.Cut(url, "?")
+	file := url[strings.LastIndexByte(url, '/')+1:]
+	stem, wheel := strings.CutSuffix(file, ".whl")
+	if !wheel {
+		var archive bool
+		if stem, archive = strings.CutSuffix(file, ".tar.gz"); !archive {
+			if stem, archive = strings.CutSuffix(file, ".zip"); !archive {
+				return ""
+			}
+		}
+		at := strings.LastIndexByte(stem, '-')
+		if at < 0 || pypiName(stem[:at]) != pypiName(name) {
+			return ""
+		}
+		return npmVersion(stem[at+1:])
+	}
+	parts := strings.Split(stem, "-")
+	if len(parts) < 5 || pypiName(parts[0]) != pypiName(name) {
+		return ""
+	}
+	return npmVersion(strings.ReplaceAll(parts[1], "%2B", "+"))
 }
 
 // pubGraph reads which packages of a pubspec.lock are direct.

@@ -191,7 +191,36 @@ func cargoGraph(in *input) (*graph, error) {
 		}
 	})
 	markDirect(g)
-	return g, nil
+	for _, n := range g.nodes {
+		if !n.root {
+			n.licenses = vendoredCrate(in, n)
+		}
+	}
+	return g, in.late()
+}
+
+// vendoredCrate returns the licence of a crate that `cargo vendor` put beside the lockfile, where several versions have them in
+// their folders' names.
+func vendoredCrate(in *input, n *node) []string {
+	if strings.ContainsAny(n.name+n.version, "/\\") || in.mayOpen() != nil {
+		return nil
+	}
+	for _, folder := range []string{n.name + "-" + n.version, n.name} {
+		var version, license string
+		for _, e := range toml(in.beside("vendor/" + folder + "/Cargo.toml")) {
+			switch {
+			case e.table != "package":
+			case e.key == "version":
+				version = first(e.value)
+			case e.key == "license":
+				license = first(e.value)
+			}
+		}
+		if version == n.version && license != "" {
+			return []string{strings.ReplaceAll(license, "/", " OR ")} // as it was written before there were expressions
+		}
+	}
+	return nil
 }
 
 // markDirect marks what the projects of a lockfile need.

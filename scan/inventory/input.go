@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -143,6 +144,30 @@ func (in *input) namesPackages() bool {
 	return bytes.Contains(text, []byte(".go.buildinfo")) || bytes.Contains(text, []byte(".dep-v0"))
 }
 
+// maxSiblings bounds the keys of one mapping in YAML: the parser compares each with all others of its mapping. The lockfiles of the
+// largest repositories have some ten thousand packages.
+const maxSiblings = 40_000
+
+// checkYAML refuses a file with a mapping of too many keys, as its indentation and its commas show.
+func checkYAML(data []byte) error {
+	var counts [64]int // of lines at each indentation since the last line further out
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		text := bytes.TrimLeft(line, " ")
+		if len(bytes.TrimSpace(text)) == 0 || text[0] == '#' {
+			continue
+		}
+		at := min(len(line)-len(text), len(counts)-1)
+		counts[at]++
+		clear(counts[at+1:])
+		if counts[at] > maxSiblings || len(text) > maxSiblings && bytes.Count(text, []byte(",")) > maxSiblings {
+			return fmt.Errorf("line %d: more than %d entries of one kind", number, maxSiblings)
+		}
+	}
+	return nil
+}
+
 // beside returns a file in the same folder, nil if there is none or it is too large.
 func (in *input) beside(name string) []byte { return in.other(path.Join(path.Dir(in.path), name)) }
 
@@ -160,15 +185,21 @@ func (in *input) other(name string) []byte {
 	return data
 }
 
+// mayOpen says why no more files beside this one are opened.
+func (in *input) mayOpen() error {
+	if in.opens > maxOpens {
+		return errors.New("too many files are named here")
+	}
+	return in.late()
+}
+
 func (in *input) open(name string) (fs.File, error) {
 	if in.file.FS == nil || !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	if in.opens++; in.opens > maxOpens {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("too many files are named here")}
-	}
-	if err := in.late(); err != nil {
-		return nil, err
+	in.opens++
+	if err := in.mayOpen(); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	// Pipes and devices would hang.
 	if info, err := fs.Stat(in.file.FS, name); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
@@ -296,10 +327,23 @@ func (in *input) plain(err error) error {
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	text = strings.ReplaceAll(text, "failed to ", "cannot ")
+	text = strings.ReplaceAll(text, "error(s) in extractor java/archive: ", "") // once for each archive in another
+	text = unsigned(text)
 	if len(text) > 300 {
 		text = strings.ToValidUTF8(text[:300], "") + "…"
 	}
 	return errors.New(text)
+}
+
+// signedIn is who signs in, in a URL.
+var signedIn = regexp.MustCompile(`://[^/@\s]+@`)
+
+// unsigned leaves out of a text who signs in, and the password.
+func unsigned(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	return signedIn.ReplaceAllString(s, "://")
 }
 
 // checked drops packages whose names nobody could show or match.
@@ -307,6 +351,7 @@ func (in *input) checked(all []scan.Package) ([]scan.Package, error) {
 	out := all[:0]
 	bad := 0
 	for _, p := range all {
+		p.Name, p.Version = unsigned(p.Name), unsigned(p.Version)
 		switch {
 		case p.Name == "":
 			continue // a project without a name

@@ -62,7 +62,7 @@ func nearest(names, versions []int) int {
 }
 
 // words calls yield for each word of a text: what can be a name, and the parts of it between "@", "=", ":" and the like. A name that
-// begins with "@" has one "/".
+// begins with "@" has one "/", and that of a repository is all of its URL but the ends.
 func words(data []byte, yield func(word []byte, line int)) {
 	line, start := 1, -1
 	flush := func(end int) {
@@ -80,8 +80,17 @@ func words(data []byte, yield func(word []byte, line int)) {
 					yield(w[at+1:], line)
 				}
 			case '/':
+				if at > 0 && w[0] != '/' {
+					yield(w[:at], line)
+				}
 				yield(w[at+1:], line)
 			}
+		}
+		if rest, ok := bytes.CutPrefix(w, []byte("//")); ok {
+			yield(bytes.TrimSuffix(rest, []byte(".git")), line)
+		}
+		if rest, ok := bytes.CutPrefix(w, []byte("any.")); ok {
+			yield(rest, line) // cabal
 		}
 	}
 	for i, c := range data {

@@ -94,6 +94,37 @@ func TestFlaws(t *testing.T) {
 	golden(t, "flaws.golden", all.String())
 }
 
+// TestTogether: what one source package of a distribution was built into is one entry; what differs in anything is not.
+func TestTogether(t *testing.T) {
+	r := report.Result{Root: "image.tar", Verdict: &report.Verdict{Stops: map[string]bool{}, New: map[string]bool{}}}
+	add := func(purl, installed, fixed string, line int) *signal.Finding {
+		r.Findings = append(r.Findings, signal.Finding{ID: signal.Fingerprint(purl, fmt.Sprint(line)), Kind: signal.FindingVulnerability, Rule: "CVE-2024-2961", Severity: signal.SeverityMedium,
+			Title: "CVE-2024-2961 in x: iconv", Fix: "Upgrade.", Location: signal.Location{Path: "var/lib/dpkg/status", Line: line}, Count: 1,
+			Evidence: []signal.Evidence{{Name: "package", Value: purl}, {Name: "installed", Value: installed}, {Name: "fixed in", Value: fixed}}})
+		return &r.Findings[len(r.Findings)-1]
+	}
+	for i, name := range []string{"libc6", "libc6-dev", "locales"} {
+		add("pkg:deb/debian/"+name+"@2.36-9", "2.36-9", "2.36-10", i+1)
+	}
+	text := write(t, "table", r, report.Options{Width: 100})
+	if !strings.Contains(text, "debian/libc6, libc6-dev, locales (deb) 2.36-9 → 2.36-10\n    var/lib/dpkg/status:1  1 medium\n") || strings.Count(text, "→") != 1 || !strings.HasPrefix(text[strings.Index(text, "3 findings"):], "3 findings: 3 medium") {
+		t.Error(text)
+	}
+	add("pkg:deb/debian/nscd@2.36-9", "2.36-9", "2.36-11", 9)                                     // another fix
+	r.Verdict.Stops[add("pkg:deb/debian/glibc-source@2.36-9", "2.36-9", "2.36-10", 10).ID] = true // decided otherwise
+	add("pkg:npm/libc6@2.36-9", "2.36-9", "2.36-10", 11)                                          // npm's are not built of one source
+	add("pkg:npm/locales@2.36-9", "2.36-9", "2.36-10", 12)
+	if text := write(t, "markdown", r, report.Options{}); strings.Count(text, "CVE-2024-2961") != 5 {
+		t.Error(text)
+	}
+	for i := range 20 {
+		add(fmt.Sprintf("pkg:deb/debian/libc-%02d@2.36-9", i), "2.36-9", "2.36-10", 20+i)
+	}
+	if text := write(t, "html", r, report.Options{}); !strings.Contains(text, "debian/libc6, libc6-dev, locales, libc-00 and 19 more (deb)") {
+		t.Error(text)
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	text := write(t, "markdown", withFlaws(), report.Options{})
 	golden(t, "summary.md", text)

@@ -28,6 +28,9 @@ type upgrade struct {
 	Place     string
 	By        string // the path that brings it
 	Findings  []signal.Finding
+
+	kind string
+	also []string // other packages with the very same
 }
 
 // Worst is the highest severity.
@@ -54,7 +57,7 @@ func severityCounts(findings []signal.Finding) string {
 }
 
 // upgrades groups the vulnerabilities by package, the worst first, and returns what is none.
-func upgrades(findings []signal.Finding) (ups []upgrade, rest []signal.Finding) {
+func upgrades(findings []signal.Finding, v *Verdict) (ups []upgrade, rest []signal.Finding) {
 	index := map[string]int{}
 	for _, f := range findings {
 		purl := evidence(&f, "package")
@@ -66,7 +69,7 @@ func upgrades(findings []signal.Finding) (ups []upgrade, rest []signal.Finding) 
 		if !seen {
 			at = len(ups)
 			index[purl] = at
-			ups = append(ups, upgrade{Name: nameOf(purl), Installed: evidence(&f, "installed"), Place: where(&f), By: evidence(&f, "brought by")})
+			ups = append(ups, upgrade{Name: nameOf(purl), kind: kindOf(purl), Installed: evidence(&f, "installed"), Place: where(&f), By: evidence(&f, "brought by")})
 		}
 		u := &ups[at]
 		u.Findings = append(u.Findings, f)
@@ -74,10 +77,77 @@ func upgrades(findings []signal.Finding) (ups []upgrade, rest []signal.Finding) 
 			u.Target = target // the same for all of a package's flaws that have one
 		}
 	}
+	ups = together(ups, v)
 	slices.SortStableFunc(ups, func(a, b upgrade) int {
 		return cmp.Or(cmp.Compare(b.Worst(), a.Worst()), cmp.Compare(len(b.Findings), len(a.Findings)), cmp.Compare(a.Name, b.Name))
 	})
 	return ups, rest
+}
+
+// maxTogether is how many packages are named as one.
+const maxTogether = 4
+
+// together makes one of the packages of a distribution that have the same flaws, the same version and the same fix, and are decided about
+// alike: those that one source package was built into.
+func together(ups []upgrade, v *Verdict) []upgrade {
+	first := map[string]int{}
+	out := ups[:0]
+	for _, u := range ups {
+		if !slices.Contains([]string{"deb", "apk", "rpm"}, u.kind) {
+			out = append(out, u)
+			continue
+		}
+		file, _, _ := strings.Cut(u.Place, ":")
+		key := fmt.Sprintf("%q %q %q %q %q", u.kind, u.Installed, u.Target, file, origin(&u.Findings[0]))
+		for i := range u.Findings {
+			f := &u.Findings[i]
+			key += fmt.Sprintf(" %q %d", f.Rule, f.Severity)
+			if v != nil {
+				key += fmt.Sprintf(" %t %t", v.Stops[f.ID], v.New[f.ID])
+			}
+		}
+		if at, seen := first[key]; seen {
+			out[at].also = append(out[at].also, u.Name)
+			continue
+		}
+		first[key] = len(out)
+		out = append(out, u)
+	}
+	for i := range out {
+		u := &out[i]
+		if len(u.also) == 0 {
+			continue
+		}
+		kind := " (" + u.kind + ")"
+		names := []string{strings.TrimSuffix(u.Name, kind)}
+		for _, name := range u.also {
+			if name = strings.TrimSuffix(name, kind); len(names) < maxTogether {
+				_, plain, _ := strings.Cut(name, "/")
+				names = append(names, cmp.Or(plain, name))
+			}
+		}
+		u.Name = strings.Join(names, ", ")
+		if more := len(u.also) + 1 - len(names); more > 0 {
+			u.Name += fmt.Sprintf(" and %d more", more)
+		}
+		u.Name += kind
+	}
+	return out
+}
+
+// what is the title of a vulnerability without its id and package, which stand beside it.
+func what(f *signal.Finding) string {
+	title := scan.Printable(f.Title)
+	if _, after, ok := strings.Cut(title, ": "); ok && strings.HasPrefix(title, scan.Printable(f.Rule)) {
+		return after
+	}
+	return title
+}
+
+// kindOf is the kind of a package URL.
+func kindOf(purl string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(purl, "pkg:"), "/")
+	return scan.Printable(kind)
 }
 
 // nameOf is a package URL's namespace and name, with the kind before it.

@@ -62,7 +62,9 @@ type part struct {
 func writeHTML(w io.Writer, r Result) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"where":    func(f signal.Finding) string { return where(&f) },
+		"origin":   func(f signal.Finding) string { return origin(&f) },
 		"text":     scan.Printable,
+		"what":     func(f signal.Finding) string { return what(&f) },
 		"class":    severityClass,
 		"stops":    func(f signal.Finding) bool { return r.Verdict != nil && r.Verdict.Stops[f.ID] },
 		"fresh":    func(f signal.Finding) bool { return r.Verdict != nil && r.Verdict.New[f.ID] },
@@ -77,7 +79,7 @@ func writeHTML(w io.Writer, r Result) error {
 	if n := len(p.Findings); n > maxShown {
 		p.Findings, p.Hidden = p.Findings[:maxShown], n-maxShown
 	}
-	p.Upgrades, p.Others = upgrades(p.Findings)
+	p.Upgrades, p.Others = upgrades(p.Findings, p.Verdict)
 	p.Tiles = tiles(r)
 	p.Bars = bars(r.Findings)
 	return t.Execute(w, p)

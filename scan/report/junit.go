@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/testudo-sec/testudo/scan"
 )
 
 // The elements of a JUnit report, in the form that build servers read.
@@ -47,17 +45,20 @@ type (
 // writeJUnit writes a test case for each finding: a failure if it stops the change, or if nothing was decided; else it is
 // skipped. A scan without findings is one case that passed.
 func writeJUnit(w io.Writer, r Result) error {
-	suite := junitSuite{Name: "testudo scan of " + scan.Printable(r.Root), Time: fmt.Sprintf("%.3f", r.Stats.Elapsed.Seconds())}
+	suite := junitSuite{Name: "testudo scan of " + r.Root, Time: fmt.Sprintf("%.3f", r.Stats.Elapsed.Seconds())}
 	for i := range r.Findings {
-		f := printable(r.Findings[i])
-		c := junitCase{Class: f.Rule, Name: scan.Printable(f.Title) + " at " + where(&f), File: f.Location.Path, Line: f.Location.Line}
+		f := &r.Findings[i]
+		c := junitCase{Class: f.Rule, Name: f.Title + " at " + where(f), File: f.Location.Path, Line: f.Location.Line}
 		if r.Verdict == nil || r.Verdict.Stops[f.ID] {
 			var text strings.Builder
-			fmt.Fprintf(&text, "%s\n%s\n", where(&f), scan.Printable(f.Fix))
+			fmt.Fprintf(&text, "%s\n%s\n", inert(where(f)), inert(f.Fix))
+			if from := origin(f); from != "" {
+				fmt.Fprintf(&text, "%s\n", from)
+			}
 			for _, e := range f.Evidence {
 				fmt.Fprintf(&text, "%s: %s\n", e.Name, e.Value)
 			}
-			c.Failure = &junitFailure{Type: f.Severity.String(), Message: scan.Printable(f.Title), Text: text.String()}
+			c.Failure = &junitFailure{Type: f.Severity.String(), Message: f.Title, Text: text.String()}
 			suite.Failures++
 		} else {
 			c.Skipped = &junitSkipped{Message: "does not stop the change by the policy"}
@@ -70,14 +71,10 @@ func writeJUnit(w io.Writer, r Result) error {
 	}
 	suite.Tests = len(suite.Cases)
 	doc := junitSuites{Name: "testudo", Tests: suite.Tests, Failures: suite.Failures, Suites: []junitSuite{suite}}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
+	b, err := xml.MarshalIndent(doc, "", "  ")
+	if err != nil {
 		return err
 	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(doc); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
+	_, err = io.WriteString(w, xml.Header+marks.ReplaceAllString(string(b), "#&#35;$1")+"\n")
 	return err
 }

@@ -33,7 +33,7 @@ func writeMarkdown(w io.Writer, r Result) error {
 	if r.Verdict != nil && r.Verdict.Stopped {
 		fmt.Fprintf(&b, "Because of %s.\n\n", cell(strings.Join(r.Verdict.Reasons, ", ")))
 	}
-	ups, rest := upgrades(r.Findings)
+	ups, rest := upgrades(r.Findings, r.Verdict)
 	if len(ups) > 0 {
 		b.WriteString("| | Package | Installed | Upgrade to | Known vulnerabilities | Where |\n|---|---|---|---|---|---|\n")
 		for i := range ups[:min(len(ups), maxRows)] {
@@ -50,7 +50,7 @@ func writeMarkdown(w io.Writer, r Result) error {
 		b.WriteString("| | Severity | What | Where | Fix |\n|---|---|---|---|---|\n")
 		for i := range rest[:min(len(rest), maxRows)] {
 			f := &rest[i]
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", mark(r.Verdict, rest[i:i+1]), f.Severity, cell(f.Title), code(where(f)), cell(f.Fix))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", mark(r.Verdict, rest[i:i+1]), f.Severity, cell(f.Title), code(where(f))+beside(origin(f)), cell(f.Fix))
 		}
 		more(&b, len(rest))
 	}
@@ -102,10 +102,20 @@ func ids(findings []signal.Finding) string {
 	return strings.Join(out, ", ")
 }
 
+// beside is what follows a place in its cell.
+func beside(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + cell(s)
+}
+
 // cell writes text so that neither the table, nor the page, nor the people it could call by name are touched: everything that has a meaning in
 // Markdown or HTML is escaped.
-func cell(s string) string {
-	s = shorten(scan.Printable(s), maxCell)
+func cell(s string) string { return escape(shorten(scan.Printable(s), maxCell)) }
+
+// escape is cell without its bound.
+func escape(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		switch {
@@ -131,7 +141,7 @@ func cell(s string) string {
 
 // code writes text as code. A backtick in it would end that, and a bar the cell.
 func code(s string) string {
-	s = strings.NewReplacer("`", "'", "|", "¦").Replace(shortenLeft(scan.Printable(s), maxCell))
+	s = strings.NewReplacer("`", "'", "|", "¦", "##", "# #").Replace(shortenLeft(scan.Printable(s), maxCell))
 	if s == "" {
 		return ""
 	}

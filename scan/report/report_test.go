@@ -212,7 +212,7 @@ func TestSARIF(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	if err := report.Write(&bytes.Buffer{}, "xml", report.Result{}, report.Options{}); err == nil || err.Error() != `unknown format "xml": want table, json, sarif, junit, markdown, html` {
+	if err := report.Write(&bytes.Buffer{}, "xml", report.Result{}, report.Options{}); err == nil || err.Error() != `unknown format "xml": want table, json, sarif, junit, codequality, markdown, html` {
 		t.Error(err)
 	}
 }

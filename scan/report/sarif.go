@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"io"
 	"net/url"
 	"slices"
@@ -119,23 +118,21 @@ func writeSARIF(w io.Writer, r Result) error {
 		}
 	}
 	for i := range r.Findings {
-		f := printable(r.Findings[i])
+		f := &r.Findings[i]
 		add(scan.Rule{ID: f.Rule, Title: f.Title, Why: f.Desc, Fix: f.Fix, Severity: f.Severity, References: f.References, Tags: f.Tags})
-		run.Results = append(run.Results, sarifResultOf(&f, index[f.Rule]))
+		run.Results = append(run.Results, sarifResultOf(f, index[f.Rule]))
 	}
 	invocation := sarifInvocation{Successful: true}
 	for _, l := range leftOut(&r.Stats) {
-		invocation.Notifications = append(invocation.Notifications, sarifNotification{"note", sarifText{l}})
+		invocation.Notifications = append(invocation.Notifications, sarifNotification{"note", sarifText{plainText(l)}})
 	}
 	if r.Stats.Incomplete() {
 		for _, s := range r.Stats.Skipped {
-			invocation.Notifications = append(invocation.Notifications, sarifNotification{"warning", sarifText{scan.Printable(s.Path) + ": " + scan.Printable(s.Reason)}})
+			invocation.Notifications = append(invocation.Notifications, sarifNotification{"warning", sarifText{plainText(s.Path + ": " + s.Reason)}})
 		}
 	}
 	run.Invocations = []sarifInvocation{invocation}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(sarifLog{
+	return encode(w, sarifLog{
 		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json",
 		Version: "2.1.0",
 		Runs:    []sarifRun{run},
@@ -143,32 +140,44 @@ func writeSARIF(w io.Writer, r Result) error {
 }
 
 func sarifRuleOf(rule scan.Rule) sarifRule {
+	title, fix := scan.Printable(rule.Title), scan.Printable(rule.Fix)
 	out := sarifRule{
-		ID: rule.ID, Name: rule.Title, Short: sarifText{rule.Title}, Full: sarifText{rule.Title + ". " + rule.Why},
-		Help:    sarifHelp{Text: rule.Why + "\n\n" + rule.Fix, Markdown: rule.Why + "\n\n**Fix:** " + rule.Fix},
+		ID: rule.ID, Name: title, Short: sarifText{plainText(title)}, Full: sarifText{plainText(title + ". " + rule.Why)},
+		Help:    sarifHelp{Text: plainText(rule.Why + "\n\n" + fix), Markdown: inHTML(rule.Why) + "\n\n**Fix:** " + escape(fix)},
 		Default: sarifLevel{level(rule.Severity)},
 		Props:   sarifProperties{Tags: append([]string{"security"}, rule.Tags...), SecuritySeverity: score(rule.Severity), Precision: "high"},
 	}
 	slices.Sort(out.Props.Tags)
 	out.Props.Tags = slices.Compact(out.Props.Tags)
-	if len(rule.References) > 0 {
-		out.HelpURI = rule.References[0]
-		for _, ref := range rule.References {
-			out.Help.Markdown += "\n- <" + ref + ">"
+	for _, ref := range rule.References {
+		if out.HelpURI == "" {
+			out.HelpURI = ref
 		}
+		out.Help.Markdown += "\n- <" + ref + ">"
 	}
 	return out
 }
 
+// plainText writes text for a SARIF message, in which [text](target) would be a link (SARIF 2.1.0, 3.11.6).
+func plainText(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`).Replace(s)
+}
+
+// inHTML takes the meaning that Markdown gives to tags out of a text, which may be Markdown itself: an advisory's.
+func inHTML(s string) string { return strings.NewReplacer("<", "&lt;", "@", "@\u200b").Replace(s) }
+
 func sarifResultOf(f *signal.Finding, index int) sarifResult {
 	out := sarifResult{
 		RuleID: f.Rule, RuleIndex: index, Level: level(f.Severity), Count: f.Count,
-		Message:      sarifText{f.Title + ". " + f.Fix},
+		Message:      sarifText{plainText(f.Title + ". " + f.Fix)},
 		Fingerprints: map[string]string{"testudo/v1": f.ID},
 		Props:        map[string]string{},
 	}
 	for _, e := range f.Evidence {
 		out.Props[e.Name] = e.Value
+	}
+	if f.Location.Commit != "" {
+		out.Props["commit"] = f.Location.Commit
 	}
 	l := sarifPhysical{Artifact: sarifArtifact{URI: uri(f.Location.Path), Base: "%SRCROOT%"}}
 	if f.Location.Line > 0 {
@@ -189,8 +198,8 @@ func uri(path string) string {
 		segments[i] = url.PathEscape(s)
 	}
 	out := strings.Join(segments, "/")
-	if strings.Contains(segments[0], ":") {
-		return "./" + out // else it would read as a scheme
+	if strings.Contains(segments[0], ":") || segments[0] == "" {
+		return "./" + out // else it would read as a scheme, or as a host
 	}
 	return out
 }

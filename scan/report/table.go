@@ -48,8 +48,20 @@ func (p *painter) paint(style, text string) string {
 }
 
 func (p *painter) line(text string) {
-	p.WriteString(strings.TrimRight(text, " "))
+	p.WriteString(inert(strings.TrimRight(text, " ")))
 	p.WriteByte('\n')
+}
+
+// marks are what build servers obey wherever it stands in a line: ##[command], ##vso[, ##teamcity[. GitHub obeys "::" at
+// the beginning of one too, after spaces.
+var (
+	marks  = regexp.MustCompile(`##(\w*\[)`)
+	begins = regexp.MustCompile(`^((?:\s|\x1b\[[0-9;]*m)*):(:)`)
+)
+
+// inert returns a line that no build server takes for a command to itself.
+func inert(line string) string {
+	return begins.ReplaceAllString(marks.ReplaceAllString(line, "# #$1"), "$1: $2")
 }
 
 // writeTable groups the findings by severity and rule, so that what to do is said once.
@@ -59,7 +71,7 @@ func writeTable(w io.Writer, r Result, o Options) error {
 	}
 	o.Width = max(o.Width, 40)
 	p := &painter{Options: o}
-	ups, rest := upgrades(r.Findings)
+	ups, rest := upgrades(r.Findings, r.Verdict)
 	for i := range ups {
 		p.upgrade(&ups[i])
 	}
@@ -111,10 +123,10 @@ func (p *painter) group(findings []signal.Finding) {
 			text += p.paint(dim, "  ("+proof+")")
 		}
 		p.line(text)
+		p.aside(origin(f))
+		p.aside(live(f))
 		if note := evidence(f, "comment"); note != "" {
-			for _, l := range wrap("the comment beside it: "+note, p.Width-8) {
-				p.line(p.paint(dim, "      "+l))
-			}
+			p.aside("the comment beside it: " + note)
 		}
 	}
 	for i, l := range wrap(scan.Printable(first.Fix), p.Width-9) {
@@ -125,6 +137,30 @@ func (p *painter) group(findings []signal.Finding) {
 		p.line(lead + l)
 	}
 	p.line("")
+}
+
+// live says what the provider answered about a secret.
+func live(f *signal.Finding) string {
+	switch evidence(f, "live") {
+	case "yes":
+		text := "in use: the provider accepts it"
+		if who := evidence(f, "live as"); who != "" {
+			text += " (" + who + ")"
+		}
+		return text
+	case "no":
+		return "not valid any more, says the provider"
+	case "unknown":
+		return "not verified: " + evidence(f, "not verified")
+	}
+	return ""
+}
+
+// aside writes what belongs to the line above.
+func (p *painter) aside(text string) {
+	for _, l := range wrap(text, p.Width-8) {
+		p.line(p.paint(dim, "      "+shorten(l, p.Width-6)))
+	}
 }
 
 const (
@@ -141,19 +177,22 @@ var vector = regexp.MustCompile(` \(CVSS:[^)]*\)`)
 func (p *painter) upgrade(u *upgrade) {
 	worst := u.Worst()
 	label := strings.ToUpper(worst.String())
-	title := u.Name + " " + scan.Printable(u.Installed)
+	versions := " " + shorten(scan.Printable(u.Installed), 50)
 	if u.Target != "" {
-		title += " → " + scan.Printable(u.Target)
+		versions += " → " + shorten(scan.Printable(u.Target), 50)
 	} else {
-		title += ", no fixed version"
+		versions += ", no fixed version"
 	}
-	p.line(p.paint(severityColor(worst), " "+label+" ") + " " + p.paint(bold, shorten(title, p.Width-len(label)-3)))
+	room := p.Width - len(label) - 3
+	title := shorten(shorten(u.Name, max(room-utf8.RuneCountInString(versions), 20))+versions, room)
+	p.line(p.paint(severityColor(worst), " "+label+" ") + " " + p.paint(bold, title))
 	p.line("    " + p.paint(dim, shortenLeft(u.Place, p.Width/2)) + "  " + u.Counts())
 	if u.By != "" {
 		for i, l := range wrap("brought by "+u.By, p.Width-6) {
 			p.line(p.paint(dim, "    "+strings.Repeat(" ", min(i, 1)*2)+l))
 		}
 	}
+	p.aside(origin(&u.Findings[0]))
 	told := 0
 	for i := range u.Findings {
 		f := &u.Findings[i]
@@ -161,8 +200,7 @@ func (p *painter) upgrade(u *upgrade) {
 			break
 		}
 		told++
-		_, what, _ := strings.Cut(scan.Printable(f.Title), ": ")
-		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what), p.Width-4))
+		p.line("    " + shorten(fmt.Sprintf("%-8s %s  %s", f.Severity, scan.Printable(f.Rule), what(f)), p.Width-4))
 		if _, why, ok := strings.Cut(evidence(f, "priority"), ": "); ok && strings.Contains(why, "; ") { // more than its rating
 			for _, l := range wrap(vector.ReplaceAllString(why, ""), p.Width-13) {
 				p.line(p.paint(dim, "             "+l))
@@ -182,7 +220,7 @@ func (p *painter) upgrade(u *upgrade) {
 		}
 	}
 	for i, l := range wrap(scan.Printable(u.Findings[0].Fix), p.Width-9) {
-		if u.Target == "" || len(u.Findings) > 1 {
+		if u.Target == "" || len(u.Findings) > 1 || len(u.also) > 0 {
 			break // said above
 		}
 		lead := "         "

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/testudo-sec/testudo/internal/spdx"
 	"github.com/testudo-sec/testudo/scan"
@@ -143,6 +144,9 @@ func (l *cdxLicenses) UnmarshalXML(d *xml.Decoder, _ xml.StartElement) error {
 	}
 }
 
+// maxVersion is how many characters CycloneDX 1.6 lets a version have.
+const maxVersion = 1024
+
 // rootRef is the name of what was scanned.
 const rootRef = "target"
 
@@ -178,6 +182,9 @@ func (c *cdxDepends) add(ref string) {
 
 func (d *document) component(p *scan.Package, ref *string) cdxComponent {
 	c := cdxComponent{Type: "library", BOMRef: ref, Name: p.Name, Version: p.Version, PURL: p.PURL}
+	if utf8.RuneCountInString(c.Version) > maxVersion {
+		c.Version = string([]rune(c.Version)[:maxVersion])
+	}
 	if p.Relation == scan.Root {
 		c.Type = "application"
 	}

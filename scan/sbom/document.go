@@ -24,7 +24,7 @@ type document struct {
 
 func newDocument(inv *scan.Inventory, o WriteOptions) *document {
 	d := &document{inv: inv, o: o, refs: make([]string, len(inv.Packages)), edges: make([][]int, len(inv.Packages))}
-	seen := map[string]int{}
+	seen := map[string]int{rootRef: 1}
 	byPlace := map[string]int{}
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %d\n", inv.Target, inv.Asset, o.Version, o.Time.Unix())
@@ -34,6 +34,7 @@ func newDocument(inv *scan.Inventory, o WriteOptions) *document {
 		if ref == "" {
 			ref = "package:" + p.Name + "@" + p.Version
 		}
+		ref = scan.Printable(ref) // XML can hold nothing else: two names must not become one there
 		// Another package's URL may look like a numbered one.
 		for name := ref; seen[ref] > 0; {
 			seen[name]++

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // endless gives a head, then as many numbered pieces as fit into size bytes, then a tail.
@@ -43,7 +45,7 @@ func (r reading) Read(p []byte) (int, error) { return r(p) }
 // TestLargeDocuments reads documents of 4 MB, with TESTUDO_LONG of 200 MB, that are made to cost memory, and wants the heap never to have
 // been larger than 1 GB.
 func TestLargeDocuments(t *testing.T) {
-	size := 4 << 20
+	size := (4 << 20) / require.Stride(4)
 	if os.Getenv("TESTUDO_LONG") != "" {
 		size = 200 << 20
 	}

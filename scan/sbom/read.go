@@ -143,11 +143,7 @@ func (b *builder) finish() *scan.Inventory {
 	}
 	for i := range b.packages {
 		p := &b.packages[i]
-		for k, l := range p.Licenses {
-			if text := b.texts[l]; text != "" {
-				p.Licenses[k] = license(text)
-			}
-		}
+		p.Licenses = b.spelled(p.Licenses)
 		sort.Strings(p.DependsOn)
 		out := p.DependsOn[:0]
 		for k, to := range p.DependsOn {
@@ -163,6 +159,31 @@ func (b *builder) finish() *scan.Inventory {
 	inv := &scan.Inventory{Target: b.target, Packages: b.packages}
 	inv.Sort()
 	return inv
+}
+
+// spelled puts the texts of licences where the document's own names of them stand, alone or joined by AND.
+func (b *builder) spelled(licenses []string) []string {
+	var out []string
+	for _, l := range licenses {
+		parts := strings.Split(l, " AND ")
+		named := false
+		for k, part := range parts {
+			if strings.Count(part, "(") != strings.Count(part, ")") {
+				named = false // AND within OR: left as it is
+				break
+			}
+			if text := b.texts[part]; text != "" && text != part {
+				parts[k], named = license(text), true
+			} else if len(part) > 1 && part[0] == '(' && strings.IndexByte(part, ')') == len(part)-1 {
+				parts[k] = part[1 : len(part)-1]
+			}
+		}
+		if !named {
+			parts = []string{l}
+		}
+		out = append(out, parts...)
+	}
+	return out
 }
 
 // complete derives what the package URL says and the document did not.

@@ -28,12 +28,12 @@ func (b *builder) readXML(in *source) error {
 	r := &xmlSource{in: in, limit: int64(b.limits.Element), start: in.left}
 	d := xml.NewDecoder(r)
 	var path []string
-	components := 0
+	components, root := 0, false
 	for {
 		r.start = in.left
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			if components >= 0 && len(path) == 0 {
+			if root && len(path) == 0 {
 				return nil
 			}
 			return io.ErrUnexpectedEOF
@@ -49,6 +49,7 @@ func (b *builder) readXML(in *source) error {
 			path = path[:len(path)-1]
 		case xml.StartElement:
 			path = append(path, t.Name.Local)
+			root = true
 			if len(path) == 1 && (t.Name.Local != "bom" || !strings.HasPrefix(t.Name.Space, "http://cyclonedx.org/schema/bom/")) {
 				return fmt.Errorf("line %d: %s is no bom of CycloneDX", line, short(t.Name.Local))
 			}

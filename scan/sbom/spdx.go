@@ -92,7 +92,7 @@ func (d *document) spdx() *spdxDocument {
 		s := spdxPackage{SPDXID: id(i), Name: p.Name, Version: p.Version, Download: noAssertion, Concluded: noAssertion, Declared: noAssertion, Copyright: noAssertion}
 		s.Declared = declared(p, extracted, out)
 		for _, h := range hashes(p, func(i int) string { return hashNames[i].spdx }) {
-			s.Checksums = append(s.Checksums, spdxChecksum{h.name, h.value})
+			s.Checksums = append(s.Checksums, spdxChecksum{h.name, strings.ToLower(h.value)})
 		}
 		if p.PURL != "" {
 			s.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", p.PURL}}
@@ -115,20 +115,35 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(s, "</text>", "")), " ")
 }
 
-// declared is the expression of a package's licences. What is no expression becomes a reference to its text.
+// ownRef begins the names that a document gives to licences which are no expressions.
+const ownRef = "LicenseRef-testudo-"
+
+// declared is the expression of a package's licences. What is no expression becomes a reference to its text, and what refers to
+// another document too, since that is not there; every reference is said (SPDX 2.3, clause 10).
 func declared(p *scan.Package, extracted map[string]string, out *spdxDocument) string {
 	if len(p.Licenses) == 0 {
 		return noAssertion
 	}
+	say := func(id, text string) {
+		extracted[text] = id
+		out.Extracted = append(out.Extracted, spdxExtracted{ID: id, Text: oneLine(text), Name: oneLine(text)})
+	}
 	q := *p
 	q.Licenses = nil
 	for _, l := range p.Licenses {
-		if _, err := spdx.Parse(l); err != nil {
+		e, err := spdx.Parse(l)
+		switch {
+		case err != nil || strings.Contains(l, "DocumentRef-") || strings.Contains(l, ownRef):
 			if extracted[l] == "" {
-				extracted[l] = "LicenseRef-" + strconv.Itoa(len(extracted)+1)
-				out.Extracted = append(out.Extracted, spdxExtracted{ID: extracted[l], Text: oneLine(l), Name: oneLine(l)})
+				say(ownRef+strconv.Itoa(len(extracted)+1), l)
 			}
 			l = extracted[l]
+		default:
+			for _, leaf := range e.Leaves() {
+				if ref := leaf.String(); strings.HasPrefix(ref, "LicenseRef-") && extracted[ref] == "" {
+					say(ref, ref)
+				}
+			}
 		}
 		q.Licenses = append(q.Licenses, l)
 	}

@@ -34,6 +34,8 @@ type hit struct {
 	detect.Match
 	secret []byte
 	via    string
+	text   []byte // that the secret was found in, at
+	at     int
 }
 
 // Values of the characters: below 64 of base64 in both alphabets, hexadecimal digits, others.
@@ -117,7 +119,7 @@ func (d *decoder) full() bool {
 // search judges decoded text, and what is encoded in it.
 func (d *decoder) search(text []byte, layer int, via string, from, to int) {
 	if !d.find(d.path, text, func(m detect.Match) bool {
-		h := hit{Match: m, secret: text[m.Start:m.End], via: via}
+		h := hit{Match: m, secret: text[m.Start:m.End], via: via, text: text, at: m.Start}
 		h.Start, h.End = from, to
 		d.hits = append(d.hits, h)
 		return len(d.hits) < maxHits
@@ -362,7 +364,7 @@ func merge(matches []detect.Match, data []byte, inside []hit) []hit {
 		if m.Rule.Generic && slices.ContainsFunc(inside, func(h hit) bool { return !h.Rule.Generic && overlap(m, &h.Match) }) {
 			continue
 		}
-		out = append(out, hit{Match: *m, secret: data[m.Start:m.End]})
+		out = append(out, hit{Match: *m, secret: data[m.Start:m.End], text: data, at: m.Start})
 	}
 	plain := len(out)
 	for _, h := range inside {

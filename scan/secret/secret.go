@@ -23,10 +23,17 @@ import (
 )
 
 // Scanner finds secrets. It is safe for concurrent use.
-type Scanner struct{ set *detect.Set }
+type Scanner struct {
+	set      *detect.Set
+	verifier Verifier
+}
 
 // New returns a scanner that uses the rules of the set.
 func New(set *detect.Set) *Scanner { return &Scanner{set: set} }
+
+// NewVerifying returns a scanner that asks about each secret that it finds, while it has it. What is found in an
+// inconspicuous place and is in use is reported with high confidence.
+func NewVerifying(set *detect.Set, v Verifier) *Scanner { return &Scanner{set: set, verifier: v} }
 
 // Name returns "secret".
 func (s *Scanner) Name() string { return "secret" }
@@ -46,7 +53,7 @@ var errCutShort = errors.New("too much in it looks like a secret: the rest of th
 const maxPlaces = 10
 
 // Scan looks at a file that is text.
-func (s *Scanner) Scan(_ context.Context, f *scan.File, report scan.Report) error {
+func (s *Scanner) Scan(ctx context.Context, f *scan.File, report scan.Report) error {
 	if f.Binary {
 		return nil
 	}
@@ -58,6 +65,9 @@ func (s *Scanner) Scan(_ context.Context, f *scan.File, report scan.Report) erro
 	d := decoder{find: s.set.FindIn, path: f.Path, room: maxDecoded + len(f.Data)}
 	d.look(f.Data, 0, "", 0, 0)
 	for _, group := range group(f, merge(matches, f.Data, d.hits)) {
+		if s.verifier != nil {
+			group.ask(ctx, s.verifier)
+		}
 		report(group.finding, group.confidence)
 	}
 	switch {
@@ -74,6 +84,7 @@ type sighting struct {
 	finding    signal.Finding
 	confidence scan.Confidence
 	places     []string
+	hit        hit // the first
 }
 
 // group makes one finding of all places that hold the same secret.
@@ -100,7 +111,7 @@ func group(f *scan.File, matches []hit) []*sighting {
 			}
 			continue
 		}
-		g := &sighting{confidence: scan.Confidence(m.Confidence)}
+		g := &sighting{confidence: scan.Confidence(m.Confidence), hit: m}
 		g.finding = signal.Finding{
 			ID: id, Kind: signal.FindingPosture, Rule: m.Rule.ID, Title: m.Rule.Title, Desc: m.Rule.Why, Severity: m.Rule.Severity,
 			Fix: m.Rule.Fix, References: m.Rule.References, Tags: m.Rule.Tags, Count: 1,

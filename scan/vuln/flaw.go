@@ -108,6 +108,12 @@ func (f *Flaw) LeastGo() bool {
 	})
 }
 
+// In reports whether another version of the package has the flaw.
+func (f *Flaw) In(version string) bool {
+	c := newCandidate(f.Package().Ecosystem, version)
+	return slices.ContainsFunc(f.affected, func(a *intel.Affected) bool { _, hit := c.affected(a); return hit })
+}
+
 // match is an advisory that concerns a package.
 type match struct {
 	advisory *intel.Advisory

@@ -89,7 +89,7 @@ func (f *Flaw) prioritise(exposure Exposure) Priority {
 	if r, ok := f.rating(); ok {
 		p.add(int(r.score*weight+0.5), "%s", r.text)
 	} else {
-		p.add(5*weight, "not rated by any advisory, taken as medium")
+		p.add(5*weight, "unrated: not rated by any advisory, taken as medium")
 	}
 	if e := f.probability(); e != nil {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type Matcher struct {
 	ignores ignoreList
 	summary Summary
 	flaws   []*Flaw
+	reach   error
 }
 
 // New returns a matcher.
@@ -87,9 +89,13 @@ func (m *Matcher) Summary() Summary { return m.summary }
 // Flaws are those that the last Match found, with those that a decision took out of the report.
 func (m *Matcher) Flaws() []*Flaw { return m.flaws }
 
+// Unreached says what the last Match could not tell of what can be reached. The flaws are found all the same, with the priority that they
+// have where nothing is known of calls.
+func (m *Matcher) Unreached() error { return m.reach }
+
 // Match implements scan.Matcher.
 func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Report) error {
-	m.summary, m.flaws = Summary{}, nil
+	m.summary, m.flaws, m.reach = Summary{}, nil, nil
 	for _, places := range m.versions(inv) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -101,23 +107,25 @@ func (m *Matcher) Match(ctx context.Context, inv *scan.Inventory, report scan.Re
 		m.flaws = append(m.flaws, flaws...)
 	}
 	m.summary.Flaws = len(m.flaws)
-	var reachErr error
 	if m.o.Reacher != nil && len(m.flaws) > 0 {
-		if reachErr = m.o.Reacher.Reach(ctx, m.flaws); reachErr != nil {
-			reachErr = fmt.Errorf("what can be reached: %w", reachErr)
-		}
+		m.reach = m.o.Reacher.Reach(ctx, m.flaws)
 	}
-	paths := newPaths(inv)
+	paths, reported := newPaths(inv), map[string]bool{}
 	for _, f := range m.flaws {
 		if m.o.Use != nil {
 			f.Use = m.o.Use(f.Package())
 		}
 		f.Priority = f.prioritise(m.o.Config.Exposure)
 		if m.wanted(f) {
-			report(f.finding(paths), f.confidence())
+			out := f.finding(paths)
+			if reported[out.ID] { // of another version of the package, at the same place: each is to be kept
+				out.ID = signal.Fingerprint("vuln", f.ID, withoutVersion(f.Package().PURL), f.Package().Path, f.Package().Version)
+			}
+			reported[out.ID] = true
+			report(out, f.confidence())
 		}
 	}
-	return reachErr
+	return nil
 }
 
 func (f *Flaw) confidence() scan.Confidence {
@@ -276,14 +284,23 @@ func (f *Flaw) finding(paths *paths) signal.Finding {
 			out.Evidence = append(out.Evidence, signal.Evidence{Name: name, Value: scan.Printable(value)})
 		}
 	}
-	say("package", p.PURL)
-	say("installed", p.Version)
-	say("fixed in", f.Fixed)
+	say(signal.EvidencePackage, p.PURL)
+	say(signal.EvidenceInstalled, p.Version)
+	say(signal.EvidenceFixed, f.Fixed)
 	if f.Upgrade != f.Fixed {
 		say("upgrade to", f.Upgrade)
 	}
-	say("priority", f.Priority.String())
-	say("also known as", strings.Join(f.Aliases, ", "))
+	say(signal.EvidencePriority, f.Priority.String())
+	if r, ok := f.rating(); ok && r.vector {
+		say(signal.EvidenceCVSS, strings.TrimPrefix(r.text, "CVSS "))
+	}
+	if e := f.probability(); e != nil {
+		say(signal.EvidenceEPSS, strconv.FormatFloat(e.Score, 'f', -1, 64))
+	}
+	if k := f.exploited(); k != nil {
+		say(signal.EvidenceExploited, k.Added.Format(time.DateOnly))
+	}
+	say(signal.EvidenceAliases, strings.Join(f.Aliases, ", "))
 	say("stands for", strings.Join(f.Covers, ", "))
 	say("relation", string(p.Relation))
 	say("brought by", paths.to(p))
@@ -335,11 +352,22 @@ func (f *Flaw) fix() string {
 	case f.Fixed == "":
 		return "There is no fixed version. Look whether the flawed part is used, and for another package."
 	case p.BaseImage != "":
-		return scan.Printable(fmt.Sprintf("Build on a newer %s, which has %s in %s or later, or upgrade it in a layer of your own.", p.BaseImage, p.Name, f.Fixed))
+		return scan.Printable(fmt.Sprintf("Fixed in %s: build on a newer %s that has it, or upgrade %s in a layer of your own.", f.fixedIn(), p.BaseImage, p.Name))
+	case p.SourceVersion != "" && p.SourceVersion != p.Version:
+		return scan.Printable(fmt.Sprintf("Upgrade %s: fixed in %s.", p.Name, f.fixedIn()))
 	case p.Relation == scan.Transitive:
 		return scan.Printable(fmt.Sprintf("Upgrade what brings it, or pin %s to %s or later.", p.Name, f.Fixed))
 	}
 	return scan.Printable(fmt.Sprintf("Upgrade %s to %s or later.", p.Name, f.Fixed))
+}
+
+// fixedIn names the package with the fixed version: the source package where a distribution gives what is built of it other versions.
+func (f *Flaw) fixedIn() string {
+	p := f.Package()
+	if p.SourceVersion != "" && p.SourceVersion != p.Version {
+		return fmt.Sprintf("%s %s, the source of %s", p.Source, f.Fixed, p.Name)
+	}
+	return p.Name + " " + f.Fixed
 }
 
 func (f *Flaw) references() []string {
@@ -364,6 +392,9 @@ func (f *Flaw) tags() []string {
 	}
 	if f.exploited() != nil {
 		tags = append(tags, "exploited")
+	}
+	if _, rated := f.rating(); !rated && !f.Malicious() {
+		tags = append(tags, "unrated")
 	}
 	for _, a := range f.Advisories {
 		for _, c := range a.CWE {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,31 @@ func evidence(f signal.Finding, name string) string {
 		}
 	}
 	return ""
+}
+
+// TestFix: what to do names what is to be had where: in a package of one's own, of a base image, of a source with versions of its own.
+func TestFix(t *testing.T) {
+	db := advisories{advisory("DEBIAN-CVE-2024-1", "Debian:12", "openssl", span("0", "3.0.13-1~deb12u1")), advisory("DEBIAN-CVE-2024-2", "Debian:12", "lvm2", span("0", "2.03.16-3")),
+		advisory("CVE-2024-3", "npm", "x", span("0", "2.0.0")), advisory("CVE-2024-4", "npm", "y", span("0", ""))}
+	ssl := scan.Package{PURL: "pkg:deb/debian/libssl3@3.0.11-1", Ecosystem: "Debian:12", Name: "libssl3", Version: "3.0.11-1", Source: "openssl", SourceVersion: "3.0.11-1", Path: "var/lib/dpkg/status", BaseImage: "debian:12"}
+	dm := scan.Package{PURL: "pkg:deb/debian/dmsetup@2:1.02.185-2", Ecosystem: "Debian:12", Name: "dmsetup", Version: "2:1.02.185-2", Source: "lvm2", SourceVersion: "2.03.16-2", Path: "var/lib/dpkg/status", BaseImage: "debian:12"}
+	own := dm
+	own.BaseImage = ""
+	brought := npm("x", "1.0.0")
+	brought.Relation = scan.Transitive
+	for want, p := range map[string]scan.Package{
+		"Fixed in libssl3 3.0.13-1~deb12u1: build on a newer debian:12 that has it, or upgrade libssl3 in a layer of your own.":              ssl,
+		"Fixed in lvm2 2.03.16-3, the source of dmsetup: build on a newer debian:12 that has it, or upgrade dmsetup in a layer of your own.": dm,
+		"Upgrade dmsetup: fixed in lvm2 2.03.16-3, the source of dmsetup.":                                                                   own,
+		"Upgrade x to 2.0.0 or later.":                                                              npm("x", "1.0.0"),
+		"Upgrade what brings it, or pin x to 2.0.0 or later.":                                       brought,
+		"There is no fixed version. Look whether the flawed part is used, and for another package.": npm("y", "1.0.0"),
+	} {
+		found, _ := run(t, vuln.Options{Config: vuln.DefaultConfig(), Database: db}, p)
+		if len(found) != 1 || found[0].Fix != want || !slices.Contains(found[0].Tags, "unrated") {
+			t.Errorf("%+v, want %q", found, want)
+		}
+	}
 }
 
 // TestVersions: the ranges of an advisory in the order of each ecosystem.

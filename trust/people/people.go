@@ -93,13 +93,15 @@ func (e ErrLimited) Error() string {
 	return fmt.Sprintf("too many attempts; try again in %s", e.RetryAfter.Round(time.Second))
 }
 
-// A Role says what somebody may do. Each includes the one before.
+// A Role says what somebody may do. Viewer, Operator and Admin each include the one before.
 type Role string
 
 const (
 	Viewer   Role = "viewer"   // sees everything
 	Operator Role = "operator" // and acts: blocks, undoes, acknowledges
 	Admin    Role = "admin"    // and changes settings, people and tokens
+	// Scanner sends scans and nothing else: it reads nothing. It is for tokens, never for people; Operator and Admin include it.
+	Scanner Role = "scanner"
 )
 
 func (r Role) rank() int {
@@ -116,9 +118,17 @@ func (r Role) rank() int {
 
 // AtLeast reports whether r includes least. A role that does not exist
 // includes nothing and is included in nothing.
-func (r Role) AtLeast(least Role) bool { return least.rank() > 0 && r.rank() >= least.rank() }
+func (r Role) AtLeast(least Role) bool {
+	if least == Scanner {
+		return r == Scanner || r.rank() >= Operator.rank()
+	}
+	return least.rank() > 0 && r.rank() >= least.rank()
+}
 
-// ParseRole reads "viewer", "operator" or "admin".
+// forToken reports whether a token can have the role.
+func (r Role) forToken() bool { return r == Scanner || r.rank() > 0 }
+
+// ParseRole reads the role of a person: "viewer", "operator" or "admin".
 func ParseRole(s string) (Role, error) {
 	if r := Role(s); r.rank() > 0 {
 		return r, nil

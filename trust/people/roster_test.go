@@ -187,6 +187,14 @@ func TestRoles(t *testing.T) {
 			t.Error(r)
 		}
 	}
+	for r, want := range map[Role]bool{Viewer: false, Operator: true, Admin: true, Scanner: true, "": false, "root": false} {
+		if r.AtLeast(Scanner) != want || Scanner.AtLeast(r) != (r == Scanner) {
+			t.Error(r)
+		}
+	}
+	if _, err := ParseRole("scanner"); !errors.Is(err, ErrRole) {
+		t.Error("a person is a scanner:", err)
+	}
 	if _, err := ParseRole("Admin"); !errors.Is(err, ErrRole) {
 		t.Error(err)
 	}

@@ -55,17 +55,20 @@ type Token struct {
 // must be there.
 func (t token) role(r *roster) (Role, bool) {
 	if t.Owner == "" {
-		return t.Role, t.Role.rank() > 0
+		return t.Role, t.Role.forToken()
 	}
 	who, ok := r.People[t.Owner]
 	if !ok || who.UID != t.OwnerUID {
 		return "", false
 	}
-	if t.Role.rank() == 0 {
+	if !t.Role.forToken() {
 		return "", false // damaged in the store: it must not grow into its owner's role
 	}
 	if who.Role.AtLeast(t.Role) {
 		return t.Role, true
+	}
+	if t.Role == Scanner {
+		return "", false // what its owner may do instead is to read, which it never could
 	}
 	return who.Role, true
 }
@@ -77,8 +80,8 @@ func (p *People) IssueToken(ctx context.Context, actor string, spec TokenSpec) (
 	if err := CheckName(spec.Name); err != nil {
 		return Token{}, "", err
 	}
-	if _, err := ParseRole(string(spec.Role)); err != nil {
-		return Token{}, "", err
+	if !spec.Role.forToken() {
+		return Token{}, "", fmt.Errorf("%w: %.40q; there are viewer, operator, admin and scanner", ErrRole, spec.Role)
 	}
 	if spec.TTL == 0 {
 		spec.TTL = defaultTokenTTL

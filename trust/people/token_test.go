@@ -81,3 +81,39 @@ func TestTokens(t *testing.T) {
 		t.Error(len(list), err)
 	}
 }
+
+// TestScannerToken: it sends scans. It never grows into anything else, whatever becomes of its owner.
+func TestScannerToken(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.create("ann", Admin)
+	w.create("bob", Operator)
+	w.create("vic", Viewer)
+	_, secret, err := w.IssueToken(ctx, "person:bob", TokenSpec{Name: "build", Owner: "bob", Role: Scanner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := w.Token(ctx, secret); err != nil || id.Role != Scanner {
+		t.Errorf("%+v %v", id, err)
+	}
+	if _, _, err := w.IssueToken(ctx, "person:vic", TokenSpec{Name: "build", Owner: "vic", Role: Scanner}); !errors.Is(err, ErrRole) {
+		t.Error("a viewer owns a token that writes:", err)
+	}
+	_, machine, err := w.IssueToken(ctx, "uid:0", TokenSpec{Name: "build", Role: Scanner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := w.Token(ctx, machine); err != nil || id.Role != Scanner {
+		t.Errorf("%+v %v", id, err)
+	}
+	if err := w.SetRole(ctx, "person:ann", "vic", Scanner); !errors.Is(err, ErrRole) {
+		t.Error("a person is a scanner:", err)
+	}
+	if _, _, err := w.Link(ctx, "person:ann", "new", Scanner); !errors.Is(err, ErrRole) {
+		t.Error("a person is invited as a scanner:", err)
+	}
+	w.SetRole(ctx, "person:ann", "bob", Viewer)
+	if id, err := w.Token(ctx, secret); !errors.Is(err, ErrDenied) {
+		t.Errorf("the token of one who is a viewer now: %+v %v", id, err)
+	}
+}

@@ -66,6 +66,11 @@ func (p *ScanPlan) Judged(inv *scan.Inventory) []string {
 	if s.NoVersion > 0 {
 		out = append(out, fmt.Sprintf("Not judged for known vulnerabilities: %s without an exact version.", counted(s.NoVersion, "package")))
 	}
+	if err := p.Vuln.Unreached(); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			out = append(out, "Not known which flaws calls lead to: "+strings.TrimSpace(line)+".")
+		}
+	}
 	var left []string
 	for _, l := range []struct {
 		n   int

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/testudo-sec/testudo/config"
@@ -16,7 +17,6 @@ import (
 	"github.com/testudo-sec/testudo/scan/history"
 	"github.com/testudo-sec/testudo/scan/license"
 	"github.com/testudo-sec/testudo/scan/vuln"
-	"github.com/testudo-sec/testudo/signal"
 )
 
 // CIPolicyName is the policy file that `testudo ci` looks for at the top of what it scans.
@@ -44,26 +44,24 @@ func (s *Settings) ciPolicy() CIPolicy {
 	return CIPolicy{Policy: s.Scan.Gate, Exclude: s.Scan.Exclude, Vulnerabilities: s.Scan.Vulnerabilities, Licenses: s.Scan.Licenses}
 }
 
-// ReadCIPolicy returns the policy of a file; of the one at the top of the folder where none is named, and of the
-// settings where that is not there. Where the change has a base, the base's file counts: a change does not decide about
-// itself. The text says where it came from.
-func (s *Settings) ReadCIPolicy(ctx context.Context, named, root, base string) (p CIPolicy, from string, err error) {
+// ReadCIPolicy returns the policy of a file; of the one at the top of the folder where none is named, else of the one at the top
+// of its repository, and of the settings where neither is there. Where the change has a base, the base's file counts: a change does not
+// decide about itself. The text says where it came from.
+func (s *Settings) ReadCIPolicy(ctx context.Context, named, root string, base *CIBase) (p CIPolicy, from string, err error) {
 	p = s.ciPolicy()
 	var data []byte
-	switch {
-	case named != "":
+	if named != "" {
+		var ours bool
+		data, ours, err = base.document(ctx, named, maxCIPolicy)
 		from = named
-		data, err = readLimited(named, maxCIPolicy)
-	case base != "":
-		from = CIPolicyName + " of " + base
-		fork := &history.Fork{Root: root, Base: base, Config: s.Scan.History, Scan: s.Scan.Config}
-		data, err = fork.ReadFile(ctx, CIPolicyName, maxCIPolicy)
-	default:
-		from = CIPolicyName
-		data, err = readLimited(filepath.Join(root, CIPolicyName), maxCIPolicy)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+		switch {
+		case err == nil && ours && data == nil:
+			return p, fmt.Sprintf("the defaults: %s counts once it is in %s", scan.Printable(named), scan.Printable(base.Revision)), nil
+		case ours:
+			from += " of " + base.Revision
 		}
+	} else {
+		data, from, err = s.policyOf(ctx, root, base)
 	}
 	switch {
 	case err != nil:
@@ -75,6 +73,30 @@ func (s *Settings) ReadCIPolicy(ctx context.Context, named, root, base string) (
 		return p, from, err
 	}
 	return p, from, nil
+}
+
+// policyOf looks for the policy file of a folder, then for the one of its repository; data is nil if there is none.
+func (s *Settings) policyOf(ctx context.Context, root string, base *CIBase) (data []byte, from string, err error) {
+	if base != nil {
+		for _, dir := range []string{base.Below, ""} {
+			name := path.Join(dir, CIPolicyName)
+			if data, err = base.fork(s).ReadFile(ctx, name, maxCIPolicy); err != nil || data != nil {
+				return data, name + " of " + base.Revision, err
+			}
+		}
+		return nil, "", nil
+	}
+	data, err = readLimited(filepath.Join(root, CIPolicyName), maxCIPolicy)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, CIPolicyName, err
+	}
+	if top, err := history.Repository(root); err == nil {
+		name := filepath.Join(top, CIPolicyName)
+		if data, err = readLimited(name, maxCIPolicy); !errors.Is(err, fs.ErrNotExist) {
+			return data, name, err
+		}
+	}
+	return nil, "", nil
 }
 
 func readLimited(name string, limit int64) ([]byte, error) {
@@ -91,56 +113,4 @@ func readLimited(name string, limit int64) ([]byte, error) {
 		data = bytes.TrimSpace([]byte{})
 	}
 	return data, err
-}
-
-// BaseIgnoreFiles returns the ignore files of the base: a change does not decide what of it is looked at.
-func (s *Settings) BaseIgnoreFiles(ctx context.Context, root, base string) (map[string][]byte, error) {
-	fork := &history.Fork{Root: root, Base: base, Config: s.Scan.History, Scan: s.Scan.Config}
-	return fork.Ignores(ctx)
-}
-
-// BaseBaseline returns the baseline that a file of the base holds, for a file below root; ok is false for any other file.
-func (s *Settings) BaseBaseline(ctx context.Context, root, base, name string) (b scan.Baseline, ok bool, err error) {
-	rel, ok := below(root, name)
-	if !ok {
-		return nil, false, nil
-	}
-	fork := &history.Fork{Root: root, Base: base, Config: s.Scan.History, Scan: s.Scan.Config}
-	data, err := fork.ReadFile(ctx, rel, maxBaseline)
-	if err != nil {
-		return nil, true, err
-	}
-	b, err = scan.ReadBaseline(bytes.NewReader(data))
-	return b, true, err
-}
-
-const maxBaseline = 256 << 20
-
-// below returns the path of a file from root on, with slashes, if it is below.
-func below(root, name string) (string, bool) {
-	absRoot, err := filepath.Abs(root)
-	if err != nil {
-		return "", false
-	}
-	absName, err := filepath.Abs(name)
-	if err != nil {
-		return "", false
-	}
-	rel, err := filepath.Rel(absRoot, absName)
-	return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
-}
-
-// BaseFindings scans the state that a change began at, and returns the ids of what is wrong with it.
-func (s *Settings) BaseFindings(ctx context.Context, r ScanRequest, base string) (map[string]bool, error) {
-	r.Kind, r.Range, r.Baseline, r.Child = ScanFork, base, nil, nil
-	p, err := s.PlanScan(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	ids := map[string]bool{}
-	if _, err := scan.Run(ctx, p.Options, func(f signal.Finding) { ids[f.ID] = true }); err != nil {
-		return nil, err
-	}
-	return ids, nil
 }

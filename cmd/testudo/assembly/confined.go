@@ -124,6 +124,9 @@ func (c *Confined) Event(_ context.Context, e *signal.Event) (signal.Verdict, er
 	}
 	e.SetString(signal.FieldKernelMode, mode)
 	if mode == kernel.ModeEnforce {
+		e.SetString(signal.FieldKernelOutcome, kernel.OutcomeRefused)
+		e.SetInt(signal.FieldStatusID, 2) // it does not happen
+		e.SetString(signal.FieldStatusCode, "EPERM")
 		c.refused.Add(1)
 	}
 	c.tell(e, &v)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -20,7 +21,7 @@ import (
 // Doctor looks at what this machine can and cannot do for testudo, what that costs,
 // and which command would change it.
 func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
-	checks := []console.Check{systemCheck(), rootCheck(), memoryCheck(), filesCheck(), lowPortsCheck()}
+	checks := []console.Check{systemCheck(), rootCheck(dir), memoryCheck(), filesCheck(), lowPortsCheck()}
 	checks = append(checks, dirCheck(dir), diskCheck(dir))
 	for _, l := range s.Edge.Listen {
 		checks = append(checks, portCheck(ctx, "edge port", l.Address))
@@ -44,12 +45,15 @@ func systemCheck() console.Check {
 }
 
 // rootCheck says whether everything would run as root, and whether somebody else can become root by this program.
-func rootCheck() console.Check {
+func rootCheck(dir string) console.Check {
 	const name = "privileges"
 	if os.Geteuid() != 0 {
 		return ok(name, fmt.Sprintf("an ordinary user's, uid %d", os.Geteuid()))
 	}
 	t := privilege.Find(os.Getenv)
+	if owner := ownedByOther(dir); owner != "" {
+		return ok(name, fmt.Sprintf("root; a node over this data directory runs as %s, but for the sensor", owner))
+	}
 	if t == nil {
 		return console.Check{Name: name, Detail: "root, with nobody to become: neither a user behind sudo nor a user " + privilege.ServiceUser,
 			Cost:    "everything runs as root, what strangers reach included: whoever takes it over has the machine",
@@ -149,6 +153,28 @@ func mayBindLow(status string) bool {
 	return false
 }
 
+// ownedByOther names the user whose folder root looks at, who is neither root nor whom root would become; "" for nobody: then it is for who asks.
+func ownedByOther(dir string) string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return ""
+	}
+	owner, known := ownerOf(info)
+	if !known || owner == 0 {
+		return ""
+	}
+	if t := privilege.Find(os.Getenv); t != nil && owner == int(t.UID) {
+		return ""
+	}
+	if u, err := user.LookupId(strconv.Itoa(owner)); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", owner)
+}
+
 func dirCheck(dir string) console.Check {
 	info, err := os.Stat(dir)
 	if os.IsNotExist(err) {
@@ -161,6 +187,13 @@ func dirCheck(dir string) console.Check {
 				return ok("data directory", fmt.Sprintf("%s of %v, mode %04o", dir, t, info.Mode().Perm()))
 			}
 		}
+	}
+	if owner := ownedByOther(dir); err == nil && owner != "" {
+		if info.Mode().Perm()&0o077 != 0 {
+			return console.Check{Name: "data directory", Detail: fmt.Sprintf("%s of %s can be read by others, mode %04o", dir, owner, info.Mode().Perm()),
+				Cost: "testudo does not start over it", Command: "chmod 700 " + dir}
+		}
+		return ok("data directory", fmt.Sprintf("%s of %s, mode %04o: testudo is to be started by that user, as with sudo", dir, owner, info.Mode().Perm()))
 	}
 	if err == nil {
 		err = makePrivate(dir)

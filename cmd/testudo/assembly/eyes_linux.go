@@ -34,6 +34,12 @@ func (s *seeing) Open(ctx context.Context) error {
 	return by.Open(ctx)
 }
 
+// Flush implements flusher, where what sees can.
+func (s *seeing) Flush(ctx context.Context) bool {
+	by, ok := s.eyes.(flusher)
+	return ok && by.Flush(ctx)
+}
+
 // Status implements eyes.
 func (s *seeing) Status() (kernel.Status, error) {
 	if s.eyes == nil {

@@ -100,12 +100,12 @@ func TestFilesOnTheRealKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := plane.SetInterest(t.Context(), cfg.Interest()); err != nil && !errors.Is(err, kernel.ErrUnable) {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() { _ = plane.Run(ctx) })
+	if err := plane.SetInterest(t.Context(), cfg.Interest()); err != nil && !errors.Is(err, kernel.ErrUnable) {
+		t.Fatal(err)
+	}
 	wait.Go(func() { _ = m.Run(ctx) })
 	defer wait.Wait()
 	defer cancel()

@@ -36,6 +36,7 @@ type kernelPlane struct {
 	containers map[uint64]kernel.Workload     // likewise, by cgroup: those that it has told the sensor of
 	plan       atomic.Pointer[hostrules.Plan] // of the rules in force, for people
 	pid        atomic.Int64                   // of the sensor, 0 while none runs
+	orphaned   atomic.Bool                    // the keeper is gone: this sensor is the last one
 	pace       pace
 }
 
@@ -117,6 +118,9 @@ func (p *kernelPlane) run(ctx context.Context) error {
 	}
 	var wait sync.WaitGroup
 	wait.Go(func() { p.follow(ctx) })
+	if p.keeper != nil {
+		wait.Go(func() { p.watchKeeper(ctx) })
+	}
 	if p.files != nil {
 		wait.Go(func() { _ = p.files.Run(ctx) }) // what goes wrong is in its status
 	}
@@ -144,6 +148,29 @@ func (p *kernelPlane) follow(ctx context.Context) {
 			p.m.log.Info("the kernel", "is", p.m.Kernel(ctx))
 		}
 	}
+}
+
+// watchKeeper says when the keeper is gone. Its sensor runs on and enforces on, but after its end there will be no other.
+func (p *kernelPlane) watchKeeper(ctx context.Context) {
+	err := p.keeper.Gone(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	p.orphaned.Store(errors.Is(err, privilege.ErrNoKeeper))
+	p.m.log.Error("no other sensor will be started when this one ends, which watches and enforces until then", "error", err)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := p.m.storage.Record(within, "system", "kernel.keeper.ended", "keeper", map[string]string{"why": err.Error()}); err != nil {
+		p.m.log.Error("the end of the keeper could not be written to the ledger", "error", err)
+	}
+}
+
+// keeperFault says that the keeper is gone, nil where it is there.
+func (p *kernelPlane) keeperFault() error {
+	if !p.orphaned.Load() {
+		return nil
+	}
+	return errors.New("the keeper of the sensor is gone: the sensor watches and enforces on, and is not started again when it ends. Restart testudo")
 }
 
 // ended writes down that the host was not watched for a while.
@@ -186,7 +213,7 @@ func (p *kernelPlane) health() error {
 	}
 	err := p.client.Health()
 	if err == nil {
-		return errors.Join(p.plane.Health(), p.m.lockoutFault())
+		return errors.Join(p.plane.Health(), p.m.lockoutFault(), p.keeperFault())
 	}
 	if last := p.keeper.Last(); last.Ended != "" && !errors.Is(err, privilege.ErrNoKeeper) {
 		return fmt.Errorf("the sensor has ended (%.200s), it is started again", last.Ended)
@@ -210,11 +237,24 @@ func (p *kernelPlane) checks(ctx context.Context) []console.Check {
 		return nil
 	}
 	st, err := p.status(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return []console.Check{{Name: KernelCheck, Detail: "the sensor did not answer within " + statusWithin.String() + ": it is still loading what watches this host, or has too much to do",
+			Cost: "what happens on this host is not seen until then", Command: "ask again in a moment: testudo doctor"}}
+	case err != nil:
 		return []console.Check{{Name: KernelCheck, Detail: err.Error(), Cost: "processes, files and sockets of this host are not watched",
 			Command: "the log says how the sensor ended: journalctl -u testudo, or standard error"}}
 	}
-	return FeatureChecks(st)
+	checks := FeatureChecks(st)
+	if n := p.plane.Early(); n > 0 {
+		checks = append(checks, console.Check{Name: KernelCheck + " questions", Detail: fmt.Sprintf("%d questions of gates were judged before all was known that had been seen before them", n),
+			Cost: "a rule about parents or ancestors may not have held for them; what runs all the same is killed", Command: "less load, or rules that ask about fewer files"})
+	}
+	if err := p.keeperFault(); err != nil {
+		checks = append(checks, console.Check{Name: KernelCheck + " keeper", Detail: err.Error(), Cost: "when the sensor ends, the host is not watched any more and only what stays with kernel.fail: closed is enforced",
+			Command: "restart testudo: systemctl restart testudo, or what started it"})
+	}
+	return checks
 }
 
 // Doctor looks at what this machine can and cannot do for the node that runs here.

@@ -1,12 +1,16 @@
 package assembly
 
-import "github.com/testudo-sec/testudo/detect"
+import (
+	"sync"
 
-// redactor returns what masks secrets in a text that testudo keeps.
-func redactor() func(string) string {
+	"github.com/testudo-sec/testudo/detect"
+)
+
+// redactor returns what masks secrets in a text that testudo keeps, the same for all: its rules take megabytes.
+var redactor = sync.OnceValue(func() func(string) string {
 	set, err := detect.Builtin()
 	if err != nil {
 		return func(string) string { return "" } // rather nothing than a secret
 	}
 	return set.Redact
-}
+})

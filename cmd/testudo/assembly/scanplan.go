@@ -31,6 +31,7 @@ import (
 	"github.com/testudo-sec/testudo/scan/license"
 	"github.com/testudo-sec/testudo/scan/sbom"
 	"github.com/testudo-sec/testudo/scan/secret"
+	"github.com/testudo-sec/testudo/scan/secret/verify"
 	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/scan/vuln/reach"
 	"github.com/testudo-sec/testudo/scan/vuln/running"
@@ -52,12 +53,17 @@ type ScanRequest struct {
 	Tag       string    // of an archive of several images
 	PlainHTTP bool      // for a registry
 
+	// Verifier, if not nil, is asked about each secret. Nothing but the user's own word sets it: no configuration does.
+	Verifier *verify.Verifier
+
 	Gitleaks string   // a gitleaks configuration to use beside the rules that ship, or instead
 	VEX      []string // documents
 	Child    []string // command line that ends in reach.Main
 	Baseline scan.Baseline
 	Progress func(scan.Progress)
 	Stdin    io.Reader
+	// Base, if not nil, has the documents named here that are the repository's own, and is what a fork is of.
+	Base *CIBase
 	// IgnoreFiles, if not nil, count in place of the target's own, by their paths.
 	IgnoreFiles map[string][]byte
 	DataDir     string // for caches and the database; empty stands for the defaults
@@ -74,7 +80,7 @@ const (
 	ScanStdin   ScanKind = "stdin"
 	ScanHistory ScanKind = "history"
 	ScanStaged  ScanKind = "staged"
-	ScanFork    ScanKind = "fork" // where HEAD left the base that Range names
+	ScanFork    ScanKind = "fork" // where HEAD left Base
 	ScanImage   ScanKind = "image"
 )
 
@@ -131,7 +137,7 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	fmt.Fprintln(judges, buildID(), r.For, r.Inventory)
 	var set *detect.Set
 	if wants("secret") {
-		if set, err = p.addSecrets(r.Gitleaks, judges); err != nil {
+		if set, err = p.addSecrets(ctx, r, judges); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +148,7 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 		}
 		o.Extractors = []scan.Extractor{x, sbom.NewExtractor(sbom.DefaultLimits(), p.Kind == ScanTree && isSBOM(r.Target))}
 		if wants("vuln") {
-			if err := p.addVulnerabilities(s, r); err != nil {
+			if err := p.addVulnerabilities(ctx, s, r); err != nil {
 				return nil, err
 			}
 		}
@@ -157,43 +163,88 @@ func (s *Settings) PlanScan(ctx context.Context, r ScanRequest) (plan *ScanPlan,
 	return p, p.addSource(ctx, s, r, set, hex.EncodeToString(judges.Sum(nil)))
 }
 
+// NewVerifier returns who asks providers about secrets, for the requests of one command.
+func NewVerifier(version string) (*verify.Verifier, error) {
+	set, err := detect.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	return verify.New(verify.Options{Version: version, Redact: set.Redact}), nil
+}
+
 // addSecrets adds the scanners for secrets: the rules that ship, or those of a gitleaks configuration.
-func (p *ScanPlan) addSecrets(configuration string, judges io.Writer) (*detect.Set, error) {
+func (p *ScanPlan) addSecrets(ctx context.Context, r ScanRequest, judges io.Writer) (*detect.Set, error) {
 	own := true
-	if configuration != "" {
-		dir, name := filepath.Split(configuration)
-		root, err := os.OpenRoot(nonEmptyDir(dir))
-		if err != nil {
+	if r.Gitleaks != "" {
+		c, data, err := readGitleaks(ctx, r.Base, r.Gitleaks)
+		switch {
+		case err != nil:
 			return nil, err
+		case c == nil:
+			p.Notes = append(p.Notes, countsLater(r.Gitleaks, r.Base))
+		default:
+			set, err := c.Compile()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", r.Gitleaks, err)
+			}
+			fmt.Fprintf(judges, "gitleaks %x", sha256.Sum256(data))
+			p.Options.Scanners = append(p.Options.Scanners, secret.NewGitleaks(set))
+			own = c.UseDefault
+			if r.Verifier != nil {
+				p.Notes = append(p.Notes, "What the rules of the gitleaks configuration find is not verifiable: they do not say how to ask.")
+			}
 		}
-		defer root.Close()
-		c, err := gitleaks.Load(root.FS(), name)
-		if err != nil {
-			return nil, err
-		}
-		set, err := c.Compile()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", configuration, err)
-		}
-		data, err := root.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(judges, "gitleaks %x", sha256.Sum256(data))
-		p.Options.Scanners = append(p.Options.Scanners, secret.NewGitleaks(set))
-		own = c.UseDefault
 	}
 	set, err := detect.Builtin()
 	if err != nil {
 		return nil, err
 	}
 	if own {
-		p.Options.Scanners = append(p.Options.Scanners, secret.New(set))
+		scanner := secret.New(set)
+		if r.Verifier != nil {
+			scanner = secret.NewVerifying(set, r.Verifier)
+		}
+		p.Options.Scanners = append(p.Options.Scanners, scanner)
 		if err := json.NewEncoder(judges).Encode(set.Rules()); err != nil {
 			return nil, err
 		}
 	}
 	return set, nil
+}
+
+// readGitleaks reads a configuration and what it extends: as the base has them, if they are the repository's own; nil if that does not have it.
+func readGitleaks(ctx context.Context, base *CIBase, configuration string) (*gitleaks.Config, []byte, error) {
+	if base != nil {
+		if rel, ours := base.within(configuration); ours {
+			tree := base.files(ctx)
+			data, err := fs.ReadFile(tree, rel)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, nil, nil
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			c, err := gitleaks.Load(tree, rel)
+			return c, data, err
+		}
+	}
+	dir, name := filepath.Split(configuration)
+	root, err := os.OpenRoot(nonEmptyDir(dir))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	c, err := gitleaks.Load(root.FS(), name)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := root.ReadFile(name)
+	return c, data, err
+}
+
+// countsLater says that a document of the change says nothing about the change itself.
+func countsLater(name string, base *CIBase) string {
+	return fmt.Sprintf("%s is the change's own and not in %s: it counts once it is there.", scan.Printable(name), scan.Printable(base.Revision))
 }
 
 func nonEmptyDir(dir string) string {
@@ -204,7 +255,7 @@ func nonEmptyDir(dir string) string {
 }
 
 // addVulnerabilities adds who judges the inventory by the database, where there is one.
-func (p *ScanPlan) addVulnerabilities(s *Settings, r ScanRequest) error {
+func (p *ScanPlan) addVulnerabilities(ctx context.Context, s *Settings, r ScanRequest) error {
 	path, err := s.AdvisoryDatabase(r.DataDir)
 	if err != nil {
 		return err
@@ -230,7 +281,15 @@ func (p *ScanPlan) addVulnerabilities(s *Settings, r ScanRequest) error {
 	}
 	o := vuln.Options{Config: s.Scan.Vulnerabilities, Database: db}
 	for _, name := range r.VEX {
-		statements, err := readVEX(name)
+		data, ours, err := r.Base.document(ctx, name, maxVEX)
+		if err == nil && ours && data == nil {
+			p.Notes = append(p.Notes, countsLater(name, r.Base))
+			continue
+		}
+		var statements []vuln.Statement
+		if err == nil {
+			statements, err = vuln.ReadVEX(bytes.NewReader(data))
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -250,31 +309,31 @@ func (p *ScanPlan) addVulnerabilities(s *Settings, r ScanRequest) error {
 	return nil
 }
 
-func readVEX(name string) ([]vuln.Statement, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return vuln.ReadVEX(f)
-}
+// maxVEX bounds a document; the reader has a bound of its own.
+const maxVEX = 256 << 20
 
 // addSource chooses who gives the files.
 func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, set *detect.Set, judges string) error {
-	o, config := &p.Options, s.Scan.Config
+	o, config, below := &p.Options, s.Scan.Config, ""
+	if r.Base != nil {
+		below = r.Base.Below
+	}
 	switch p.Kind {
 	case ScanTree:
 		o.IgnoreFiles = r.IgnoreFiles
+		if history.Bare(r.Target) {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s is a repository without a worktree: --git looks at what is in it.", scan.Printable(r.Target)))
+		}
 	case ScanFiles:
 		o.Source = &scan.Files{Root: r.Target, Paths: r.Paths, Config: config}
 	case ScanStdin:
 		o.Source = &scan.Stream{Name: "stdin", Reader: r.Stdin, Config: config}
 	case ScanHistory:
-		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
+		o.Source = &history.History{Root: r.Target, Range: r.Range, Since: r.Since, Below: below, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
 	case ScanStaged:
 		o.Source = &history.Staged{Root: r.Target, Config: s.Scan.History, Scan: config}
 	case ScanFork:
-		o.Source = &history.Fork{Root: r.Target, Base: r.Range, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
+		o.Source = &history.Fork{Root: r.Target, Base: r.Base.Revision, Below: below, Config: s.Scan.History, Scan: config, IgnoreFiles: r.IgnoreFiles}
 	case ScanImage:
 		return p.addImage(ctx, s, r, set, judges)
 	default:
@@ -289,7 +348,7 @@ func (p *ScanPlan) addImage(ctx context.Context, s *Settings, r ScanRequest, set
 		o.Redact = set.Redact
 	}
 	dir, err := cacheDir(r.DataDir)
-	if err == nil {
+	if err == nil && r.Verifier == nil { // what was answered is not kept, and nobody can be asked about what is not read
 		var cache *image.Cache
 		if cache, err = image.OpenCache(filepath.Join(dir, "layers"), s.Scan.Images.CacheSize); err == nil {
 			p.closers = append(p.closers, cache.Close)

@@ -12,7 +12,7 @@ type ScanServer struct {
 	// URL is the address of the console, as in https://testudo.example.com:7443. Empty sends scans nowhere. It is https unless the host is
 	// this machine's own.
 	URL string `yaml:"url"`
-	// TokenFile holds the token of an operator.
+	// TokenFile holds a token of the role scanner, which sends scans and does nothing else; an operator's does too.
 	TokenFile string `yaml:"token_file"`
 	// CAFile is a certificate in PEM that the server's is checked against. Empty takes those of the system.
 	CAFile string `yaml:"ca_file"`

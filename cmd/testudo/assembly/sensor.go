@@ -86,6 +86,9 @@ type sensorParts struct {
 	seed func(ctx context.Context, emit func(batch []byte)) error
 	// settled is called once all is loaded and told of; it gives back what only that took.
 	settled func()
+	// known appends what /proc knows of a process and of those that it came from, and clock is that of records: for gates that ask.
+	known   func(batch []byte, pid uint32) []byte
+	clock   func() uint64
 	sockets []string // of container runtimes
 	log     *slog.Logger
 }
@@ -94,14 +97,26 @@ type sensorParts struct {
 type sensor struct {
 	sensorParts
 
+	opened chan struct{} // closed once Run has opened what there is, or could not
+
 	mu     sync.Mutex
 	open   bool
 	failed error // why the eyes are shut
-	want   *kernel.Interest
-	guard  *kernel.Guard
 }
 
-func newSensor(p sensorParts) *sensor { return &sensor{sensorParts: p} }
+func newSensor(p sensorParts) *sensor {
+	return &sensor{sensorParts: p, opened: make(chan struct{}), failed: kernel.ErrUnable}
+}
+
+// opening waits until Run has opened what there is. Who hears before that his rules hold would rely on it.
+func (s *sensor) opening(ctx context.Context) error {
+	select {
+	case <-s.opened:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("what watches this host is still being loaded: %w", ctx.Err())
+	}
+}
 
 // Run implements kernel.Sensor. Where nothing can be seen it stays all the same: it can act, and say what is missing.
 func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
@@ -123,7 +138,7 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 		run("eyes", func(ctx context.Context) error { return s.see(ctx, to) })
 	}
 	if s.gates != nil {
-		run("gates", func(ctx context.Context) error { return s.gates.Run(ctx, to) })
+		run("gates", func(ctx context.Context) error { return s.refuse(ctx, to) })
 	}
 	select {
 	case <-ctx.Done():
@@ -134,6 +149,65 @@ func (s *sensor) Run(ctx context.Context, to kernel.Receiver) (err error) {
 	return err
 }
 
+// refuse runs the gates, whose questions and decisions come behind what was seen before them.
+func (s *sensor) refuse(ctx context.Context, to kernel.Receiver) error {
+	if s.clock == nil {
+		return s.gates.Run(ctx, to)
+	}
+	o := &inOrder{Receiver: to, known: s.known, now: s.clock, decided: make(chan []byte, maxDecisions)}
+	o.eyes, _ = s.eyes.(flusher)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	telling, stop := context.WithCancel(ctx)
+	defer stop()
+	wait.Go(func() { o.tell(telling) })
+	return s.gates.Run(ctx, o)
+}
+
+// settler is what of the gates can say that what the kernel decided until now is handed on.
+type settler interface{ Settle(ctx context.Context) }
+
+// settleWithin bounds how long what was seen waits for that. Where it takes longer, somebody has very much refused: then it does not wait for
+// settlePause, or the reader would be held up until records are lost.
+const (
+	settleWithin = 50 * time.Millisecond
+	settlePause  = time.Second
+)
+
+// receive hands on what was seen. A program that starts, or does not, may have been refused: that is announced first.
+func (s *sensor) receive(ctx context.Context, to kernel.Receiver) func(batch []byte) {
+	by, ok := s.gates.(settler)
+	if !ok {
+		return to.Records
+	}
+	var rushed time.Time // until when nobody is waited for
+	return func(batch []byte) {
+		if now := time.Now(); now.After(rushed) && starts(batch) {
+			within, cancel := context.WithTimeout(ctx, settleWithin)
+			by.Settle(within)
+			if within.Err() != nil {
+				rushed = now.Add(settlePause)
+			}
+			cancel()
+		}
+		to.Records(batch)
+	}
+}
+
+// starts reports whether a batch tells of programs that start, or of calls that were not permitted.
+func starts(batch []byte) bool {
+	for {
+		n, ok := record.Size(batch)
+		if !ok {
+			return false
+		}
+		if k := record.KindOf(batch); k == record.KindExec || k == record.KindCall || k == record.KindConnect {
+			return true
+		}
+		batch = batch[n:]
+	}
+}
+
 // see tells of what runs already, and then of what happens. What happens meanwhile waits in the kernel.
 func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 	if s.seed != nil {
@@ -142,7 +216,7 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 		}
 	}
 	if s.settled == nil {
-		return s.eyes.Run(ctx, to.Records)
+		return s.eyes.Run(ctx, s.receive(ctx, to))
 	}
 	s.settled()
 	var wait sync.WaitGroup
@@ -156,36 +230,27 @@ func (s *sensor) see(ctx context.Context, to kernel.Receiver) error {
 			s.settled()
 		}
 	})
-	return s.eyes.Run(ctx, to.Records)
+	return s.eyes.Run(ctx, s.receive(ctx, to))
 }
 
 // settleDelay is when what only the start has used is given back once more.
 const settleDelay = 30 * time.Second
 
-// openEyes loads the programs, and puts in force what was asked for before.
+// openEyes loads the programs.
 func (s *sensor) openEyes(ctx context.Context) error {
+	defer close(s.opened)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = kernel.ErrUnable
 	if s.eyes != nil {
 		s.failed = s.eyes.Open(ctx)
 	}
 	s.open = true
 	if s.failed != nil {
 		s.log.Error("processes, files and sockets are not seen", "error", s.failed)
-	} else if s.want != nil {
-		if err := s.eyes.Watch(ctx, *s.want); err != nil {
-			s.log.Error("what the rules need is not all seen", "error", err)
-		}
 	}
-	if s.gates == nil {
-		return s.failed
-	}
-	if err := s.gates.Open(ctx); err != nil {
-		s.log.Error("nothing is refused before it happens", "error", err)
-	} else if s.guard != nil {
-		if err := s.gates.Guard(ctx, *s.guard); err != nil {
-			s.log.Error("what was to be enforced is not", "error", err)
+	if s.gates != nil {
+		if err := s.gates.Open(ctx); err != nil {
+			s.log.Error("nothing is refused before it happens", "error", err)
 		}
 	}
 	return s.failed
@@ -207,13 +272,12 @@ func (s *sensor) shut() error {
 
 // Watch implements kernel.Sensor.
 func (s *sensor) Watch(ctx context.Context, want kernel.Interest) error {
+	if err := s.opening(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.want = &want
-	switch {
-	case !s.open:
-		return nil // Run does
-	case s.failed != nil:
+	if s.failed != nil {
 		return fmt.Errorf("nothing can be watched: %w", s.failed)
 	}
 	return s.eyes.Watch(ctx, want)
@@ -221,21 +285,18 @@ func (s *sensor) Watch(ctx context.Context, want kernel.Interest) error {
 
 // Guard implements kernel.Sensor.
 func (s *sensor) Guard(ctx context.Context, g kernel.Guard) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.gates == nil {
 		if len(g.Rules)+len(g.Ask) == 0 {
 			return nil
 		}
 		return fmt.Errorf("nothing is refused before it happens: %w", kernel.ErrUnable)
 	}
-	if s.open {
-		if err := s.gates.Guard(ctx, g); err != nil {
-			return err
-		}
+	if err := s.opening(ctx); err != nil {
+		return err
 	}
-	s.guard = &g
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gates.Guard(ctx, g)
 }
 
 // Container implements kernel.Sensor.

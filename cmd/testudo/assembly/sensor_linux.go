@@ -40,6 +40,8 @@ func Sensor(cfg SensorConfig, log *slog.Logger) kernel.Sensor {
 		gates:     &refusing{Enforcer: enforce.New(enforce.Options{Config: enforce.Default(), Log: log, Spare: spare}), spare: spare, log: log},
 		hands:     hand.New(),
 		seed:      seed,
+		known:     ancestry(),
+		clock:     sinceBoot,
 		settled:   privilege.Trim,
 		log:       log,
 	})
@@ -199,6 +201,12 @@ func (r *refusing) Guard(ctx context.Context, g kernel.Guard) error {
 		}
 		r.log.Info("a rule is not refused by the kernel itself", "rule", l.Rule, "why", l.Why)
 	}
+	for i := range g.Rules {
+		// The kernel knows the parent that a process has now: one that runs another program by now, or who adopted an orphan. Who started it, only the judge knows.
+		if rule := &g.Rules[i]; rule.Hook == kernel.HookExec && rule.Enforce && !rule.Parent.Empty() {
+			scopes = append(scopes, kernel.AskScope{Hook: rule.Hook, Mount: "/", Files: orAll(rule.Exe)})
+		}
+	}
 	if r.asking == nil {
 		if len(g.Ask) > 0 {
 			return fmt.Errorf("asking before a file is opened or run: %w", kernel.ErrUnable)
@@ -251,6 +259,13 @@ func (r *refusing) Close() error {
 		r.asking = nil
 	}
 	return r.Enforcer.Close()
+}
+
+// sinceBoot is the clock of records, in nanoseconds.
+func sinceBoot() uint64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return uint64(t.Nano())
 }
 
 // release returns the kernel's.

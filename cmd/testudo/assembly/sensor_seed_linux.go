@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"context"
+	"sync"
 
 	proctable "github.com/testudo-sec/testudo/kernel/process"
 	"github.com/testudo-sec/testudo/kernel/record"
@@ -21,4 +22,15 @@ func seed(ctx context.Context, emit func(batch []byte)) error {
 		emit(batch)
 	}
 	return err
+}
+
+// ancestry reads who asks, and what that one came from, one at a time.
+func ancestry() func(batch []byte, pid uint32) []byte {
+	var mu sync.Mutex
+	reader := proctable.NewReader("/")
+	return func(batch []byte, pid uint32) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		return reader.Ancestry(batch, pid, proctable.MaxLineage)
+	}
 }

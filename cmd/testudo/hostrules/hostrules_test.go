@@ -101,6 +101,9 @@ func TestInterestOfShippedRules(t *testing.T) {
 	if len(got.Reads.Prefix) > 40 || slices.Contains(got.Reads.Prefix, "/usr/lib/") {
 		t.Errorf("reads below %d folders: %v", len(got.Reads.Prefix), got.Reads.Prefix)
 	}
+	if !got.Calls[record.CallIoUringSetup] { // by a ring files are opened without a call
+		t.Error("rings of io_uring are not asked for")
+	}
 }
 
 // TestInterestCoversTests holds the derivation to the tests in the rule files: what a rule fires on, the sensor is asked for.

@@ -42,6 +42,41 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
+// TestACrowdIsAskedAbout: who asks thousands of things at once, so that one of them passes unasked, waits longer; all of them are judged.
+func TestACrowdIsAskedAbout(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/a")
+	j := &judge{says: func(*record.Record) bool { return true }}
+	g, _ := begin(t, Config{Deadline: 10 * time.Second, Waiting: 8}, j, false, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	const n = 2000
+	if got := run(t, "as-crowd", dir+"/a", fmt.Sprint(n)); got != fmt.Sprint(n, 0) {
+		t.Error("refused, opened: ", got)
+	}
+	if c := g.Counts(); c.Denied != n || c.Full+c.Late+c.Lost+c.Unread > 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestOthersWaitNoLongerThanTheDeadline: while a judge answers nobody, each is decided by the guard in its time, however many came before.
+func TestOthersWaitNoLongerThanTheDeadline(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/a")
+	release := make(chan struct{})
+	j := &judge{says: func(*record.Record) bool { <-release; return false }}
+	defer close(release)
+	g, _ := begin(t, Config{Deadline: 100 * time.Millisecond, Waiting: 4}, j, true, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	const n = 200
+	if got := run(t, "as-crowd", dir+"/a", fmt.Sprint(n)); got != fmt.Sprint(n, 0) {
+		t.Error("refused, opened: ", got)
+	}
+	if c := g.Counts(); c.Late != 4 || c.Full != n-4 {
+		t.Errorf("%+v", c)
+	}
+	if !g.stuck.Load() {
+		t.Error("it does not know that nobody answers")
+	}
+}
+
 func TestJudgesAreNotAskedAbout(t *testing.T) {
 	dir := tmpfs(t)
 	create(t, dir+"/a")

@@ -33,12 +33,13 @@ import (
 type Config struct {
 	// Deadline is how long an open or exec waits for its verdict. Where there is none by then, the guard says whether it is let through.
 	Deadline time.Duration `yaml:"deadline"`
-	// Waiting bounds the opens and execs that wait at once. What comes on top is decided without asking, and counted.
+	// Waiting bounds the opens and execs that are asked about at once. What comes on top waits for its turn, as long as Deadline in all; where nobody answers, or thousands
+	// wait, it is decided without asking, and counted.
 	Waiting int `yaml:"waiting"`
 }
 
 // DefaultConfig returns the configuration that is used where nothing is set.
-func DefaultConfig() Config { return Config{Deadline: 500 * time.Millisecond, Waiting: 512} }
+func DefaultConfig() Config { return Config{Deadline: time.Second, Waiting: 512} }
 
 // Validate names the first setting that makes no sense.
 func (c *Config) Validate() error {
@@ -59,7 +60,7 @@ type Counts struct {
 	Allowed uint64 // by the judge
 	Denied  uint64 // by the judge
 	Late    uint64 // decided by the guard: no answer in time
-	Full    uint64 // decided by the guard: too many waited
+	Full    uint64 // decided by the guard: too many waited, or it waited too long for its turn
 	Unknown uint64 // decided by the guard: the kernel could not tell the path
 	Lost    uint64 // let through by the kernel: its queue was full
 	Unread  uint64 // refused by the kernel: it could not hand them over, for want of descriptors

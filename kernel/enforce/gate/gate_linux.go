@@ -26,7 +26,9 @@ type Gate struct {
 	exempt []exempt
 	cgroup string
 	closed atomic.Bool
-	places chan struct{} // of those that wait
+	places chan struct{} // of those that are asked about
+	queue  chan struct{} // of those that wait for such a place
+	stuck  atomic.Bool   // the last one that was asked about had no answer in time
 	counts struct {
 		seen, own, passed, allowed, denied, late, full, unknown, lost, unread, gone atomic.Uint64
 	}
@@ -59,7 +61,8 @@ func New(cfg Config, log *slog.Logger, judges ...int) (*Gate, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{cfg: cfg, log: log, self: int32(os.Getpid()), cgroup: mountOfCgroup2(), places: make(chan struct{}, cfg.Waiting)}
+	g := &Gate{cfg: cfg, log: log, self: int32(os.Getpid()), cgroup: mountOfCgroup2(), places: make(chan struct{}, cfg.Waiting),
+		queue: make(chan struct{}, maxQueued)}
 	for _, pid := range judges {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
@@ -221,18 +224,49 @@ func (g *Gate) decide(r *reader, to kernel.Receiver, e event) {
 		g.finish(r, e, false)
 		return
 	}
+	till := time.Now().Add(g.cfg.Deadline)
 	select {
 	case g.places <- struct{}{}:
+		r.waiting.Add(1)
+		g.all.Go(func() {
+			defer func() { <-g.places }()
+			g.ask(r, to, e, rec, till)
+		})
+		return
 	default:
+	}
+	if !g.stuck.Load() { // else nobody answers
+		select {
+		case g.queue <- struct{}{}:
+			r.waiting.Add(1)
+			g.all.Go(func() { g.wait(r, to, e, rec, till) })
+			return
+		default:
+		}
+	}
+	g.counts.full.Add(1)
+	g.finish(r, e, g.closed.Load())
+}
+
+// maxQueued bounds those that wait for a place: whoever asks much at once, and be it to have one thing pass among many, waits longer, but is asked about. Each holds two
+// descriptors.
+const maxQueued = 4096
+
+// wait has an event asked about as soon as there is a place.
+func (g *Gate) wait(r *reader, to kernel.Receiver, e event, rec *record.Record, till time.Time) {
+	late := time.NewTimer(time.Until(till))
+	defer late.Stop()
+	select {
+	case g.places <- struct{}{}:
+		<-g.queue
+		defer func() { <-g.places }()
+		g.ask(r, to, e, rec, till)
+	case <-late.C:
+		<-g.queue
 		g.counts.full.Add(1)
 		g.finish(r, e, g.closed.Load())
-		return
+		r.waiting.Done()
 	}
-	r.waiting.Add(1)
-	g.all.Go(func() {
-		defer func() { <-g.places }()
-		g.ask(r, to, e, rec)
-	})
 }
 
 // judges reports whether a process is one of those that judge, and not another one that has its pid now.
@@ -245,9 +279,9 @@ func (g *Gate) judges(pid int32) bool {
 	return false
 }
 
-// ask asks the judge, and answers in its place when the deadline passes.
-func (g *Gate) ask(r *reader, to kernel.Receiver, e event, rec *record.Record) {
-	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Deadline)
+// ask asks the judge, and answers in its place when its time is over.
+func (g *Gate) ask(r *reader, to kernel.Receiver, e event, rec *record.Record, till time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), till)
 	defer cancel()
 	var once sync.Once
 	finish := func(deny bool, count *atomic.Uint64) {
@@ -266,9 +300,16 @@ func (g *Gate) ask(r *reader, to kernel.Receiver, e event, rec *record.Record) {
 		finish(false, &g.counts.own)
 		return
 	}
-	late := time.AfterFunc(g.cfg.Deadline, func() { finish(g.closed.Load(), &g.counts.late) })
+	late := time.AfterFunc(time.Until(till), func() {
+		g.stuck.Store(true)
+		finish(g.closed.Load(), &g.counts.late)
+	})
 	defer late.Stop()
-	if a := to.Ask(ctx, rec.Append(nil), record.GateFanotify); a.Deny {
+	a := to.Ask(ctx, rec.Append(nil), record.GateFanotify)
+	if late.Stop() {
+		g.stuck.Store(false)
+	}
+	if a.Deny {
 		finish(true, &g.counts.denied)
 	} else {
 		finish(false, &g.counts.allowed)
@@ -320,7 +361,7 @@ func (g *Gate) Features() []kernel.Feature {
 	for _, n := range []struct {
 		count uint64
 		what  string
-	}{{c.Lost, "were let through by the kernel, as its queue was full"}, {c.Unread, "were refused by the kernel, as testudo had no descriptor left"}, {c.Late, "had no verdict in time"}, {c.Full, "came when too many waited"},
+	}{{c.Lost, "were let through by the kernel, as its queue was full"}, {c.Unread, "were refused by the kernel, as testudo had no descriptor left"}, {c.Late, "had no verdict in time"}, {c.Full, "came when too many waited, or waited too long for their turn"},
 		{c.Unknown, "had a path that is too long to tell"}} {
 		if n.count > 0 {
 			notes = append(notes, fmt.Sprintf("%d %s", n.count, n.what))

@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -67,6 +69,28 @@ func actor(role string, args []string) {
 			}
 		}
 		fmt.Println(no, ran)
+	case "as-exec": // becomes a program in a way, which makes the file that its argument names; says why it does not
+		fmt.Println(become(args[0], args[1], args[2]))
+	case "as-crowd": // opens one file so many times at once, and says how often it was refused, and opened
+		n, _ := strconv.Atoi(args[1])
+		var no, yes atomic.Int64
+		var start, wait sync.WaitGroup
+		start.Add(1)
+		for range n {
+			wait.Go(func() {
+				start.Wait()
+				fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				if err == nil {
+					yes.Add(1)
+					_ = unix.Close(fd)
+				} else if errors.Is(err, unix.EPERM) {
+					no.Add(1)
+				}
+			})
+		}
+		start.Done()
+		wait.Wait()
+		fmt.Println(no.Load(), yes.Load())
 	case "as-elsewhere": // as opener, in a mount namespace of its own
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			fmt.Println(err)
@@ -96,6 +120,58 @@ func actor(role string, args []string) {
 		}
 		_ = g.Run(context.Background(), &judge{says: func(*record.Record) bool { fmt.Println("asked"); select {} }})
 	}
+}
+
+// become runs a program in another way than by its name.
+func become(way, program, arg string) error {
+	argv := []string{program, arg}
+	at := func(fd int) error {
+		empty, _ := unix.BytePtrFromString("")
+		list, _ := syscall.SlicePtrFromStrings(argv)
+		_, _, errno := unix.Syscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(empty)), uintptr(unsafe.Pointer(&list[0])), 0, unix.AT_EMPTY_PATH, 0)
+		return errno
+	}
+	switch way {
+	case "descriptor", "descriptor of a path", "procfs":
+		flags := unix.O_RDONLY
+		if way == "descriptor of a path" {
+			flags = unix.O_PATH
+		}
+		fd, err := unix.Open(program, flags, 0)
+		if err != nil {
+			return err
+		}
+		if way == "procfs" {
+			return unix.Exec(fmt.Sprintf("/proc/self/fd/%d", fd), argv, nil)
+		}
+		return at(fd)
+	case "memory":
+		fd, err := unix.MemfdCreate("x", 0)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(program)
+		if err != nil {
+			return err
+		}
+		if _, err := unix.Write(fd, text); err != nil {
+			return err
+		}
+		return at(fd)
+	case "dots":
+		return unix.Exec(filepath.Dir(program)+"/../"+filepath.Base(filepath.Dir(program))+"/./"+filepath.Base(program), argv, nil)
+	case "relative":
+		if err := os.Chdir(filepath.Dir(program)); err != nil {
+			return err
+		}
+		return unix.Exec(filepath.Base(program), argv, nil)
+	case "another root":
+		if err := unix.Chroot(filepath.Dir(program)); err != nil {
+			return err
+		}
+		return unix.Exec("/"+filepath.Base(program), argv, nil)
+	}
+	return unix.Exec(program, argv, nil)
 }
 
 // run starts a program of the test and returns what it says.

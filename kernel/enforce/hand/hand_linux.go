@@ -18,6 +18,9 @@ const longest = 10 * time.Second
 type Hand struct {
 	self   uint32
 	v2, v1 string // where cgroup v2, and the freezer of v1, are mounted; "" for not
+	// line are the ancestors, and when each began, read once: to look for them costs as much as a kill. It only becomes shorter, as who loses its
+	// parent is given to another of them.
+	line map[uint32]uint64
 
 	change sync.Mutex // freezes and isolations: they read, then write
 }
@@ -26,6 +29,9 @@ type Hand struct {
 func New() *Hand {
 	h := &Hand{self: uint32(os.Getpid())}
 	h.v2, h.v1 = mounted("/proc/self/mountinfo")
+	if line, whole := h.lineage(); whole {
+		h.line = line
+	}
 	return h
 }
 

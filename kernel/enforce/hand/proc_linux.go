@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -180,21 +181,37 @@ func (h *Hand) protected(s *stat) string {
 	case s.pid == h.self:
 		return fmt.Sprintf("process %d is testudo itself", s.pid)
 	}
-	if slices.Contains(h.ancestors(), s.pid) {
+	line := h.line
+	if line == nil {
+		line, _ = h.lineage()
+	}
+	if began, ok := line[s.pid]; ok && began == s.start {
 		return fmt.Sprintf("process %d (%s) started testudo", s.pid, s.name)
 	}
 	return ""
 }
 
-// ancestors are who started testudo, and who started those, up to process 1.
-func (h *Hand) ancestors() (all []uint32) {
+// lineage are who started testudo, and who started those, up to process 1, and when each began, in ticks. whole: none of them ended meanwhile.
+func (h *Hand) lineage() (all map[uint32]uint64, whole bool) {
+	all = map[uint32]uint64{}
 	for pid := h.self; len(all) < 64; {
 		s, err := readStat(pid)
-		if err != nil || s.ppid <= 1 {
+		if err != nil {
+			return all, false
+		}
+		if pid != h.self {
+			all[pid] = s.start
+		}
+		if s.ppid <= 1 {
 			break
 		}
 		pid = s.ppid
-		all = append(all, pid)
 	}
-	return all
+	return all, true
+}
+
+// ancestors are those of the lineage.
+func (h *Hand) ancestors() []uint32 {
+	line, _ := h.lineage()
+	return slices.Collect(maps.Keys(line))
 }

@@ -89,10 +89,12 @@ func (a *Analysis) Reach(ctx context.Context, flaws []*vuln.Flaw) error {
 		verdicts, err := a.module(ctx, path, modules[path])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", scan.Printable(path), err))
-			continue
 		}
-		for i, f := range modules[path] {
-			verdicts[i].merge(f)
+		if verdicts == nil {
+			verdicts = byToolchain(ctx, modules[path])
+		}
+		for i := range verdicts {
+			verdicts[i].merge(modules[path][i])
 		}
 	}
 	return errors.Join(errs...)
@@ -114,7 +116,8 @@ func (v verdict) merge(f *vuln.Flaw) {
 	}
 }
 
-// module analyses the module of one go.mod. It returns a verdict for each flaw.
+// module analyses the module of one go.mod. It returns a verdict for each flaw, or none; with an error too, where only a part of the module
+// could be analysed.
 func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) ([]verdict, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return nil, errors.New("no Go toolchain is in PATH: what can be reached is not known")
@@ -155,7 +158,7 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 			verdicts[i].reach = vuln.NotBuilt
 		}
 	}
-	readErr := read(out, verdicts)
+	imported, readErr := read(out, verdicts)
 	if readErr != nil {
 		cancel() // nobody reads what else it says
 	}
@@ -165,12 +168,71 @@ func (a *Analysis) module(ctx context.Context, path string, flaws []*vuln.Flaw) 
 		return nil, fmt.Errorf("not analysed within %s (scan.reach.timeout)", a.Config.Timeout)
 	case err != nil && strings.Contains(stderr.String(), "no packages matched"):
 		return slices.Repeat([]verdict{{reach: vuln.NotImported}}, len(flaws)), nil // no code, no calls
+	case err != nil && notHere(stderr.String()) != "":
+		return nil, errors.New(notHere(stderr.String()))
 	case err != nil && !errors.Is(readErr, errTooMuch):
 		return nil, fmt.Errorf("%w: %s", err, scan.Printable(strings.TrimSpace(stderr.String())))
 	case readErr != nil:
 		return nil, readErr
 	}
+	if left := stderr.leftOut(); left != "" {
+		for i := range verdicts { // what was not looked at may call anything that is imported
+			absent := imported != nil && !slices.ContainsFunc(flaws[i].Imports, func(im intel.Import) bool { return imported[im.Path] })
+			if r := verdicts[i].reach; (r == vuln.NotReached || r == vuln.NotImported) && !absent {
+				verdicts[i].reach = vuln.ReachUnknown
+			}
+		}
+		why := scan.Printable(left)
+		if short := notHere(left); short != "" {
+			count, _, _ := strings.Cut(why, ":")
+			why = count + ": " + short
+		}
+		return verdicts, fmt.Errorf("packages do not load, and what these call is not known: %s", why)
+	}
 	return verdicts, nil
+}
+
+// byToolchain judges the flaws of the standard library of a module that could not be analysed: by the toolchain that is installed, since a
+// go.mod names only the least one.
+func byToolchain(ctx context.Context, flaws []*vuln.Flaw) []verdict {
+	out := make([]verdict, len(flaws))
+	if !slices.ContainsFunc(flaws, (*vuln.Flaw).LeastGo) {
+		return out
+	}
+	version := toolchain(ctx)
+	for i, f := range flaws {
+		if version != "" && f.LeastGo() && !f.In(version) {
+			out[i].reach = vuln.NotBuilt
+		}
+	}
+	return out
+}
+
+// toolchain is the version of the Go toolchain in PATH, as advisories write it: "1.26.1"; empty if there is none.
+func toolchain(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION")
+	cmd.Env, cmd.Dir = environment(), os.TempDir() // where no go.mod asks for another
+	out, err := cmd.Output()
+	if err != nil || len(out) > 100 {
+		return ""
+	}
+	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "go")
+	version, _, _ = strings.Cut(version, " ") // experiments
+	version, _, _ = strings.Cut(version, "-")
+	if !ok {
+		return "" // one that is being developed
+	}
+	return version
+}
+
+// notHere explains what the toolchain says when a module's dependencies are not on this machine.
+func notHere(text string) string {
+	if strings.Contains(text, "module lookup disabled by GOPROXY=off") || strings.Contains(text, "missing go.sum entry") {
+		return "its dependencies are not all on this machine (go mod download brings them)"
+	}
+	return ""
 }
 
 // staysInside refuses modules whose go.mod sends the toolchain to folders outside of the root.
@@ -274,11 +336,13 @@ func writeEntry(db string, i int, f *vuln.Flaw) error {
 type message struct {
 	Config *struct {
 		Protocol string `json:"protocol_version"`
-	} `json:"config"`
+	} `json:"config,omitempty"`
 	Finding *struct {
 		OSV   string  `json:"osv"`
 		Trace []frame `json:"trace"`
-	} `json:"finding"`
+	} `json:"finding,omitempty"`
+	// Imported is of the child itself: every package that the module comes to, where some do not load.
+	Imported []string `json:"imported,omitempty"`
 }
 
 // frame is one step of a chain of calls, the flaw first.
@@ -292,8 +356,8 @@ type frame struct {
 var errTooMuch = errors.New("the analysis says too much")
 
 // read takes the child's messages: what they say of a flaw replaces its verdict. One of which it is said no more than that the module is
-// required is not imported.
-func read(r io.Reader, verdicts []verdict) error {
+// required is not imported. Imported is what the child said of that, nil if it did not.
+func read(r io.Reader, verdicts []verdict) (imported map[string]bool, err error) {
 	index := map[string]int{}
 	for i := range verdicts {
 		index[id(i)] = i
@@ -305,14 +369,20 @@ func read(r io.Reader, verdicts []verdict) error {
 		err := d.Decode(&m)
 		if errors.Is(err, io.EOF) {
 			if !began {
-				return errors.New("the analysis said nothing")
+				return nil, errors.New("the analysis said nothing")
 			}
-			return nil
+			return imported, nil
 		}
 		if err != nil {
-			return fmt.Errorf("what the analysis says cannot be read: %w", err)
+			return nil, fmt.Errorf("what the analysis says cannot be read: %w", err)
 		}
 		began = began || m.Config != nil
+		if m.Imported != nil {
+			imported = map[string]bool{}
+			for _, path := range m.Imported {
+				imported[path] = true
+			}
+		}
 		if m.Finding == nil || len(m.Finding.Trace) == 0 {
 			continue
 		}
@@ -332,7 +402,7 @@ func read(r io.Reader, verdicts []verdict) error {
 			v.reach = vuln.NotImported
 		}
 	}
-	return errTooMuch
+	return nil, errTooMuch
 }
 
 // calls writes a trace from the entry to the flaw.
@@ -347,6 +417,17 @@ func calls(trace []frame) []string {
 	}
 	if len(out) > maxTrace {
 		out = slices.Concat(out[:maxTrace/2], []string{"…"}, out[len(out)-maxTrace/2:])
+	}
+	return out
+}
+
+// leftOut is the last that the child said of packages which do not load.
+func (l *limited) leftOut() string {
+	out := ""
+	for line := range strings.Lines(l.String()) {
+		if rest, ok := strings.CutPrefix(line, leftOutMark); ok {
+			out = strings.TrimSpace(rest)
+		}
 	}
 	return out
 }

@@ -2,8 +2,10 @@ package reach
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +111,17 @@ func TestToolchain(t *testing.T) {
 	if len(found) != 1 || found[0] != "GO-2023-0002" || m.Summary().NotBuilt != 1 || m.Flaws()[1].Reach != vuln.Reached {
 		t.Errorf("found %v, %+v, %d", found, m.Summary(), m.Flaws()[1].Reach)
 	}
+	// Where the module cannot be analysed, the toolchain is known all the same.
+	if err := os.WriteFile(filepath.Join(root, "main.go"), []byte("package main\n\nimport _ \"example.org/absent\"\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found = nil
+	if err := m.Match(t.Context(), inv, func(f signal.Finding, _ scan.Confidence) { found = append(found, f.Rule) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 || found[0] != "GO-2023-0002" || m.Summary().NotBuilt != 1 || m.Flaws()[1].Reach != vuln.ReachUnknown || m.Unreached() == nil {
+		t.Errorf("not analysed: found %v, %+v, %d, %v", found, m.Summary(), m.Flaws()[1].Reach, m.Unreached())
+	}
 }
 
 type database []*intel.Advisory
@@ -167,6 +180,85 @@ func TestNotJudged(t *testing.T) {
 	}
 }
 
+// TestPartly: packages that do not load take nothing from what the others are known to call; of what nobody is seen to call nothing is said.
+func TestPartly(t *testing.T) {
+	for name, bad := range map[string]map[string]string{
+		"does not parse":       {"bad/bad.go": "package bad\n\nfunc {\n"},
+		"an import is missing": {"bad/bad.go": "package bad\n\nimport _ \"example.org/absent\"\n"},
+		"and who needs it":     {"bad/bad.go": "package bad\n\nvar X int = undefined\n", "worse/worse.go": "package worse\n\nimport \"example.org/shop/bad\"\n\nvar Y = bad.X\n"},
+	} {
+		files := maps.Clone(program)
+		maps.Copy(files, bad)
+		called := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"parse"}})
+		unused := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"Unused"}})
+		absent := flaw("go.mod", intel.Import{Path: "example.org/dep/x", Symbols: []string{"Bad"}})
+		err := analysis(write(t, files)).Reach(t.Context(), []*vuln.Flaw{called, unused, absent})
+		if err == nil || !strings.Contains(err.Error(), "go.mod: packages do not load, and what these call is not known: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+		// What is imported is known where only types do not fit.
+		gone := vuln.ReachUnknown
+		if name != "an import is missing" {
+			gone = vuln.NotImported
+		}
+		if called.Reach != vuln.Reached || unused.Reach != vuln.ReachUnknown || absent.Reach != gone {
+			t.Errorf("%s: %d, %d, %d", name, called.Reach, unused.Reach, absent.Reach)
+		}
+	}
+}
+
+// TestRunsNothing: neither the target nor the user's settings have the toolchain run a program, ask the network or change a file.
+func TestRunsNothing(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "ran")
+	tool := filepath.Join(t.TempDir(), "tool")
+	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho \"$0 $*\" >> "+mark+"\nexec \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(settings, []byte("GOFLAGS=-toolexec="+tool+"\nGOTOOLCHAIN=auto\nCC="+tool+"\nGOCACHEPROG="+tool+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"GOENV": settings, "GOFLAGS": "-toolexec=" + tool, "CC": tool, "GOCACHEPROG": tool, "GOPACKAGESDRIVER": tool, "CGO_ENABLED": "1", "GOTOOLCHAIN": "auto",
+		"GIT_SSH_COMMAND": tool, "GOAUTH": tool, "PKG_CONFIG": tool} {
+		t.Setenv(name, value)
+	}
+	files := maps.Clone(program)
+	files["cgo.go"] = "package main\n\n// #cgo CFLAGS: -DX\n// #cgo pkg-config: x\n// int f() { return 1; }\nimport \"C\"\n\nfunc g() { C.f() }\n"
+	files["gen.go"] = "package main\n\n//go:generate " + tool + " generated\n"
+	files["go.work"] = "go 1.21\n\nuse ./other\n"
+	files["go.env"] = "GOFLAGS=-toolexec=" + tool + "\n"
+	files["gopackagesdriver"] = "#!/bin/sh\ntouch " + mark + "\n"
+	root := write(t, files)
+	sums := func() string {
+		var out strings.Builder
+		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, _ error) error {
+			if !d.IsDir() {
+				b, _ := os.ReadFile(path)
+				fmt.Fprintf(&out, "%s %x\n", path, sha256.Sum256(b))
+			}
+			return nil
+		})
+		return out.String()
+	}
+	before := sums()
+	f := flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"parse"}})
+	if err := analysis(root).Reach(t.Context(), []*vuln.Flaw{f}); err != nil || f.Reach != vuln.Reached {
+		t.Errorf("%v, %d", err, f.Reach)
+	}
+	// A toolchain that is not here is not fetched.
+	files["go.mod"] = strings.Replace(program["go.mod"], "go 1.21", "go 1.999\n\ntoolchain go1.999.1", 1)
+	f = flaw("go.mod", intel.Import{Path: "example.org/dep", Symbols: []string{"parse"}})
+	if err := analysis(write(t, files)).Reach(t.Context(), []*vuln.Flaw{f}); err == nil || !strings.Contains(err.Error(), "1.999") || f.Reach != vuln.ReachUnknown {
+		t.Errorf("a newer toolchain: %v, %d", err, f.Reach)
+	}
+	if ran, err := os.ReadFile(mark); err == nil {
+		t.Errorf("was run: %s", ran)
+	}
+	if d := cmp.Diff(before, sums()); d != "" {
+		t.Errorf("the target is changed: %s", d)
+	}
+}
+
 // TestManyModules: a target with many modules has no more time for that.
 func TestManyModules(t *testing.T) {
 	files := map[string]string{}
@@ -189,7 +281,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(`{"config":{"protocol_version":"v1"}}{"finding":{"osv":"GO-0000-000000","trace":[{"module":"m","package":"p","function":"f"}]}}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		v := make([]verdict, 2)
-		if err := read(strings.NewReader(s), v); err == nil && v[1].reach != vuln.ReachUnknown && !strings.Contains(s, "GO-0000-000001") {
+		if _, err := read(strings.NewReader(s), v); err == nil && v[1].reach != vuln.ReachUnknown && !strings.Contains(s, "GO-0000-000001") {
 			t.Error("a verdict of a flaw that is not named")
 		}
 	})
