@@ -59,6 +59,7 @@ var ground = []string{
 	"kernel/record",    // what the sensor saw, in the one form that all parts write and read
 	"respond/workload", // processes and containers: kill, freeze and isolate act on the same
 	"kernel/process",   // the table of processes, which the plane and its parts ask
+	"edge/api/schema",  // JSON values against JSON Schema: documents are made of it
 }
 
 type file struct {
