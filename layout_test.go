@@ -53,13 +53,16 @@ var standardOnly = []string{"signal", "internal"}
 
 // ground folders may be imported by their siblings in the room.
 var ground = []string{
-	"policy/match",     // the one form that every dialect compiles to
-	"policy/window",    // counting by event time: every dialect's rules use it
-	"policy/rulefile",  // the YAML of rule files, with places
-	"kernel/record",    // what the sensor saw, in the one form that all parts write and read
-	"respond/workload", // processes and containers: kill, freeze and isolate act on the same
-	"kernel/process",   // the table of processes, which the plane and its parts ask
-	"edge/api/schema",  // JSON values against JSON Schema: documents are made of it
+	"policy/match",       // the one form that every dialect compiles to
+	"policy/window",      // counting by event time: every dialect's rules use it
+	"policy/rulefile",    // the YAML of rule files, with places
+	"kernel/record",      // what the sensor saw, in the one form that all parts write and read
+	"respond/workload",   // processes and containers: kill, freeze and isolate act on the same
+	"kernel/process",     // the table of processes, which the plane and its parts ask
+	"edge/waf/seclang",   // SecLang as a program, which the engine executes
+	"edge/waf/transform", // SecLang's transformations: the engine does them
+	"edge/waf/waftest",   // the Core Rule Set's regression tests
+	"edge/api/schema",    // JSON values against JSON Schema: documents are made of it
 }
 
 type file struct {
