@@ -233,14 +233,14 @@ func (b *builder) object(s *Schema, l *jsonschema.Schema) {
 	slices.SortFunc(s.patterns, func(a, b patternSchema) int { return strings.Compare(a.re.String(), b.re.String()) })
 	switch a := l.AdditionalProperties.(type) {
 	case bool:
-		s.closed = !a
+		s.closed, s.closedBy = !a, "additionalProperties"
 		if a {
 			s.additional = &Schema{set: b.set, plain: true, accept: Any}
 		}
 	case *jsonschema.Schema:
 		s.additional = b.schema(a)
 		if a.Bool != nil && !*a.Bool {
-			s.closed, s.additional = true, nil
+			s.closed, s.closedBy, s.additional = true, "additionalProperties", nil
 		}
 	}
 	s.names = b.schema(l.PropertyNames)
@@ -252,6 +252,16 @@ func (b *builder) object(s *Schema, l *jsonschema.Schema) {
 		}
 	}
 	s.unevalProps = b.schema(l.UnevaluatedProperties)
+	alone := l.Ref == nil && l.DynamicRef == nil && l.RecursiveRef == nil && len(l.AllOf)+len(l.AnyOf)+len(l.OneOf)+len(l.DependentSchemas) == 0 && l.If == nil
+	if s.unevalProps != nil && alone && l.AdditionalProperties == nil {
+		// No other schema looks at the object: it means additionalProperties, and that is quicker.
+		if s.unevalProps.never {
+			s.closed, s.closedBy = true, "unevaluatedProperties"
+		} else {
+			s.additional = s.unevalProps
+		}
+		s.unevalProps = nil
+	}
 }
 
 func (b *builder) list(l []*jsonschema.Schema) []*Schema {

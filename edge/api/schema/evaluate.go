@@ -398,7 +398,7 @@ func (e *evaluator) field(s *Schema, name string, v any, seen *evaluated) bool {
 	if !known {
 		switch {
 		case s.closed:
-			return e.fail("additionalProperties", "is not among the fields that the schema names")
+			return e.fail(s.closedBy, "is not among the fields that the schema names")
 		case s.additional != nil:
 			known = true
 			ok = e.eval(s.additional, v, nil) && ok

@@ -56,7 +56,8 @@ type Schema struct {
 	props              map[string]*Schema
 	patterns           []patternSchema
 	additional         *Schema
-	closed             bool // additionalProperties: false
+	closed             bool // additionalProperties: false, or what means the same
+	closedBy           string
 	names              *Schema
 	needs              map[string][]string
 	depends            map[string]*Schema
