@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -193,24 +192,7 @@ func (p *pair) compare(t *testing.T, m *message) {
 			return
 		}
 	}
-	var b strings.Builder
-	for _, l := range want.rules {
-		if !slices.Contains(got.rules, l) {
-			b.WriteString("- " + l + "\n")
-		}
-	}
-	for _, l := range got.rules {
-		if !slices.Contains(want.rules, l) {
-			b.WriteString("+ " + l + "\n")
-		}
-	}
-	if want.scores != got.scores {
-		b.WriteString("- " + want.scores + "\n+ " + got.scores + "\n")
-	}
-	if want.verdict != got.verdict {
-		b.WriteString("- " + want.verdict + "\n+ " + got.verdict + "\n")
-	}
-	t.Errorf("%+v\n%s", *m, b.String())
+	t.Errorf("%+v\n%s", *m, difference(want, got))
 }
 
 var attacks = []string{

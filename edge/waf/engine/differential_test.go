@@ -1,0 +1,233 @@
+package engine_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
+	"github.com/corazawaf/coraza/v3"
+
+	"github.com/testudo-sec/testudo/edge/waf/engine"
+	"github.com/testudo-sec/testudo/edge/waf/seclang"
+	"github.com/testudo-sec/testudo/internal/require"
+)
+
+// Of the differential test: the long form has two million cases. A block is what one program judges.
+const (
+	shortCases    = 2000
+	longCases     = 2_000_000
+	longBlock     = 2000
+	shortBlock    = 250
+	wholeEvery    = 8  // of so many blocks one has the whole Core Rule Set, and a tenth of the cases
+	reported      = 40 // differences that are told in full
+	triesOfCoraza = 16 // of Coraza, to learn what it finds at one time and not at another
+)
+
+// tally counts what came of cases.
+type tally struct {
+	cases, undecided, overwritten, uncovered, refused, differences atomic.Int64
+}
+
+// TestDifferential holds that the engine finds what Coraza finds: the rules that match, the values they match in, messages, scores
+// and interruptions, for mutated attacks and harmless texts, under random rules, parts of the Core Rule Set and exclusions,
+// at all paranoia levels, responses included. Cases are made from a seed and a number: TESTUDO_DIFF_BLOCK=n runs one block anew.
+func TestDifferential(t *testing.T) {
+	cases, size := shortCases/require.Stride(10), shortBlock
+	if os.Getenv("TESTUDO_LONG") != "" {
+		cases, size = longCases, longBlock
+	}
+	cases, first := setting(t, "TESTUDO_DIFF_CASES", cases), setting(t, "TESTUDO_DIFF_BLOCK", 0)
+	if first > 0 {
+		cases, size = 1, longBlock
+	}
+	m := gather(t)
+	t.Logf("%d requests, %d attacks, %d harmless texts, %d documents", len(m.requests), len(m.attacks), len(m.harmless), len(m.json))
+	var n tally
+	begun := time.Now()
+	blocks := make(chan int)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for b := range blocks {
+				m.block(t, &n, b, size)
+			}
+		})
+	}
+	for b := max(first, 1); n.cases.Load() < int64(cases) && n.differences.Load() < reported; b++ {
+		blocks <- b
+		if size == longBlock && b%20 == 0 {
+			fmt.Printf("%s: block %d, %s after %v\n", time.Now().Format(time.TimeOnly), b, &n, time.Since(begun).Round(time.Second))
+		}
+	}
+	close(blocks)
+	wg.Wait()
+	t.Logf("%s in %v", &n, time.Since(begun).Round(time.Second))
+	if n.uncovered.Load()+n.refused.Load() > n.cases.Load()/int64(size)/4+2 {
+		t.Errorf("%d programs are not covered, %d are refused: what is made at random is to be judged", n.uncovered.Load(), n.refused.Load())
+	}
+}
+
+func (n *tally) String() string {
+	return fmt.Sprintf("%d cases, %d differences, %d undecided by Coraza, %d with fields that Coraza loses, %d programs not covered, %d refused by Coraza", n.cases.Load(), n.differences.Load(), n.undecided.Load(), n.overwritten.Load(), n.uncovered.Load(), n.refused.Load())
+}
+
+func setting(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	v, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return v
+}
+
+// block makes one program and judges requests by it.
+func (m *material) block(t *testing.T, n *tally, number, size int) {
+	r := rand.New(rand.NewPCG(7, uint64(number)))
+	whole := number%wholeEvery == 0
+	if whole {
+		size /= 10
+	}
+	directives := randomProgram(r, whole)
+	waf, err := coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(directives))
+	if err != nil {
+		n.refused.Add(1)
+		return
+	}
+	program, err := seclang.Parse(coreruleset.FS, directives)
+	var e *engine.Engine
+	if err == nil {
+		e, err = engine.New(program)
+	}
+	if err != nil {
+		if n.uncovered.Add(1) < 5 {
+			t.Logf("block %d: %v", number, err)
+		}
+		return
+	}
+	p := &pair{waf, e}
+	before := n.differences.Load()
+	for i := range size {
+		if n.differences.Load() > before+3 {
+			break
+		}
+		msg := m.message(rand.New(rand.NewPCG(uint64(number), uint64(i))))
+		p.check(t, n, msg, directives, fmt.Sprintf("block %d, case %d", number, i))
+	}
+}
+
+// check counts a difference, and tells of it.
+func (p *pair) check(t *testing.T, n *tally, msg *message, directives, name string) {
+	n.cases.Add(1)
+	want, got := p.byCoraza(msg), p.byEngine(msg)
+	if want.String() == got.String() {
+		return
+	}
+	if p.undecided(msg, got) {
+		n.undecided.Add(1)
+		return
+	}
+	if overwrites(msg) {
+		n.overwritten.Add(1)
+		return
+	}
+	if n.differences.Add(1) > reported {
+		return
+	}
+	_, own, _ := strings.Cut(directives, "SecAuditEngine Off")
+	if os.Getenv("TESTUDO_DIFF_BLOCK") == "" {
+		own = ""
+	}
+	t.Errorf("%s: %+v\n%s\n%s", name, *msg, own, difference(want, got))
+}
+
+// undecided reports whether Coraza, which walks arguments in a random order, finds now this and then that, and the engine finds
+// nothing that is not in between: rules of which Coraza always says the same are said to match so, and the others as Coraza says
+// some time. Scores and the verdict follow from the rules.
+func (p *pair) undecided(msg *message, got outcome) bool {
+	always, ever := map[string]bool{}, map[string]bool{}
+	for i := range triesOfCoraza {
+		o := p.byCoraza(msg)
+		if o.String() == got.String() {
+			return true
+		}
+		lines := map[string]bool{}
+		for _, l := range o.rules {
+			ever[l], lines[l] = true, true
+			if i == 0 {
+				always[l] = true
+			}
+		}
+		for l := range always {
+			always[l] = lines[l]
+		}
+	}
+	varies := map[string]bool{} // rules
+	for l := range ever {
+		if !always[l] {
+			varies[l[:6]] = true
+		}
+	}
+	for l, sure := range always {
+		if sure && !slices.Contains(got.rules, l) && !varies[l[:6]] {
+			return false
+		}
+	}
+	for _, l := range got.rules {
+		if !ever[l] && !varies[l[:6]] {
+			return false
+		}
+	}
+	return len(varies) > 0
+}
+
+// overwrites reports whether a form has fields whose names differ in case alone. Coraza keeps those of one of them, whichever a
+// map's order has last, and no rule sees the others. The engine sees all.
+func overwrites(msg *message) bool {
+	seen := map[string]string{}
+	for pair := range strings.SplitSeq(msg.body, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		lower := strings.ToLower(name)
+		if other, ok := seen[lower]; ok && other != name {
+			return true
+		}
+		seen[lower] = name
+	}
+	return false
+}
+
+// difference tells what each of both says alone.
+func difference(want, got outcome) string {
+	var b strings.Builder
+	for _, l := range want.rules {
+		if !slices.Contains(got.rules, l) {
+			b.WriteString("- " + l + "\n")
+		}
+	}
+	for _, l := range got.rules {
+		if !slices.Contains(want.rules, l) {
+			b.WriteString("+ " + l + "\n")
+		}
+	}
+	if want.scores != got.scores {
+		b.WriteString("- " + want.scores + "\n+ " + got.scores + "\n")
+	}
+	if want.verdict != got.verdict {
+		b.WriteString("- " + want.verdict + "\n+ " + got.verdict + "\n")
+	}
+	return b.String()
+}
