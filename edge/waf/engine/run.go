@@ -42,10 +42,11 @@ func (tx *Transaction) eval(phase int) {
 		if stop := tx.stopped(phase); stop {
 			break
 		}
-		if r.Marker != "" {
+		tx.matchedList = tx.matchedList[:0]
+		if r.Marker != "" { // in Coraza a rule that matches nothing in particular
+			tx.matched(Datum{})
 			continue
 		}
-		tx.matchedList = tx.matchedList[:0]
 		tx.judge(r)
 	}
 	if tx.allowed == seclang.AllowPhase {
