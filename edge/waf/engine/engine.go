@@ -35,14 +35,33 @@ type Engine struct {
 
 // Uncovered says what of a program the engine cannot execute.
 type Uncovered struct {
-	Rule int    // its id
-	What string // as in "@rbl"
+	Rule  int    // its id
+	What  string // as in "@rbl"
+	Place seclang.Place
 }
 
 func (u Uncovered) Error() string { return fmt.Sprintf("rule %d: %s is not covered", u.Rule, u.What) }
 
-// New compiles a program. An error holds an [Uncovered] for everything that cannot be executed.
+// New compiles a program. An error joins an [Uncovered] for every rule that cannot be executed.
 func New(p *seclang.Program) (*Engine, error) {
+	e, err := compile(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.planHeads(); err != nil {
+		return nil, err
+	}
+	e.pool.New = func() any { return newTransaction(e) }
+	return e, nil
+}
+
+// Check says what of a program cannot be executed, as New does, without making the automata.
+func Check(p *seclang.Program) error {
+	_, err := compile(p)
+	return err
+}
+
+func compile(p *seclang.Program) (*Engine, error) {
 	e := &Engine{settings: p.Settings, chains: map[string]*transform.Chain{}, slots: map[string]int{}}
 	for i := range 11 { // captures, as Coraza has them
 		e.slot(fmt.Sprint(i))
@@ -73,10 +92,6 @@ func New(p *seclang.Program) (*Engine, error) {
 			}
 		}
 	}
-	if err := e.planHeads(); err != nil {
-		return nil, err
-	}
-	e.pool.New = func() any { return newTransaction(e) }
 	return e, nil
 }
 
@@ -116,7 +131,7 @@ type target struct {
 
 func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
 	r := &rule{Rule: from, number: number}
-	uncovered := func(what string) error { return Uncovered{from.ID, what} }
+	uncovered := func(what string) error { return Uncovered{from.ID, what, from.Place} }
 	for _, t := range from.Targets {
 		if err := e.reads(t.Variable); err != nil {
 			return nil, uncovered(err.Error())
@@ -165,7 +180,9 @@ func (e *Engine) compile(from *seclang.Rule, number int) (*rule, error) {
 	}
 	if from.Chain != nil {
 		if r.next, err = e.compile(from.Chain, number); err != nil {
-			return nil, Uncovered{from.ID, err.(Uncovered).What}
+			u := err.(Uncovered)
+			u.Rule = from.ID
+			return nil, u
 		}
 	}
 	return r, nil

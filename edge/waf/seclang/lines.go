@@ -22,6 +22,7 @@ type reader struct {
 	dir      string // of the file that is read
 	file     string
 	line     int // counted over all files, as Coraza does
+	own      int // line of the text itself
 	includes int
 
 	program      Program
@@ -31,7 +32,27 @@ type reader struct {
 	ignoreErrors bool
 }
 
-// Parse reads directives. What they include is read from root. Errors name the file, the line and the directive.
+// Error is a directive that is wrong, or means what this package does not model.
+type Error struct {
+	Place     Place
+	Directive string // its name in lower case; "" where it is no directive's
+	Err       error
+}
+
+func (e *Error) Error() string {
+	text := e.Err.Error()
+	if e.Directive != "" {
+		text = e.Directive + ": " + text
+	}
+	if e.Place.File == "" {
+		return fmt.Sprintf("line %d: %s", e.Place.Own, text)
+	}
+	return fmt.Sprintf("%s, line %d: %s", e.Place.File, e.Place.Line, text)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Parse reads directives. What they include is read from root. Errors are of the type *[Error].
 func Parse(root fs.FS, text string) (*Program, error) {
 	r := &reader{root: root, defaults: map[int][]written{}, datasets: map[string][]string{}, program: Program{Settings: defaultSettings()}}
 	if err := r.text(text); err != nil {
@@ -46,6 +67,9 @@ func (r *reader) text(text string) error {
 	quoted := false // between backticks
 	for line := range strings.Lines(text) {
 		r.line++
+		if r.file == "" {
+			r.own++
+		}
 		if len(line) >= maxLine {
 			return r.wrong(fmt.Errorf("the line is longer than %d bytes: Coraza would leave out all that follows", maxLine))
 		}
@@ -81,12 +105,7 @@ func (r *reader) text(text string) error {
 	return nil
 }
 
-func (r *reader) wrong(err error) error {
-	if r.file == "" {
-		return fmt.Errorf("line %d: %w", r.line, err)
-	}
-	return fmt.Errorf("%s, line %d: %w", r.file, r.line, err)
-}
+func (r *reader) wrong(err error) error { return &Error{Place: r.place(), Err: err} }
 
 func (r *reader) directive(text string) error {
 	name, options, _ := strings.Cut(text, " ")
@@ -98,7 +117,7 @@ func (r *reader) directive(text string) error {
 		return r.include(options)
 	}
 	if err := r.apply(name, options); err != nil {
-		return r.wrong(fmt.Errorf("%s: %w", name, err))
+		return &Error{Place: r.place(), Directive: name, Err: err}
 	}
 	return nil
 }

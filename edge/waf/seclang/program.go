@@ -85,6 +85,7 @@ type Rule struct {
 type Place struct {
 	File string // as it was included; "" for the text itself
 	Line int    // counted over all lines that were read, as Coraza counts
+	Own  int    // counted over the lines of the text itself; of a file, the line that includes it
 }
 
 // Target is a variable that a rule looks at.

@@ -11,7 +11,7 @@ import (
 // otherwise are the default actions of phase 2 where no directive gives any.
 const otherwise = "phase:2,log,auditlog,pass"
 
-func (r *reader) place() Place { return Place{File: r.file, Line: r.line} }
+func (r *reader) place() Place { return Place{File: r.file, Line: r.line, Own: r.own} }
 
 // rule reads a SecRule or a SecAction, and puts it behind the others, or into the chain that waits for one.
 func (r *reader) rule(text string, operator bool) error {
