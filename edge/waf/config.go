@@ -8,8 +8,17 @@ import (
 	"github.com/testudo-sec/testudo/internal/bytesize"
 )
 
+// Engines that execute the rules. Their verdicts are the same.
+const (
+	EngineFast   = "fast"
+	EngineCoraza = "coraza"
+)
+
 // Config says how requests and responses are inspected.
 type Config struct {
+	// Engine executes the rules: fast, or coraza, to compare with. What fast does not cover is left to coraza, which testudo
+	// doctor tells.
+	Engine string `yaml:"engine"`
 	// RequestBody is how much of a request's body is inspected. What lies beyond passes
 	// uninspected, and the event's waf.categories then holds truncated-body.
 	RequestBody bytesize.Size `yaml:"request_body"`
@@ -32,6 +41,7 @@ type Config struct {
 // DefaultConfig returns the settings without a configuration file.
 func DefaultConfig() Config {
 	return Config{
+		Engine:        EngineFast,
 		RequestBody:   128 * bytesize.KiB,
 		ResponseBody:  64 * bytesize.KiB,
 		ResponseTypes: []string{"text/html", "text/plain", "text/xml", "application/json", "application/xml"},
@@ -45,6 +55,9 @@ const maxInspected = 16 * bytesize.MiB
 // Validate says what in the settings makes no sense.
 func (c *Config) Validate() error {
 	var errs []error
+	if c.Engine != "" && c.Engine != EngineFast && c.Engine != EngineCoraza {
+		errs = append(errs, fmt.Errorf("engine is %q: want %s or %s", c.Engine, EngineFast, EngineCoraza))
+	}
 	for name, size := range map[string]bytesize.Size{"request_body": c.RequestBody, "response_body": c.ResponseBody} {
 		if size < 0 || size > maxInspected {
 			errs = append(errs, fmt.Errorf("%s is %v: want 0 to %v", name, size, maxInspected))

@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
-	"github.com/corazawaf/coraza/v3/types"
-	"github.com/corazawaf/coraza/v3/types/variables"
 
 	"github.com/testudo-sec/testudo/edge"
 )
@@ -27,22 +22,23 @@ const TruncatedBody = "truncated-body"
 const maxMatches = 64
 
 type inspection struct {
-	waf   *WAF
-	x     edge.Exchange
-	tx    types.Transaction
-	level int
-	body  []byte // of the request, while it is inspected
-	err   error
-	part  bool // a body was truncated
-	bad   bool // the request's body could not be parsed, or not in one way, although it was whole
-	blind bool // there are more arguments than rules looked at
+	waf    *WAF
+	x      edge.Exchange
+	tx     transaction // nil where none could be begun
+	level  int
+	body   []byte // of the request, while it is inspected
+	err    error
+	broken bool // a step broke off
+	part   bool // a body was truncated
+	bad    bool // the request's body could not be parsed, or not in one way, although it was whole
+	blind  bool // there are more arguments than rules looked at
 }
 
-// guard runs one step. A panic in a parser that hostile input reaches must not end the process.
+// guard runs one step. A panic in an engine or a parser that hostile input reaches must not end the process.
 func (i *inspection) guard(step func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			i.err = fmt.Errorf("the inspection broke off: %v", r)
+			i.broke(r)
 		}
 	}()
 	if i.err == nil {
@@ -50,12 +46,13 @@ func (i *inspection) guard(step func()) {
 	}
 }
 
-// variables returns the collection TX, in which the Core Rule Set keeps settings and scores.
-func (i *inspection) variables() collection.Map {
-	if state, ok := i.tx.(plugintypes.TransactionState); ok {
-		return state.Variables().TX()
+func (i *inspection) broke(problem any) {
+	i.waf.broken.Inc()
+	what := fmt.Sprintf("%T", problem) // another value could hold a part of the request
+	if e, ok := problem.(runtime.Error); ok {
+		what = e.Error()
 	}
-	return nil
+	i.broken, i.err = true, fmt.Errorf("the inspection broke off: %s", what)
 }
 
 // Headers runs the rules of phase 1, and those of phase 2 where no body follows that
@@ -64,28 +61,13 @@ func (i *inspection) Headers() (edge.Result, int64) {
 	limit := int64(0)
 	i.guard(func() {
 		r := i.x.Request
-		i.tx.ProcessConnection(i.x.Client.Addr().String(), int(i.x.Client.Port()), i.x.Server.Addr().String(), int(i.x.Server.Port()))
-		i.tx.ProcessURI(r.RequestURI, r.Method, r.Proto)
-		i.tx.SetServerName(r.Host)
-		if r.Host != "" {
-			i.tx.AddRequestHeader("Host", r.Host) // net/http takes it out of the header fields
-		}
-		for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-			for _, value := range r.Header[name] {
-				i.tx.AddRequestHeader(name, value)
-			}
-		}
-		for _, coding := range r.TransferEncoding {
-			i.tx.AddRequestHeader("Transfer-Encoding", coding)
-		}
-		i.tx.ProcessRequestHeaders()
-		if i.tx.IsRequestBodyAccessible() && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody &&
-			!i.waf.streams(r.Header.Get("Content-Type")) {
+		if i.tx.request(&i.x, i.level) && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody && !i.waf.streams(r.Header.Get("Content-Type")) {
 			limit = int64(i.waf.cfg.RequestBody)
 		}
 		if limit == 0 {
-			_, i.err = i.tx.ProcessRequestBody()
-			i.blind = i.number(variables.ArgumentsLimitReached) != 0
+			var read reading
+			read, i.err = i.tx.requestBody(nil)
+			i.blind = read.flooded
 		}
 	})
 	return i.result(), limit
@@ -95,30 +77,12 @@ func (i *inspection) Headers() (edge.Result, int64) {
 func (i *inspection) Body(body []byte, truncated bool) edge.Result {
 	i.guard(func() {
 		i.body, i.part = body, i.part || truncated
-		if len(body) > 0 {
-			if _, _, i.err = i.tx.WriteRequestBody(body); i.err != nil {
-				return
-			}
-		}
-		_, i.err = i.tx.ProcessRequestBody()
+		var read reading
+		read, i.err = i.tx.requestBody(body)
 		// A body that was cut short does not parse, which says nothing about its sender.
-		i.bad = !truncated && (i.number(variables.ReqbodyError) != 0 || i.number(variables.MultipartStrictError) != 0)
-		i.blind = i.number(variables.ArgumentsLimitReached) != 0
+		i.bad, i.blind = read.unparsed && !truncated, read.flooded
 	})
 	return i.result()
-}
-
-func (i *inspection) number(v variables.RuleVariable) int {
-	state, ok := i.tx.(plugintypes.TransactionState)
-	if !ok {
-		return 0
-	}
-	single, ok := state.Collection(v).(collection.Single)
-	if !ok {
-		return 0
-	}
-	n, _ := strconv.Atoi(single.Get())
-	return n
 }
 
 // ResponseHeaders runs the rules of phase 3, and those of phase 4 where no body follows
@@ -126,19 +90,13 @@ func (i *inspection) number(v variables.RuleVariable) int {
 func (i *inspection) ResponseHeaders(status int, header http.Header) (edge.Result, int64) {
 	limit := int64(0)
 	i.guard(func() {
-		for _, name := range slices.Sorted(maps.Keys(header)) {
-			for _, value := range header[name] {
-				i.tx.AddResponseHeader(name, value)
-			}
-		}
-		i.tx.ProcessResponseHeaders(status, i.x.Request.Proto)
+		wanted := i.tx.response(i.x.Request.Proto, status, header)
 		// A compressed body is opaque to the rules: inspecting it would only cost time.
-		coding := header.Get("Content-Encoding")
-		if i.tx.IsResponseBodyAccessible() && i.tx.IsResponseBodyProcessable() && (coding == "" || coding == "identity") {
+		if coding := header.Get("Content-Encoding"); wanted && (coding == "" || coding == "identity") {
 			limit = int64(i.waf.cfg.ResponseBody)
 		}
 		if limit == 0 {
-			_, i.err = i.tx.ProcessResponseBody()
+			i.err = i.tx.responseBody(nil)
 		}
 	})
 	return i.result(), limit
@@ -148,30 +106,31 @@ func (i *inspection) ResponseHeaders(status int, header http.Header) (edge.Resul
 func (i *inspection) ResponseBody(body []byte, truncated bool) edge.Result {
 	i.guard(func() {
 		i.part = i.part || truncated
-		if len(body) > 0 {
-			if _, _, i.err = i.tx.WriteResponseBody(body); i.err != nil {
-				return
-			}
-		}
-		_, i.err = i.tx.ProcessResponseBody()
+		i.err = i.tx.responseBody(body)
 	})
 	return i.result()
 }
 
 // Close frees the transaction.
 func (i *inspection) Close() {
-	i.err = nil
-	i.guard(func() { _ = i.tx.Close() })
-	i.body = nil
+	tx := i.tx
+	i.err, i.tx, i.body = nil, nil, nil
+	if tx != nil {
+		i.guard(func() { tx.close(i.broken) })
+	}
 }
 
 // result gathers what has matched so far.
 func (i *inspection) result() edge.Result {
-	res := edge.Result{Err: i.err}
+	res := edge.Result{}
 	saved := i.err
 	i.err = nil
 	i.guard(func() {
-		res.Score, res.OutboundScore = i.score("inbound"), i.score("outbound")
+		if i.tx == nil {
+			return
+		}
+		f := i.tx.found(i.level)
+		res.Score, res.OutboundScore = f.inbound, f.outbound
 		if i.bad {
 			// Coraza's own rules refuse such a body outright: it hides what it holds.
 			res.Score += criticalScore
@@ -179,59 +138,38 @@ func (i *inspection) result() edge.Result {
 		if i.blind {
 			res.Score += criticalScore // what no rule saw does not count as clean
 		}
-		i.gather(&res)
+		i.gather(&res, &f)
 	})
-	if res.Err == nil {
-		res.Err = i.err
+	if saved != nil {
+		i.err = saved
 	}
-	i.err = saved
+	res.Err = i.err
 	return res
 }
 
 // criticalScore is what the Core Rule Set adds for a critical match.
 const criticalScore = 5
 
-// score sums the anomaly scores of the levels up to the route's paranoia level.
-func (i *inspection) score(direction string) int {
-	tx := i.variables()
-	if tx == nil {
-		return 0
-	}
-	sum := 0
-	for level := 1; level <= i.level; level++ {
-		for _, v := range tx.Get(direction + "_anomaly_score_pl" + strconv.Itoa(level)) {
-			n, _ := strconv.Atoi(v)
-			sum += n
-		}
-	}
-	return sum
-}
-
-// logged is the part of a matched rule that says whether it is meant for people.
-type logged interface{ Log() bool }
-
-func (i *inspection) gather(res *edge.Result) {
-	seen := map[int]bool{}
-	matched := slices.Clone(i.tx.MatchedRules())
+func (i *inspection) gather(res *edge.Result, f *found) {
 	// What weighs most stands first: it is what people read, and what stays where there is too much.
-	slices.SortStableFunc(matched, func(a, b types.MatchedRule) int { return cmp.Compare(weight(a), weight(b)) })
-	for _, m := range matched {
-		id := m.Rule().ID()
-		l, ok := m.(logged)
-		if !ok || !l.Log() || m.Message() == "" || seen[id] || bookkeeping(id) {
-			continue
-		}
-		if (id == bodyErrorRule || id == multipartRule) && !i.bad {
+	slices.SortStableFunc(f.matches, func(a, b match) int { return cmp.Compare(a.weight(), b.weight()) })
+	var seen map[int]bool
+	for at := range f.matches {
+		m := &f.matches[at]
+		if seen[m.id] || (m.id == bodyErrorRule || m.id == multipartRule) && !i.bad {
 			continue
 		}
 		if len(res.Rules) >= maxMatches {
 			break
 		}
-		seen[id] = true
-		res.Rules = append(res.Rules, strconv.Itoa(id))
-		res.Messages = append(res.Messages, message(id, m.Message()))
+		if seen == nil {
+			seen = map[int]bool{}
+		}
+		seen[m.id] = true
+		res.Rules = append(res.Rules, strconv.Itoa(m.id))
+		res.Messages = append(res.Messages, message(m.id, m.message))
 		res.Targets = append(res.Targets, i.target(m))
-		for _, tag := range m.Rule().Tags() {
+		for _, tag := range m.tags {
 			if strings.HasPrefix(tag, "attack-") && !slices.Contains(res.Categories, tag) {
 				res.Categories = append(res.Categories, tag)
 			}
@@ -243,9 +181,9 @@ func (i *inspection) gather(res *edge.Result) {
 }
 
 // weight orders rules by severity; a rule without one comes last.
-func weight(m types.MatchedRule) int {
-	if s := m.Rule().Severity(); s >= 0 {
-		return s.Int()
+func (m *match) weight() int {
+	if m.severity >= 0 {
+		return m.severity.Int()
 	}
 	return math.MaxInt
 }
@@ -280,18 +218,11 @@ func message(id int, text string) string {
 }
 
 // target names the first variable that the rule matched in, as in "ARGS:q".
-func (i *inspection) target(m types.MatchedRule) string {
-	for _, data := range m.MatchedDatas() {
-		name := data.Variable().Name()
-		if name == "" || name == "TX" || name == "UNKNOWN" {
-			continue
-		}
-		if key := i.key(name, data.Key()); key != "" {
-			return name + ":" + key
-		}
-		return name
+func (i *inspection) target(m *match) string {
+	if key := i.key(m.variable, m.key); key != "" {
+		return m.variable + ":" + key
 	}
-	return ""
+	return m.variable
 }
 
 // maxKey bounds the names that are reported.

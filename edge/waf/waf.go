@@ -2,29 +2,37 @@ package waf
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/waf/engine"
+	"github.com/testudo-sec/testudo/edge/waf/seclang"
 )
 
 // WAF holds the compiled rules. It is safe for concurrent use.
 type WAF struct {
-	cfg   Config
-	rules coraza.WAF
+	cfg       Config
+	count     int // of rules
+	begin     func(id string) transaction
+	engine    *engine.Engine // nil: Coraza executes the rules
+	uncovered []Uncovered
+	fallbacks prometheus.Counter // nil where nothing falls back
+	broken    prometheus.Counter
 }
 
 // New compiles the Core Rule Set with the settings. Parts of uploads that Coraza writes to
 // disk while it inspects them go to dir, which is made with mode 0700.
+//
+// Directives of the user's are read by Coraza first, so that what is an error there is the same error here. Where the fast engine
+// does not cover all of them Coraza executes all rules; [WAF.Uncovered] says why.
 func New(cfg Config, dir string) (*WAF, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("waf: %w", err)
@@ -32,105 +40,91 @@ func New(cfg Config, dir string) (*WAF, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("waf: %w", err)
 	}
-	rules, err := coraza.NewWAF(coraza.NewWAFConfig().
-		WithRootFS(coreruleset.FS).
-		WithDirectives(directives(cfg, dir)))
+	w := &WAF{cfg: cfg, broken: prometheus.NewCounter(prometheus.CounterOpts{Name: "testudo_waf_broken_total", Help: "Inspections that broke off: edge.routes[].fail decided."})}
+	t := directives(&cfg, dir)
+	if cfg.Engine != EngineCoraza {
+		if cfg.own() {
+			if err := readable(t.String()); err != nil {
+				return nil, fmt.Errorf("waf: %w", err)
+			}
+		}
+		if w.compile(t); w.engine != nil {
+			return w, nil
+		}
+	}
+	rules, err := newCoraza(t.String())
 	if err != nil {
 		return nil, fmt.Errorf("waf: %w", explain(err))
 	}
-	return &WAF{cfg: cfg, rules: rules}, nil
+	if counted, ok := rules.(experimental.WAFWithRules); ok {
+		w.count = counted.RulesCount()
+	}
+	w.begin = func(id string) transaction { return &slow{tx: rules.NewTransactionWithID(id)} }
+	return w, nil
 }
 
-func directives(cfg Config, dir string) string {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("Include @coraza.conf-recommended")
-	line("SecRuleEngine DetectionOnly")
-	line("SecAuditEngine Off")
-	line("SecUploadDir %s", dir)
-	line("SecDataDir %s", dir)
-	// One byte more than is ever handed in, so that Coraza's own limit is never the one that acts.
-	line("SecRequestBodyLimit %d", cfg.RequestBody+1)
-	line("SecRequestBodyInMemoryLimit %d", cfg.RequestBody+1)
-	line("SecRequestBodyLimitAction ProcessPartial")
-	if cfg.ResponseBody > 0 {
-		line("SecResponseBodyAccess On")
-		line("SecResponseBodyLimit %d", cfg.ResponseBody+1)
-		line("SecResponseBodyLimitAction ProcessPartial")
-		line("SecResponseBodyMimeType %s", strings.Join(cfg.ResponseTypes, " "))
-	} else {
-		line("SecResponseBodyAccess Off")
+// compile makes the fast engine, or says why there is none.
+func (w *WAF) compile(t *text) {
+	program, err := seclang.Parse(coreruleset.FS, t.String())
+	if err == nil {
+		w.engine, err = engine.New(program)
 	}
-	// The Core Rule Set's setup says for phases 1 and 2 only that what matches is to be logged.
-	line(`SecDefaultAction "phase:3,log,noauditlog,pass"`)
-	line(`SecDefaultAction "phase:4,log,noauditlog,pass"`)
-	line("%s", cfg.Before)
-	line("Include @crs-setup.conf.example")
-	line("Include @owasp_crs/*.conf")
-	for _, id := range attributeBlind() {
-		line(`SecRuleUpdateTargetById %s "XML://@*"`, id)
+	if err != nil {
+		w.uncovered = t.uncovered(err, &w.cfg)
+		w.fallbacks = prometheus.NewCounter(prometheus.CounterOpts{Name: "testudo_waf_fallback_total", Help: "Exchanges that Coraza judged because the fast engine does not cover the rules, by what it does not cover.",
+			ConstLabels: prometheus.Labels{"reason": w.uncovered[0].What}})
+		return
 	}
-	// Coraza's recommended settings know a rule for this only in later versions. What it costs is
-	// counted by the inspection, which knows whether the body was cut short.
-	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:%d,phase:2,pass,log,t:none,severity:'CRITICAL',tag:'attack-protocol',`+
-		`msg:'More arguments than are inspected'"`, argumentsRule)
-	line("%s", cfg.After)
-	return b.String()
+	w.count = len(program.Rules)
+	w.begin = func(id string) transaction { return &fast{tx: w.engine.Begin(id)} }
 }
 
-// attributeBlind returns the ids of the rules that look at the text of XML bodies, but not at
-// attributes, where an attack is as good. The rule sets after 4.25 look at both.
-func attributeBlind() []string {
-	var ids []string
-	paths, _ := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
-	for _, name := range paths {
-		text, err := fs.ReadFile(coreruleset.FS, name)
-		if err != nil {
-			continue
-		}
-		blind := false
-		for line := range strings.Lines(string(text)) {
-			if targets, ok := strings.CutPrefix(line, "SecRule "); ok {
-				targets, _, _ = strings.Cut(targets, ` "`)
-				blind = strings.Contains(targets, "XML:/*") && !strings.Contains(targets, "XML://@*")
-			}
-			if _, rest, ok := strings.Cut(line, `"id:`); ok && blind {
-				id, _, _ := strings.Cut(rest, ",")
-				ids, blind = append(ids, id), false
-			}
-		}
-	}
-	return ids
+func newCoraza(directives string) (coraza.WAF, error) {
+	return coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(directives))
 }
 
-// explain says which of the settings a compile error comes from, as far as can be known.
-func explain(err error) error {
-	var notFound *fs.PathError
-	if errors.As(err, &notFound) {
-		return fmt.Errorf("%w: includes are read from the built-in Core Rule Set only", err)
+// readable returns the error that Coraza has about directives.
+func readable(directives string) error {
+	rules, err := newCoraza(directives)
+	if err != nil {
+		return explain(err)
 	}
-	return fmt.Errorf("the directives do not compile, see waf.before and waf.after: %w", err)
+	if c, ok := rules.(experimental.WAFCloser); ok {
+		return c.Close() // or the expressions would stay in memory
+	}
+	return nil
 }
 
 // Rules returns how many rules are loaded.
-func (w *WAF) Rules() int {
-	if counted, ok := w.rules.(experimental.WAFWithRules); ok {
-		return counted.RulesCount()
+func (w *WAF) Rules() int { return w.count }
+
+// Uncovered says why Coraza executes the rules although the fast engine was to; nothing where it does not.
+func (w *WAF) Uncovered() []Uncovered { return w.uncovered }
+
+// Register registers the counters.
+func (w *WAF) Register(reg prometheus.Registerer) error {
+	all := []prometheus.Collector{w.broken}
+	if w.fallbacks != nil {
+		all = append(all, w.fallbacks)
 	}
-	return 0
+	if w.engine != nil {
+		all = append(all, automata{w.engine})
+	}
+	for _, c := range all {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Begin starts the inspection of one exchange.
 func (w *WAF) Begin(_ context.Context, x edge.Exchange) edge.Inspection {
-	i := &inspection{waf: w, x: x, tx: w.rules.NewTransactionWithID(x.ID)}
-	i.level = max(x.Paranoia, 1)
-	i.guard(func() {
-		if tx := i.variables(); tx != nil {
-			level := []string{strconv.Itoa(i.level)}
-			tx.Set("blocking_paranoia_level", level)
-			tx.Set("detection_paranoia_level", level)
-		}
-	})
+	if w.fallbacks != nil {
+		w.fallbacks.Inc()
+	}
+	i := &inspection{waf: w, x: x, level: max(x.Paranoia, 1)}
+	i.guard(func() { i.tx = w.begin(x.ID) })
 	return i
 }
 

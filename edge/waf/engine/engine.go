@@ -18,6 +18,7 @@ import (
 
 	"github.com/testudo-sec/testudo/edge/waf/seclang"
 	"github.com/testudo-sec/testudo/edge/waf/transform"
+	"github.com/testudo-sec/testudo/internal/rxset"
 )
 
 // Engine is a compiled program. It is safe for concurrent use.
@@ -60,6 +61,9 @@ func Check(p *seclang.Program) error {
 	_, err := compile(p)
 	return err
 }
+
+// Stats tells of the automata.
+func (e *Engine) Stats() rxset.Stats { return e.heads.set.Stats() }
 
 func compile(p *seclang.Program) (*Engine, error) {
 	e := &Engine{settings: p.Settings, chains: map[string]*transform.Chain{}, slots: map[string]int{}}
