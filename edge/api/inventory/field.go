@@ -207,7 +207,7 @@ func (f *field) option(s string, n uint32) {
 
 // enum is the few values, where there was time to see more of them and each came twice.
 func (f *field) enum() []string {
-	if len(f.Few) == 0 || f.Count < 64 || f.Shapes.has(15) || f.Kinds&^isNull != isString {
+	if len(f.Few) < 2 || f.Count < 64 || f.Shapes.has(15) || f.Kinds&^isNull != isString {
 		return nil
 	}
 	var all []string

@@ -1,7 +1,7 @@
 package inventory
 
 import (
-	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/testudo-sec/testudo/internal/require"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var start = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 
@@ -297,12 +299,6 @@ func TestMatch(t *testing.T) {
 
 // TestSmallVocabulary holds that names which answer alike are values, and names which do not are names.
 func TestSmallVocabulary(t *testing.T) {
-	parse := func(s string) (v any) {
-		if err := json.Unmarshal([]byte(s), &v); err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
 	v := New(Config{})
 	r := rand.New(rand.NewPCG(1, 1))
 	var categories, resources []string
@@ -313,10 +309,10 @@ func TestSmallVocabulary(t *testing.T) {
 	for i := range 6000 {
 		o := Observation{Time: start, Route: "r", Method: "GET", Status: 200, Caller: uint64(i%50) + 1}
 		if c := r.IntN(15); i%2 == 0 {
-			o.Path, o.Response = "/categories/"+categories[c], parse(`{"title": "x", "items": [{"sku": "a", "price": 1.5}], "next": null}`)
+			o.Path, o.Response = "/categories/"+categories[c], parse(t, `{"title": "x", "items": [{"sku": "a", "price": 1.5}], "next": null}`)
 		} else {
 			o.Path = "/v1/" + resources[c]
-			o.Response = parse(fmt.Sprintf(`{"items": [{"id": 1, "%s_name": "x", "%s_kind": "y"}], "next": null}`, resources[c], resources[c]))
+			o.Response = parse(t, fmt.Sprintf(`{"items": [{"id": 1, "%s_name": "x", "%s_kind": "y"}], "next": null}`, resources[c], resources[c]))
 		}
 		v.Learn(&o)
 	}
