@@ -6,7 +6,7 @@ import "errors"
 const maxPMCaptures = 10
 
 // pm finds words whatever the case of their ASCII letters: an automaton after Aho and Corasick, which reports the longest of
-// the words that begin leftmost, and goes on behind it.
+// the words that begin leftmost, and goes on behind its first byte.
 type pm struct {
 	next   [][256]int32 // by state
 	length []int32      // of the longest word that ends in a state, 0: none
@@ -82,7 +82,7 @@ func (p *pm) match(tx *Transaction, value string) bool {
 			break
 		}
 		tx.captured(found, value[start:end])
-		at = end
+		at = start + 1
 	}
 	return found > 0
 }

@@ -8,9 +8,10 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/hex"
-	"html"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/html"
 )
 
 // Transform is one transformation.
