@@ -39,7 +39,8 @@ type tally struct {
 
 // TestDifferential holds that the engine finds what Coraza finds: the rules that match, the values they match in, messages, scores
 // and interruptions, for mutated attacks and harmless texts, under random rules, parts of the Core Rule Set and exclusions,
-// at all paranoia levels, responses included. Cases are made from a seed and a number: TESTUDO_DIFF_BLOCK=n runs one block anew.
+// at all paranoia levels, responses included. Cases are made from a seed and a number: TESTUDO_DIFF_BLOCK=n
+// runs a few blocks anew, from the nth on.
 func TestDifferential(t *testing.T) {
 	cases, size := shortCases/require.Stride(10), shortBlock
 	if os.Getenv("TESTUDO_LONG") != "" {
@@ -50,6 +51,7 @@ func TestDifferential(t *testing.T) {
 		cases, size = 1, longBlock
 	}
 	m := gather(t)
+	m.seed = uint64(setting(t, "TESTUDO_DIFF_SEED", 7))
 	t.Logf("%d requests, %d attacks, %d harmless texts, %d documents", len(m.requests), len(m.attacks), len(m.harmless), len(m.json))
 	var n tally
 	begun := time.Now()
@@ -94,7 +96,7 @@ func setting(t *testing.T, name string, otherwise int) int {
 
 // block makes one program and judges requests by it.
 func (m *material) block(t *testing.T, n *tally, number, size int) {
-	r := rand.New(rand.NewPCG(7, uint64(number)))
+	r := rand.New(rand.NewPCG(m.seed, uint64(number)))
 	whole := number%wholeEvery == 0
 	if whole {
 		size /= 10
@@ -122,7 +124,7 @@ func (m *material) block(t *testing.T, n *tally, number, size int) {
 		if n.differences.Load() > before+3 {
 			break
 		}
-		msg := m.message(rand.New(rand.NewPCG(uint64(number), uint64(i))))
+		msg := m.message(rand.New(rand.NewPCG(m.seed+uint64(number), uint64(i))))
 		p.check(t, n, msg, directives, fmt.Sprintf("block %d, case %d", number, i))
 	}
 }

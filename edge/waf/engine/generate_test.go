@@ -19,6 +19,7 @@ import (
 
 // material is what requests are made of.
 type material struct {
+	seed     uint64
 	requests []string // the Core Rule Set's regression tests, as they go on the wire
 	attacks  []string // values of them
 	harmless []string // prose, code and data that is found on the machine
