@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -255,26 +256,34 @@ func cleanValue(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 func FuzzAgainstTheLibrary(f *testing.F) {
 	d := load(f)
 	m, _ := d.Find("/shop.Cart/Add")
-	for _, seed := range [][]byte{nil, str(2, string(line)), str(4, "\x00\x01"), num(3, 1), str(5, string(str(1, "a"))), str(6, string(num(3, 0))), num(99, 1), {0x13, 0x14}, str(7, "12345678")} {
+	for _, seed := range [][]byte{nil, str(2, string(line)), str(4, "\x00\x01"), num(3, 1), str(5, string(str(1, "a"))), str(6, string(num(3, 0))), num(99, 1), {0x13, 0x14}, str(7, "12345678"), str(5, string(join(str(1, "a"), num(1, 48))))} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got := d.Check(&Request{Method: m, ContentType: "application/grpc", Body: frame(0, b)}, Limits{})
-		message := dynamicpb.NewMessage(m.input)
-		err := proto.UnmarshalOptions{RecursionLimit: maxNesting + 1}.Unmarshal(b, message)
+		message, err := library(m, b)
 		whole := err == nil && clean(message)
 		if len(got) == 0 && !whole {
 			t.Fatalf("%x: no violation, the library says %v, %v", b, err, message)
 		}
-		if len(got) > 0 && whole && !strings.Contains(codes(got), "extra") && !last(message, b, m.input) && !strings.Contains(codes(got), "labels") && !strings.Contains(codes(got), "not-checked") {
+		// What stands twice, the library's result does not show, nor what it leaves out of maps; and it does not look into an Any.
+		same := whole && proto.Size(message) >= len(b)
+		if len(got) > 0 && same && !strings.Contains(codes(got), "extra") && !strings.Contains(codes(got), "labels") && !strings.Contains(codes(got), "not-checked") {
 			t.Fatalf("%x: %v, the library knows all of it", b, got)
 		}
 	})
 }
 
-// last tells whether a value that stands twice hides from the library's result what stood there first.
-func last(m proto.Message, b []byte, _ protoreflect.MessageDescriptor) bool {
-	return proto.Size(m) < len(b)
+// library reads a message as protobuf's dynamicpb does. It panics where the key of a map stands twice, the second time as
+// another type (1.36.12): no guard must give it what strangers send.
+func library(m *Method, b []byte) (message *dynamicpb.Message, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	message = dynamicpb.NewMessage(m.input)
+	return message, proto.UnmarshalOptions{RecursionLimit: maxNesting + 1}.Unmarshal(b, message)
 }
 
 func BenchmarkCheck(b *testing.B) {
