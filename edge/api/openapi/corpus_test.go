@@ -3,8 +3,10 @@ package openapi
 import (
 	"bytes"
 	"encoding/json"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -230,4 +232,42 @@ func loosely(t *testing.T, v any) any {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestDocumentsOfOthers loads the documents that kin-openapi tests itself with: what it takes is taken here too, but for the reasons that are listed.
+func TestDocumentsOfOthers(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/getkin/kin-openapi").Output()
+	require.Part(t, "kin-openapi", err == nil, "go mod download github.com/getkin/kin-openapi")
+	reasons := []string{"describes no operation", "leads out of the document's folder", "OpenAPI 3 is not read"}
+	loaded, both := 0, 0
+	err = filepath.WalkDir(filepath.Join(strings.TrimSpace(string(out)), "openapi3", "testdata"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(p)) {
+			return err
+		}
+		b, err := os.ReadFile(p)
+		if err != nil || !bytes.Contains(b, []byte("openapi")) {
+			return err
+		}
+		_, here := Load(d.Name(), b, func(name string) ([]byte, error) {
+			return os.ReadFile(filepath.Join(filepath.Dir(p), filepath.FromSlash(name)))
+		})
+		if here == nil {
+			loaded++
+		}
+		l := openapi3.NewLoader()
+		l.IsExternalRefsAllowed = true
+		doc, there := l.LoadFromFile(p)
+		if there != nil || doc.Validate(l.Context, openapi3.DisableExamplesValidation()) != nil {
+			return nil
+		}
+		if here == nil {
+			both++
+		} else if !slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(here.Error(), r) }) {
+			t.Errorf("%s: kin-openapi takes it, here: %v", p, here)
+		}
+		return nil
+	})
+	if err != nil || both < 40 {
+		t.Errorf("%d documents loaded, %d by both: %v", loaded, both, err)
+	}
 }

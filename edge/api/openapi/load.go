@@ -64,6 +64,9 @@ func (l *loader) load() error {
 	for _, p := range set.Unsupported {
 		l.warn(l.root, "the pattern %.100q needs what regular expressions in linear time cannot do: it is not enforced", p)
 	}
+	for _, p := range set.Loosened {
+		l.warn(l.root, "the pattern %.100q repeats something more than 1000 times: how often is not enforced", p)
+	}
 	for _, op := range l.doc.operations {
 		op.index()
 	}

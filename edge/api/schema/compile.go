@@ -22,6 +22,8 @@ type Set struct {
 
 	// Unsupported names the patterns that Go's regular expressions cannot say, such as look-aheads: they match every text.
 	Unsupported []string
+	// Loosened names the patterns that are enforced but for how often what repeats more than 1000 times does so.
+	Loosened []string
 }
 
 // Error says which of the schemas is none, and where in it.
@@ -49,9 +51,12 @@ func Compile(defs map[string]any) (*Set, error) {
 		if re, ok := seen[p]; ok {
 			return &named{re}, nil
 		}
-		re, ok := compileRegexp(p)
-		if !ok {
+		re, how := compileRegexp(p)
+		switch how {
+		case none:
 			set.Unsupported = append(set.Unsupported, p)
+		case most:
+			set.Loosened = append(set.Loosened, p)
 		}
 		seen[p] = re
 		return &named{re}, nil

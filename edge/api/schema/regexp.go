@@ -1,21 +1,83 @@
 package schema
 
 import (
+	"errors"
+	"math"
 	"regexp"
+	"regexp/syntax"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
+// How much of a pattern is enforced.
+type enforced int
+
+const (
+	entirely enforced = iota
+	most              // but for how often what repeats more than 1000 times does so
+	none
+)
+
 // compileRegexp reads a pattern of ECMA-262 as far as it is regular; where it is not, as with a look-ahead or a
-// back-reference, it returns one that matches every text, and false. Go's matching takes time in proportion
-// to the text: a pattern cannot be made slow by what is sent.
-func compileRegexp(pattern string) (jsonschema.Regexp, bool) {
-	re, err := regexp.Compile(translate(pattern))
-	if err != nil {
-		return everything(pattern), false
+// back-reference, it returns one that matches every text. Go's matching takes time in proportion
+// to the text: a pattern cannot be made slow by what is sent. Go counts to 1000: beyond that, only the length of a text
+// that is one repetition as a whole is looked at.
+func compileRegexp(pattern string) (jsonschema.Regexp, enforced) {
+	p := translate(pattern)
+	re, err := regexp.Compile(p)
+	if err == nil {
+		return re, entirely
 	}
-	return re, true
+	if e, ok := errors.AsType[*syntax.Error](err); ok && e.Code == syntax.ErrInvalidRepeatSize {
+		if loose, err := regexp.Compile(repeats.ReplaceAllStringFunc(p, loosen)); err == nil {
+			if m := oneRepeat.FindStringSubmatch(p); m != nil {
+				from, _ := strconv.Atoi(m[2])
+				to, err := strconv.Atoi(m[3])
+				if err != nil {
+					to = from
+				}
+				if m[4] != "" && m[3] == "" {
+					to = math.MaxInt
+				}
+				return &counted{loose, from, to}, entirely
+			}
+			return loose, most
+		}
+	}
+	return everything(pattern), none
+}
+
+var (
+	repeats   = regexp.MustCompile(`\{(\d+)(,?)(\d*)\}`)
+	oneRepeat = regexp.MustCompile(`^\^(\[[^\]\\]*\]|\\[dwsDWS]|\.)\{(\d+)(?:,(\d+))?(,?)\}\$$`)
+)
+
+// loosen makes of a repetition that Go does not count one without an upper bound.
+func loosen(repeat string) string {
+	from, rest, ranged := strings.Cut(strings.Trim(repeat, "{}"), ",")
+	low, err := strconv.Atoi(from)
+	high, err2 := strconv.Atoi(rest)
+	if !ranged {
+		high, err2 = low, nil
+	}
+	if err == nil && low <= 1000 && err2 == nil && high <= 1000 {
+		return repeat
+	}
+	return "{" + strconv.Itoa(min(low, 1000)) + ",}"
+}
+
+// counted is a pattern of one repetition whose number is the length of the text.
+type counted struct {
+	*regexp.Regexp
+	from, to int
+}
+
+func (c *counted) MatchString(s string) bool {
+	n := utf8.RuneCountInString(s)
+	return n >= c.from && n <= c.to && c.Regexp.MatchString(s)
 }
 
 type everything string

@@ -126,6 +126,9 @@ func TestFormatsAndPatterns(t *testing.T) {
 		{`{"pattern":"^[^]$"}`, []string{`"\n"`, `"a"`}, []string{`""`, `"ab"`}},
 		{`{"pattern":"^[[\\]]+$"}`, []string{`"[]"`}, []string{`"a"`}},
 		{`{"pattern":"^\\S+\\s\\S+$"}`, []string{`"a\u00a0b"`}, []string{`"ab"`}},
+		{`{"pattern":"^[a-z]{2,2048}$"}`, []string{`"ab"`, `"` + strings.Repeat("a", 2048) + `"`}, []string{`"a"`, `"aB"`, `"` + strings.Repeat("a", 2049) + `"`}},
+		{`{"pattern":"^\\w{1500}$"}`, []string{`"` + strings.Repeat("a", 1500) + `"`}, []string{`"a"`, `"` + strings.Repeat("a", 1501) + `"`}},
+		{`{"pattern":"^.{1,}$"}`, []string{`"ab"`}, []string{`""`}},
 		{`{"multipleOf":0.01}`, []string{`19.95`, `4`, `1e2`}, []string{`19.955`, `1e-9`}},
 		{`{"maximum":9007199254740993}`, []string{`9007199254740993`}, []string{`9007199254740994`, `9007199254740993.5`, `1e400`}},
 		{`{"minLength":2,"maxLength":3}`, []string{`"éé"`, `"ééé"`, `"ab"`, `"日本語"`}, []string{`"é"`, `"abcd"`, `"日本語!"`}},
@@ -143,6 +146,10 @@ func TestFormatsAndPatterns(t *testing.T) {
 				t.Errorf("%s takes %s", test.schema, v)
 			}
 		}
+	}
+	loose, err := Compile(map[string]any{"t": tree(t, `{"pattern":"^a(b|c){0,4096}d$"}`)})
+	if err != nil || len(loose.Loosened) != 1 || !loose.Get("t").Fulfilled("abcd", Neither) || loose.Get("t").Fulfilled("abxd", Neither) {
+		t.Errorf("%v, loosened %v", err, loose)
 	}
 	set, err := Compile(map[string]any{"t": tree(t, `{"pattern":"^(?!x)","patternProperties":{"(?=a)":{"type":"string"}}}`)})
 	if err != nil || len(set.Unsupported) != 2 {
