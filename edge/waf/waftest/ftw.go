@@ -1,4 +1,4 @@
-// Package waftest reads the regression tests of the Core Rule Set.
+// Package waftest reads the regression tests of the Core Rule Set, and knows where Coraza is no judge.
 package waftest
 
 import (
