@@ -79,7 +79,13 @@ func (w *WAF) compile(t *text) {
 	w.begin = func(id string) transaction { return &fast{tx: w.engine.Begin(id)} }
 }
 
-func newCoraza(directives string) (coraza.WAF, error) {
+// newCoraza compiles directives. Some that it means to support make it panic, such as SecRuleRemoveByMsg.
+func newCoraza(directives string) (rules coraza.WAF, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("coraza breaks off at a directive: %v", r)
+		}
+	}()
 	return coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(directives))
 }
 
