@@ -14,6 +14,7 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/ui"
+	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/internal/bytesize"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 )
@@ -26,7 +27,7 @@ func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
 	for _, l := range s.Edge.Listen {
 		checks = append(checks, portCheck(ctx, "edge port", l.Address))
 	}
-	checks = append(checks, portCheck(ctx, "console port", s.Console.Listen), assetsCheck(), databaseCheck(s), busCheck(s))
+	checks = append(checks, portCheck(ctx, "console port", s.Console.Listen), assetsCheck(), databaseCheck(s), busCheck(s), wafCheck(s))
 	checks = append(checks, logChecks(s)...)
 	return append(checks, clockCheck())
 }
@@ -284,6 +285,28 @@ func busCheck(s *Settings) console.Check {
 		return ok("bus", "NATS JetStream inside the process")
 	}
 	return ok("bus", "external NATS, checked at the start")
+}
+
+// wafCheck says what in the firewall's rules its fast engine leaves to Coraza.
+func wafCheck(s *Settings) console.Check {
+	const name = "firewall"
+	if s.WAF.Engine == waf.EngineCoraza {
+		return ok(name, "Coraza executes the rules, as waf.engine says")
+	}
+	list, err := waf.Check(s.WAF)
+	switch {
+	case err != nil:
+		return console.Check{Name: name, Detail: err.Error(), Cost: "testudo does not start with it", Command: "mend waf.before or waf.after in testudo.yaml"}
+	case len(list) > 0:
+		told := make([]string, len(list))
+		for i, u := range list {
+			told[i] = u.String()
+		}
+		return console.Check{Name: name, Detail: "the fast engine does not cover " + strings.Join(told, ", "),
+			Cost:    "Coraza executes all rules instead: the same verdicts for ten times the processor time and more",
+			Command: "write that otherwise in testudo.yaml: docs/waf.md says what is covered"}
+	}
+	return ok(name, "its fast engine covers all rules")
 }
 
 func clockCheck() console.Check {

@@ -59,3 +59,22 @@ func TestMayBindLow(t *testing.T) {
 		}
 	}
 }
+
+func TestFirewallCheck(t *testing.T) {
+	s := DefaultSettings()
+	if c := wafCheck(&s); !c.OK || !strings.Contains(c.Detail, "covers all") {
+		t.Errorf("%+v", c)
+	}
+	s.WAF.After = "SecRuleRemoveById 942100\nSecRule REMOTE_ADDR \"@rbl xbl.invalid\" \"id:7,phase:1,pass\""
+	if c := wafCheck(&s); c.OK || !strings.Contains(c.Detail, "@rbl of rule 7 in waf.after, line 2") || c.Cost == "" {
+		t.Errorf("%+v", c)
+	}
+	s.WAF.Engine = "coraza"
+	if c := wafCheck(&s); !c.OK || !strings.Contains(c.Detail, "Coraza executes") {
+		t.Errorf("%+v", c)
+	}
+	s.WAF.Engine, s.WAF.After = "fast", "SecNonsense"
+	if c := wafCheck(&s); c.OK || !strings.Contains(c.Detail, "waf.after") {
+		t.Errorf("%+v", c)
+	}
+}

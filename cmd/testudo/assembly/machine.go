@@ -223,6 +223,12 @@ func (m *Machine) openEdge(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			if err := w.Register(m.registry); err != nil {
+				return err
+			}
+			if list := w.Uncovered(); len(list) > 0 {
+				m.note("waf", fmt.Sprintf("Coraza executes the rules, which takes ten times as long: the fast engine does not cover %v", list[0]))
+			}
 			inspector = w
 			break
 		}
