@@ -163,7 +163,11 @@ func lax(path string) []string {
 	if lower := strings.ToLower(path); lower != path {
 		add(lower)
 	}
-	add(strings.TrimRight(path, "./"))
+	if p := decode(path); len(p) > 1 {
+		if short := strings.TrimRight(p, ". /"); short != p {
+			add(short)
+		}
+	}
 	if i := strings.LastIndexByte(path, '.'); i > strings.LastIndexByte(path, '/')+1 && len(path)-i <= 6 {
 		add(path[:i])
 	}
