@@ -329,7 +329,6 @@ func (d *decoder) number() (any, error) {
 	}
 	plain := true
 	if d.i < len(d.s) && d.s[d.i] == '.' {
-		plain = false
 		d.i++
 		if !d.digits() {
 			return nil, d.want("a digit")
@@ -349,7 +348,7 @@ func (d *decoder) number() (any, error) {
 	switch {
 	case len(s) > maxNumber:
 		d.note(Number)
-	case plain: // 64 digits are within float64
+	case plain: // 64 digits are within float64, before the point or after it
 	default:
 		if f, err := strconv.ParseFloat(s, 64); err != nil || f == 0 && strings.ContainsAny(mantissa(s), "123456789") {
 			d.note(Number)
