@@ -271,17 +271,33 @@ type nopCloser struct{}
 func (nopCloser) Close() error { return nil }
 
 func BenchmarkInspect(b *testing.B) {
-	w := newWAF(b, nil)
 	json := `{"items":[` + strings.TrimSuffix(strings.Repeat(`{"id":1,"name":"lamp"},`, 40), ",") + `]}`
+	fast, slow := both(b, nil)
 	for _, c := range []struct{ name, method, target, contentType, body string }{
 		{"get", "GET", "/search?q=lamp&page=2&sort=price", "", ""},
 		{"form", "POST", "/login", "application/x-www-form-urlencoded", "user=ann&password=x"},
 		{"json1k", "POST", "/api", "application/json", json},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
+		for engine, w := range map[string]*waf.WAF{waf.EngineFast: fast, waf.EngineCoraza: slow} {
+			b.Run(engine+"/"+c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					inspect(w, request(c.method, c.target, c.contentType, c.body), c.body, 0)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkNew is what a firewall costs at the start.
+func BenchmarkNew(b *testing.B) {
+	for _, engine := range []string{waf.EngineFast, waf.EngineCoraza} {
+		b.Run(engine, func(b *testing.B) {
 			for b.Loop() {
-				inspect(w, request(c.method, c.target, c.contentType, c.body), c.body, 0)
+				cfg := configOf(func(c *waf.Config) { c.Engine = engine })
+				if _, err := waf.New(cfg, b.TempDir()); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
