@@ -28,6 +28,9 @@ func parsePairs(s string, into []pair) (pairs []pair, code, message string) {
 			return pairs, CodeNotChecked, "there are more than 1000 parameters"
 		}
 		name, value, eq := strings.Cut(one, "=")
+		if i := strings.IndexByte(one, ';'); i >= 0 && strings.IndexByte(one[i:], '=') > 1 && code == "" {
+			code, message = CodeAmbiguous, "there is a semicolon that some servers take for the end of a parameter"
+		}
 		name, ok := percent(name, true)
 		if ok {
 			value, ok = percent(value, true)

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/testudo-sec/testudo/edge/api/schema"
@@ -30,6 +31,7 @@ type Request struct {
 // CheckRequest says in what ways a request breaks the operation's description. It changes nothing of the request but JSON, Notes and Parsed.
 func (o *Operation) CheckRequest(r *Request) []Violation {
 	var f findings
+	o.overrides(&f, r.Header)
 	for _, p := range o.params {
 		switch p.in {
 		case "path":
@@ -43,6 +45,22 @@ func (o *Operation) CheckRequest(r *Request) []Violation {
 	o.credentials(&f, r)
 	o.requestBody(&f, r)
 	return f
+}
+
+// override are header fields by which some servers take a request for another one than its first line says.
+var override = [...]struct{ name, check string }{
+	{"X-Http-Method-Override", CheckMethod}, {"X-Http-Method", CheckMethod}, {"X-Method-Override", CheckMethod},
+	{"X-Original-Url", CheckPath}, {"X-Rewrite-Url", CheckPath},
+}
+
+// overrides tells of such fields, unless the document describes them: the request that is checked may not be the one that is answered.
+func (o *Operation) overrides(f *findings, h http.Header) {
+	for _, one := range override {
+		if len(h[one.name]) == 0 || slices.ContainsFunc(o.params, func(p *parameter) bool { return p.in == "header" && p.name == one.name }) {
+			continue
+		}
+		f.add(one.check, CodeAmbiguous, one.name, "some servers take the request for another one by this field")
+	}
 }
 
 func (o *Operation) path(f *findings, p *parameter, r *Request) {

@@ -176,7 +176,7 @@ func (e *evaluator) unevaluated(s *Schema, v any, seen *evaluated) bool {
 			if s.unevalProps.never {
 				ok = e.fail("unevaluatedProperties", "is not among the fields that the schema names")
 			} else {
-				ok = e.eval(s.unevalProps, inner, nil) && ok
+				ok = e.within(s.unevalProps, inner) && ok
 			}
 			seen.field(name)
 		}
@@ -195,7 +195,7 @@ func (e *evaluator) unevaluated(s *Schema, v any, seen *evaluated) bool {
 			if s.unevalItems.never {
 				ok = e.fail("unevaluatedItems", "is an item more than the schema names")
 			} else {
-				ok = e.eval(s.unevalItems, v[i], nil) && ok
+				ok = e.within(s.unevalItems, v[i]) && ok
 			}
 		}
 		seen.first = len(v)

@@ -44,7 +44,7 @@ const (
 func (s *Schema) Check(v any, d Direction) []Problem {
 	e := s.set.pool.Get().(*evaluator)
 	e.begin(d)
-	e.eval(s, v, nil)
+	e.within(s, v)
 	if e.exhausted {
 		e.problems = append(e.problems, Problem{Code: NotChecked, Message: "checking the value against its schema asked for too much work"})
 	}
@@ -61,7 +61,7 @@ func (s *Schema) Fulfilled(v any, d Direction) bool {
 	e := s.set.pool.Get().(*evaluator)
 	e.begin(d)
 	e.quiet = 1
-	ok := e.eval(s, v, nil) && !e.exhausted
+	ok := e.within(s, v) && !e.exhausted
 	e.end()
 	return ok
 }
@@ -73,6 +73,7 @@ type evaluator struct {
 	steps     int
 	nesting   int
 	exhausted bool
+	outer     *Schema // the outermost schema of the value that is being looked at
 	path      []place
 	problems  []Problem
 }
@@ -89,7 +90,7 @@ func (e *evaluator) begin(d Direction) {
 // end keeps nothing of what was checked.
 func (e *evaluator) end() {
 	clear(e.path[:cap(e.path)])
-	e.path, e.problems = e.path[:0], nil
+	e.path, e.problems, e.outer = e.path[:0], nil, nil
 	e.set.pool.Put(e)
 }
 
@@ -131,6 +132,15 @@ func (e *evaluator) spend(n int) bool {
 		e.exhausted = true
 	}
 	return !e.exhausted
+}
+
+// within evaluates a value for which s is all there is to say.
+func (e *evaluator) within(s *Schema, v any) bool {
+	before := e.outer
+	e.outer = s
+	ok := e.eval(s, v, nil)
+	e.outer = before
+	return ok
 }
 
 // eval tells whether v fulfils s. What of v is evaluated is added to seen, unless it is nil.
@@ -290,13 +300,13 @@ func (e *evaluator) array(s *Schema, v []any, seen *evaluated) bool {
 			}
 			e.path[at].index = i
 			if i < from {
-				ok = e.eval(s.prefix[i], item, nil) && ok
+				ok = e.within(s.prefix[i], item) && ok
 				continue
 			}
 			if s.items == nil {
 				break
 			}
-			ok = e.eval(s.items, item, nil) && ok
+			ok = e.within(s.items, item) && ok
 		}
 		e.path = e.path[:at]
 	}
@@ -319,7 +329,7 @@ func (e *evaluator) containing(s *Schema, v []any, seen *evaluated) bool {
 		if e.exhausted {
 			break
 		}
-		if e.eval(s.contains, item, nil) {
+		if e.within(s.contains, item) {
 			n++
 			seen.item(i)
 		}
@@ -350,7 +360,7 @@ func (e *evaluator) object(s *Schema, v map[string]any, seen *evaluated) bool {
 		if _, has := v[name]; has {
 			continue
 		}
-		if p := s.props[name]; p != nil && (e.direction == Request && p.readOnly || e.direction == Response && p.writeOnly) {
+		if e.direction != Neither && (e.spared(s, name) || e.spared(e.outer, name)) {
 			continue
 		}
 		ok = e.failAt(name, "required", "is required")
@@ -376,6 +386,12 @@ func (e *evaluator) object(s *Schema, v map[string]any, seen *evaluated) bool {
 	return ok
 }
 
+// spared tells whether a property belongs to the other direction. What requires it may stand in another schema than what describes it.
+func (e *evaluator) spared(s *Schema, name string) bool {
+	p := s.Property(name)
+	return p != nil && (e.direction == Request && p.readOnly || e.direction == Response && p.writeOnly)
+}
+
 func (e *evaluator) field(s *Schema, name string, v any, seen *evaluated) bool {
 	ok, known := true, false
 	if p := s.props[name]; p != nil {
@@ -386,13 +402,13 @@ func (e *evaluator) field(s *Schema, name string, v any, seen *evaluated) bool {
 		case p.writeOnly && e.direction == Response:
 			ok = e.fail("write-only", "must never be sent to clients")
 		default:
-			ok = e.eval(p, v, nil)
+			ok = e.within(p, v)
 		}
 	}
 	for _, p := range s.patterns {
 		if e.spend(len(name)/8) && p.re.MatchString(name) {
 			known = true
-			ok = e.eval(p.s, v, nil) && ok
+			ok = e.within(p.s, v) && ok
 		}
 	}
 	if !known {
@@ -401,7 +417,7 @@ func (e *evaluator) field(s *Schema, name string, v any, seen *evaluated) bool {
 			return e.fail(s.closedBy, "is not among the fields that the schema names")
 		case s.additional != nil:
 			known = true
-			ok = e.eval(s.additional, v, nil) && ok
+			ok = e.within(s.additional, v) && ok
 		}
 	}
 	if known {
@@ -416,7 +432,7 @@ func (e *evaluator) dependent(s *Schema, v map[string]any, seen *evaluated) bool
 		e.quiet++
 		fine := true
 		for name := range v {
-			fine = fine && e.eval(s.names, name, nil)
+			fine = fine && e.within(s.names, name)
 		}
 		e.quiet--
 		if !fine {

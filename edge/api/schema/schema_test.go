@@ -90,6 +90,23 @@ func TestDirections(t *testing.T) {
 	}
 }
 
+// What requires a property often stands in another schema than what describes it.
+func TestDirectionsAcrossSchemas(t *testing.T) {
+	for _, text := range []string{
+		`{"t":{"allOf":[{"$ref":"#/$defs/base"}],"required":["id"]},"base":{"properties":{"id":{"readOnly":true}}}}`,
+		`{"t":{"allOf":[{"$ref":"#/$defs/base"},{"required":["id"]}]},"base":{"properties":{"id":{"readOnly":true}}}}`,
+		`{"t":{"$ref":"#/$defs/u"},"u":{"properties":{"id":{"readOnly":true}},"anyOf":[{"required":["id"]}]}}`,
+	} {
+		s := compile(t, text)
+		if p := s.Check(tree(t, `{}`), Request); p != nil {
+			t.Errorf("%s: a request: %v", text, p)
+		}
+		if p := s.Check(tree(t, `{}`), Response); p == nil {
+			t.Errorf("%s: a response without it is fine", text)
+		}
+	}
+}
+
 func TestDiscriminator(t *testing.T) {
 	s := compile(t, `{"t":{"oneOf":[{"$ref":"#/$defs/cat"},{"$ref":"#/$defs/dog"}],"discriminator":{"propertyName":"kind","mapping":{"cat":"#/$defs/cat","dog":"#/$defs/dog"}}},
 		"cat":{"properties":{"lives":{"type":"integer"}}},"dog":{"properties":{"bark":{"type":"boolean"}}}}`)
