@@ -6,31 +6,39 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/testudo-sec/testudo/internal/jsontree"
 )
 
 // resource is what is known of the fields at one template, by all methods.
 type resource struct {
+	room *atomic.Int64 // for fields, of the whole Tracker
+
 	mu       sync.Mutex
 	told     map[uint64]struct{} // fields of answers
 	asked    map[uint64]sent     // fields that were accepted
+	partial  bool                // there are more than are kept
 	bodies   uint32
 	senders  crowd
 	answered uint32
 }
 
-// sent is who sent a field: a bit for each subject, so that a few are told apart.
-type sent struct{ who uint64 }
+// sent is who sent a field, a bit for each subject so that a few are told apart, and how often.
+type sent struct {
+	who   uint64
+	count uint32
+}
 
 const (
 	maxTold       = 512
 	maxAsked      = 512
+	maxKept       = 500_000 // of all resources
 	maxFieldDepth = 6
 	bodiesWarm    = 200
 	sendersWarm   = 10
 	knownBy       = 3 // subjects that vouch for a field
-	privateBy     = 8 // subjects that vouch for one that grants something
+	privateBy     = 8 // subjects that vouch for one that grants something; or two, where it is in one of twenty bodies
 	maxFound      = 16
 )
 
@@ -84,7 +92,8 @@ func appendToken(b []byte, name string) []byte {
 	return append(b, name...)
 }
 
-// assignment looks at the fields of a request that wants to change something.
+// assignment looks at the fields of a request that wants to change something. It learns from those that were accepted. Of a field that a subject
+// was allowed to send before, it says nothing more of that subject.
 func (r *resource) assignment(a *Access, who uint64) []Violation {
 	if a.Request == nil || a.Method != "POST" && a.Method != "PUT" && a.Method != "PATCH" {
 		return nil
@@ -94,6 +103,7 @@ func (r *resource) assignment(a *Access, who uint64) []Violation {
 	defer r.mu.Unlock()
 	warm := r.bodies >= bodiesWarm && r.senders.count() >= sendersWarm
 	accepted := a.Status >= 200 && a.Status < 300
+	bit := uint64(1) << (mix(who) & 63)
 	f := fields{left: 4096, items: 4096}
 	f.each = func(name string, pointer []byte, h uint64) {
 		private := isPrivate(name)
@@ -108,16 +118,17 @@ func (r *resource) assignment(a *Access, who uint64) []Violation {
 		if private {
 			need = privateBy
 		}
-		known := ok && bits.OnesCount64(s.who) >= need
-		if !known && warm {
+		known := ok && (bits.OnesCount64(s.who) >= need || bits.OnesCount64(s.who) >= 2 && uint64(s.count)*20 >= uint64(r.bodies))
+		if !known && warm && s.who&bit == 0 {
 			_, told := r.told[h]
-			if private || !told && r.answered > 0 {
+			if private || !told && r.answered > 0 && !r.partial {
 				at := string(pointer)
 				found[at] = violationOf(at, private, false)
 			}
 		}
-		if accepted && !known && (ok || r.roomFor()) {
-			s.who |= 1 << (mix(who) & 63)
+		if accepted && (ok || r.roomFor()) {
+			s.who |= bit
+			s.count++
 			r.asked[h] = s
 		}
 	}
@@ -137,11 +148,17 @@ func (r *resource) roomFor() bool {
 	if r.asked == nil {
 		r.asked = map[uint64]sent{}
 	}
-	if len(r.asked) < maxAsked {
-		return true
+	if len(r.asked) >= maxAsked {
+		before := len(r.asked)
+		maps.DeleteFunc(r.asked, func(_ uint64, s sent) bool { return bits.OnesCount64(s.who) < 2 })
+		r.room.Add(int64(before - len(r.asked)))
 	}
-	maps.DeleteFunc(r.asked, func(_ uint64, s sent) bool { return bits.OnesCount64(s.who) < 2 })
-	return len(r.asked) < maxAsked
+	if len(r.asked) >= maxAsked || r.room.Load() <= 0 {
+		r.partial = true
+		return false
+	}
+	r.room.Add(-1)
+	return true
 }
 
 func violationOf(at string, private, documented bool) Violation {
@@ -200,12 +217,15 @@ func (r *resource) answer(a *Access) []Violation {
 				return
 			}
 		}
-		if len(r.told) < maxTold {
-			if r.told == nil {
-				r.told = map[uint64]struct{}{}
-			}
-			r.told[h] = struct{}{}
+		if len(r.told) >= maxTold || r.room.Load() <= 0 {
+			r.partial = true
+			return
 		}
+		if r.told == nil {
+			r.told = map[uint64]struct{}{}
+		}
+		r.told[h] = struct{}{}
+		r.room.Add(-1)
 	}
 	f.walk(a.Response, 0, 0)
 	return inOrder(found)

@@ -73,6 +73,11 @@ func (g *given) bits(key uint64, round []uint64) ([]uint64, uint64) {
 func (g *given) add(key uint64) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
+	g.put(key)
+}
+
+// put is add for who holds the lock for reading.
+func (g *given) put(key uint64) {
 	block, h := g.bits(key, g.rounds[g.current])
 	fresh := false
 	for range 6 {

@@ -71,6 +71,14 @@ func kindOf(name string) uint64 {
 
 // trimID cuts _id, Id, _ids and the like from a name.
 func trimID(name string) string {
+	if name == "" {
+		return name
+	}
+	switch name[len(name)-1] {
+	case 'd', 'D', 's', 'y', 'g':
+	default:
+		return name
+	}
 	for _, tail := range [...]string{"_id", "_ids", "-id", "_uuid", "_key", "_slug", "Id", "ID", "Ids", "IDs", "Uuid", "Key"} {
 		if n := len(name) - len(tail); n > 0 && name[n:] == tail {
 			return name[:n]

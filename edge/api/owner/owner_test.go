@@ -277,8 +277,8 @@ func FuzzTricks(f *testing.F) {
 	})
 }
 
-// TestSuspected holds that who blocks can ask until the window is over.
-func TestSuspected(t *testing.T) {
+// TestBefore holds that who blocks can ask until the window is over.
+func TestBefore(t *testing.T) {
 	w := newWorld(3, 300)
 	w.day(10)
 	const attacker = 5
@@ -290,15 +290,22 @@ func TestSuspected(t *testing.T) {
 		t.Fatal("not found")
 	}
 	ask := Access{Time: w.now, Route: "shop", Method: "GET", Template: "/orders/{id}", Subject: attacker}
-	if v := w.t.Suspected(ask); len(v) == 0 || v[0].Check != CheckObject {
+	if v := w.t.Before(ask); len(v) == 0 || v[0].Check != CheckObject {
 		t.Errorf("%+v", v)
 	}
 	ask.Subject = 6
-	if v := w.t.Suspected(ask); v != nil {
+	if v := w.t.Before(ask); v != nil {
 		t.Errorf("somebody else: %+v", v)
 	}
+	ask.Method, ask.Subject, ask.Request = "PATCH", 6, map[string]any{"note": "x", "role": "admin"}
+	for range 3 {
+		if v := w.t.Before(ask); len(v) != 1 || v[0].Code != CodePrivate {
+			t.Errorf("a field: %+v", v)
+		}
+	}
+	ask.Method, ask.Request = "GET", nil
 	ask.Subject, ask.Time = attacker, w.now.Add(2*time.Hour)
-	if v := w.t.Suspected(ask); v != nil {
+	if v := w.t.Before(ask); v != nil {
 		t.Errorf("two hours later: %+v", v)
 	}
 }
@@ -389,7 +396,7 @@ func TestConcurrent(t *testing.T) {
 				a := Access{Time: start.Add(time.Duration(i) * time.Second), Route: "r", Method: "PATCH", Template: "/x/{id}", Subject: r.Uint64N(300), Status: 200,
 					Objects: []Object{{"id", fmt.Sprint(r.IntN(1000))}}, Request: map[string]any{fmt.Sprint("f", r.IntN(900)): 1.0}, Response: map[string]any{"id": 7.0}}
 				tr.Seen(a)
-				tr.Suspected(a)
+				tr.Before(a)
 				tr.Stats()
 			}
 		})
@@ -397,6 +404,56 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 	if s := tr.Stats(); s.Accesses != 24_000 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestAdministrators holds that a few who are allowed to grant rights are told of once each at most, and not where it is usual.
+func TestAdministrators(t *testing.T) {
+	tr := New(Config{})
+	told := map[uint64]int{}
+	for i := range 4000 {
+		subject, field := uint64(i%500)+10, "note"
+		if i%100 == 0 {
+			subject, field = uint64(i/100%2)+1, "role"
+		}
+		for range tr.Seen(Access{Time: start.Add(time.Duration(i) * time.Second), Route: "r", Method: "PATCH", Template: "/users/{id}", Subject: subject, Status: 200,
+			Objects: []Object{{"id", "1"}}, Request: map[string]any{field: "x"}, Response: map[string]any{"note": "x", "role": "x"}}) {
+			told[subject]++
+		}
+	}
+	if len(told) > 2 || told[1] > 1 || told[2] > 1 {
+		t.Errorf("told %v", told)
+	}
+}
+
+// TestRoom holds that a server with ever new fields takes no more memory than is meant for them.
+func TestRoom(t *testing.T) {
+	tr := New(Config{})
+	for i := range 300 {
+		body := map[string]any{}
+		for k := range 200 {
+			body[fmt.Sprint(i, "-", k)] = 1.0
+		}
+		tr.Seen(Access{Time: start, Route: "r", Method: "POST", Template: fmt.Sprint("/x", i%20), Subject: uint64(i) + 1, Status: 200, Request: body, Response: body})
+	}
+	kept := 0
+	for _, r := range tr.resources {
+		kept += len(r.told) + len(r.asked)
+		if len(r.told) > maxTold || len(r.asked) > maxAsked {
+			t.Errorf("%d and %d fields", len(r.told), len(r.asked))
+		}
+	}
+	if left := tr.fields.Load(); left != int64(maxKept-kept) {
+		t.Errorf("%d fields are kept, %d may still be", kept, left)
+	}
+}
+
+func BenchmarkTricks(b *testing.B) {
+	resolve := func(string, string) (string, bool) { return "x", true }
+	none := func(string) []string { return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		Tricks(Head{Method: "GET", Path: "/api/v1/users/4711/orders", Query: "page=1&sort=name", Header: none}, resolve)
 	}
 }
 

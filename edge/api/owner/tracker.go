@@ -13,6 +13,7 @@ type Tracker struct {
 	owners *owners
 	shards [16]shard
 	born   atomic.Int64 // time of the first access
+	fields atomic.Int64 // of bodies, that may still be kept
 
 	mu        sync.RWMutex
 	endpoints map[place]*endpoint
@@ -69,6 +70,7 @@ func New(c Config) *Tracker {
 	t := &Tracker{config: c, endpoints: map[place]*endpoint{}, resources: map[place]*resource{}}
 	t.given = newGiven(int64(c.Memory)*3/4, int64(c.Remember.Seconds()))
 	t.owners = newOwners(int64(c.Memory) / 4)
+	t.fields.Store(maxKept)
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.subjects = map[uint64]*subject{}
@@ -77,7 +79,7 @@ func New(c Config) *Tracker {
 	return t
 }
 
-// Seen takes an access into account and says what is wrong with it. An object walk is told of once in a window: Suspected
+// Seen takes an access into account and says what is wrong with it. An object walk is told of once in a window: Before
 // tells of it as long as it lasts.
 func (t *Tracker) Seen(a Access) []Violation {
 	now := a.Time.Unix()
@@ -117,28 +119,31 @@ func (t *Tracker) Seen(a Access) []Violation {
 	return all
 }
 
-// Suspected tells what the subject was found to do at an endpoint in the current window: whoever blocks asks before the request goes on.
-func (t *Tracker) Suspected(a Access) []Violation {
+// Before tells what is known before a request goes on: what its subject was found to do at this endpoint in the current window, and the fields of
+// its body that nobody should send. Whoever blocks asks it first; Seen learns of the request all the same.
+func (t *Tracker) Before(a Access) []Violation {
 	t.mu.RLock()
 	e := t.endpoints[place{a.Route, a.Method, a.Template}]
 	t.mu.RUnlock()
 	if e == nil {
 		return nil
 	}
+	a.Status = 0 // nothing is answered: nothing is learned
 	who, _ := identity(&a)
+	all := e.resource.assignment(&a, who)
 	s := &t.shards[who>>8%uint64(len(t.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sub := s.subjects[who]
 	if sub == nil {
-		return nil
+		return all
 	}
 	for _, w := range sub.windows {
 		if w.endpoint == e && a.Time.Unix()-w.start < int64(t.config.Window.Seconds()) {
-			return append([]Violation(nil), w.active...)
+			return append(all, w.active...)
 		}
 	}
-	return nil
+	return all
 }
 
 // Stats says what was counted until now.
@@ -184,7 +189,7 @@ func (t *Tracker) endpoint(a *Access) *endpoint {
 	}
 	r := t.resources[place{a.Route, "", a.Template}]
 	if r == nil {
-		r = &resource{}
+		r = &resource{room: &t.fields}
 		t.resources[place{a.Route, "", a.Template}] = r
 	}
 	e = &endpoint{resource: r}
@@ -275,8 +280,9 @@ func (w *window) close() {
 
 // hand remembers the ids of an answer, and those of objects that were just opened or made.
 func (t *Tracker) hand(a *Access, who uint64, known bool, sub *subject, s *shard, keys []uint64, now int64) {
+	t.given.mu.RLock() // once for all ids of an answer
 	f := finder{left: maxValues, found: func(object uint64) {
-		t.given.add(object ^ who)
+		t.given.put(object ^ who)
 		if known {
 			t.owners.claim(object, who)
 		}
@@ -290,6 +296,7 @@ func (t *Tracker) hand(a *Access, who uint64, known bool, sub *subject, s *shard
 	if a.Response != nil {
 		f.walk(a.Response, kindOf(lastName(a.Template)), 0)
 	}
+	t.given.mu.RUnlock()
 	if f.cut || f.left < 0 {
 		t.cut.Add(1)
 		s.mu.Lock()
