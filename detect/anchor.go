@@ -56,8 +56,11 @@ func (a *Anchor) At(text []byte, at int, whole bool) (m Match, found, wait bool)
 		f.reset()
 		a.set.finders.Put(f)
 	}()
-	// The byte before tells whether a word begins here.
+	// The byte before tells whether a word begins here; that of an escape such as \n does not.
 	from := max(0, at-1)
+	if at >= 2 && text[at-2] == '\\' {
+		from = at
+	}
 	f.text, f.file, f.work = text[from:end], file{}, workBase
 	for _, i := range a.ways {
 		f.anchored(a.set.ways[i], at-from)

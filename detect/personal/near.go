@@ -1,0 +1,87 @@
+package personal
+
+import "bytes"
+
+const nearby = 96 // bytes before a number in which a word counts
+
+// near is what stands before a number: lower case, a single space between words.
+type near struct {
+	text  [2*nearby + 1]byte
+	n     int
+	known bool
+}
+
+// find returns the first of the words that stands before text[at:], "" if none does.
+func (b *near) find(text []byte, at int, words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	if !b.known {
+		b.read(text, at)
+		b.known = true
+	}
+	said := b.text[:b.n]
+	for _, w := range words {
+		for from := 0; ; {
+			i := bytes.Index(said[from:], []byte(w))
+			if i < 0 {
+				break
+			}
+			i += from
+			end := i + len(w)
+			if w[0] >= 0x80 || (i == 0 || said[i-1] == ' ') && (end == len(said) || said[end] == ' ' || isDigit(said[end])) {
+				return w
+			}
+			from = i + 1
+		}
+	}
+	return ""
+}
+
+// read normalises what stands before text[at:]: of JSON, forms and lists not what is said of another member, which ends with a comma or the like and has a
+// name of its own.
+func (b *near) read(text []byte, at int) {
+	from := max(0, at-nearby)
+	if from > 0 {
+		// Not half a word.
+		for from < at && isWord(text[from]) && isWord(text[from-1]) {
+			from++
+		}
+	}
+	named := false
+cut:
+	for i := at - 1; i >= from; i-- {
+		switch text[i] {
+		case ':', '=':
+			named = true
+		case ',', '{', '}', '&', ';', '\n', '|':
+			if named {
+				from = i + 1
+				break cut
+			}
+		}
+	}
+	b.n = 0
+	put := func(c byte) {
+		if c == ' ' && (b.n == 0 || b.text[b.n-1] == ' ') || b.n == len(b.text) {
+			return
+		}
+		b.text[b.n] = c
+		b.n++
+	}
+	for i := from; i < at; i++ {
+		switch c := text[i]; {
+		case isUpper(c):
+			if i > from && isLower(text[i-1]) {
+				put(' ')
+			}
+			put(c | 0x20)
+		case c == '_':
+			put(' ')
+		case isWord(c), c >= 0x80:
+			put(c)
+		default:
+			put(' ')
+		}
+	}
+}
