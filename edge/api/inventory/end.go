@@ -114,7 +114,7 @@ func (e *end) body(f *field, side int, v any, r *reader, fields int, evicted uin
 	}
 	f.Count = more(f.Count)
 	before := *r.full
-	r.left, r.work = fields-f.size(), 2048
+	r.left, r.work, r.asked = fields-f.size(), 2048, side == 0
 	r.value(f, v, 0)
 	if *r.full != before && side == 0 {
 		// Somebody may have filled the table with names of his own.
@@ -194,7 +194,7 @@ func remember(all []string, n *names, s string, most int) []string {
 	if s == "" || len(all) >= most || len(s) > maxName || slices.Contains(all, s) {
 		return all
 	}
-	return append(all, n.intern(s))
+	return append(all, n.share(s))
 }
 
 func mediaType(s string) string {
@@ -217,7 +217,7 @@ func (e *end) query(v *Value, r *reader) (evicted uint64) {
 			}
 			i, _ = slices.BinarySearchFunc(e.Query, v.Name, func(q *query, name string) int { return strings.Compare(q.Name, name) })
 		}
-		e.Query = slices.Insert(e.Query, i, &query{field: field{Name: r.names.intern(v.Name), First: r.now}})
+		e.Query = slices.Insert(e.Query, i, &query{field: field{Name: r.names.share(v.Name), First: r.now}})
 	}
 	q := e.Query[i]
 	q.Count = more(q.Count)

@@ -52,6 +52,7 @@ const (
 // reader learns one body.
 type reader struct {
 	names  *names
+	asked  bool // the body is a request's: a client named the fields
 	caller uint64
 	now    int64
 	left   int // fields that may still be made for this body
@@ -149,7 +150,20 @@ func (r *reader) make(name string) *field {
 		return nil
 	}
 	r.left--
-	return &field{Name: r.names.intern(name), First: r.now}
+	if r.asked {
+		name = r.names.share(name)
+	} else {
+		name = r.names.intern(name)
+	}
+	return &field{Name: name, First: r.now}
+}
+
+// share is intern for names that clients make up: they become no part of the table.
+func (n *names) share(s string) string {
+	if known, ok := n.all[s]; ok {
+		return known
+	}
+	return strings.Clone(s)
 }
 
 func more(n uint32) uint32 {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -371,6 +372,48 @@ func body(i, n int) any {
 		m[fmt.Sprintf("field_%d_%d", i%50, k)] = []any{"text", 1.0, true, "2026-11-23"}[k%4]
 	}
 	return map[string]any{"items": []any{m}, "next": nil}
+}
+
+func TestConcurrent(t *testing.T) {
+	v := New(Config{})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() { feed(v, rand.New(rand.NewPCG(uint64(g), 1)), shop, 5000) })
+		wg.Go(func() {
+			for range 10 {
+				v.Refresh()
+				v.Match("shop", "GET", "/api/v1/users/4711", nil)
+				v.Endpoints(Filter{})
+				if b, err := v.Snapshot(); err != nil || New(Config{}).Restore(b) != nil {
+					t.Error("a snapshot that was made meanwhile is damaged")
+				}
+				v.Stats()
+			}
+		})
+	}
+	wg.Wait()
+	if s := v.Stats(); s.Learned+s.Unknown+s.Odd+s.Busy != 20_000 || s.Learned == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestNamesOfStrangers holds that hosts, parameters and fields which one client makes up take no memory for long, and are not told of.
+func TestNamesOfStrangers(t *testing.T) {
+	v := New(Config{})
+	for i := range 20_000 {
+		v.Learn(&Observation{Time: start, Route: "r", Host: fmt.Sprint("h", i), Method: "POST", Path: "/login", Status: 200, Caller: 1, RequestType: fmt.Sprint("a/", i),
+			Query: []Value{{fmt.Sprint("q", i), "x"}}, Request: map[string]any{fmt.Sprint("f", i): "x"}, Response: map[string]any{"id": 1.0}})
+	}
+	if n := len(v.trees["r"].names.all); n > 10 {
+		t.Errorf("%d names", n)
+	}
+	e := v.Endpoints(Filter{})[0]
+	if len(e.Query) != 0 || len(e.Request.Properties) != 0 || len(e.Hosts) > maxHosts || len(e.RequestTypes) > maxTypes {
+		t.Errorf("%+v", e)
+	}
+	if s := v.Stats(); s.Evicted < 10_000 {
+		t.Errorf("%+v", s)
+	}
 }
 
 func BenchmarkLearn(b *testing.B) {

@@ -128,7 +128,7 @@ func (t *tree) addWord(n *node, s string, o *Observation) *node {
 	if n.Words == nil {
 		n.Words = map[string]*node{}
 	}
-	w := &node{Name: t.names.intern(s)}
+	w := &node{Name: t.names.share(s)}
 	t.nodes++
 	n.Words[w.Name] = w
 	return w
@@ -144,7 +144,7 @@ func (t *tree) listen(n *node, s string, caller uint64) *node {
 			l.Who.add(caller)
 			if c := l.Count - l.Error; c >= trialAfter && uint64(c)*10 >= n.Param.Count && l.Who.several() &&
 				!slices.Contains(n.Refused, uint32(hash(s))) && len(n.Words) < lastJudgement && t.room() {
-				w := &node{Name: t.names.intern(s), Trial: true, Born: n.Param.Count}
+				w := &node{Name: t.names.share(s), Trial: true, Born: n.Param.Count}
 				t.nodes++
 				if n.Words == nil {
 					n.Words = map[string]*node{}

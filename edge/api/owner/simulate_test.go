@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 var start = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
@@ -188,7 +190,11 @@ func (w *world) day(sessions int) {
 
 // TestNormalUsers is the bar against noise: a day of a thousand users who do nothing wrong.
 func TestNormalUsers(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if require.Race {
+		seeds = 1
+	}
+	for seed := range seeds {
 		w := newWorld(seed, 1000)
 		w.day(8)
 		w.day(8)
