@@ -53,8 +53,9 @@ type Request struct {
 
 const (
 	maxViolations = 32
-	maxFields     = 100_000 // of all messages of a call
-	maxNesting    = 100     // messages within each other, as servers have it
+	maxFields     = 100_000  // of all messages of a call
+	maxNesting    = 100      // messages within each other, as servers have it
+	maxUnzipped   = 16 << 20 // bytes of all messages of a call, decompressed
 )
 
 // Check says in what ways the messages of a call break the method's types.
@@ -65,7 +66,7 @@ func (d *Descriptors) Check(r *Request, l Limits) []Violation {
 	if l.Messages <= 0 {
 		l.Messages = 1000
 	}
-	c := &check{d: d, limits: l, fields: maxFields}
+	c := &check{d: d, limits: l, fields: maxFields, unzip: maxUnzipped}
 	body, ok := c.plain(r)
 	if !ok {
 		return c.found
@@ -78,6 +79,7 @@ type check struct {
 	d      *Descriptors
 	limits Limits
 	fields int // left
+	unzip  int // bytes that may yet be decompressed
 	path   []string
 	found  []Violation
 	full   bool // no more is looked at
@@ -175,6 +177,9 @@ func (c *check) frames(r *Request, body []byte) {
 		case 1:
 			var ok bool
 			if text, ok = c.decompress(r.Encoding, text); !ok {
+				if c.full {
+					return
+				}
 				continue
 			}
 		default:
@@ -220,8 +225,13 @@ func (c *check) decompress(encoding string, text []byte) ([]byte, bool) {
 		c.add(CodeFrame, "the message is no gzip")
 		return nil, false
 	}
-	out, err := io.ReadAll(io.LimitReader(z, int64(c.limits.Message)+1))
+	most := min(c.limits.Message, c.unzip)
+	out, err := io.ReadAll(io.LimitReader(z, int64(most)+1))
+	c.unzip -= len(out)
 	switch {
+	case len(out) > most && most < c.limits.Message:
+		c.stop("the call's messages are too large together when decompressed")
+		return nil, false
 	case len(out) > c.limits.Message:
 		c.add(CodeSize, "the message is larger than "+strconv.Itoa(c.limits.Message)+" bytes when decompressed")
 		return nil, false

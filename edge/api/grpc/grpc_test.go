@@ -195,6 +195,17 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// TestManyBombs sends messages that are each allowed and are gigabytes together.
+func TestManyBombs(t *testing.T) {
+	d := load(t)
+	m, _ := d.Find("/shop.Cart/Upload")
+	one := frame(1, zip(protowire.AppendBytes(protowire.AppendTag(nil, 8, protowire.BytesType), make([]byte, 3<<20))))
+	got := d.Check(&Request{Method: m, ContentType: "application/grpc", Encoding: "gzip", Body: bytes.Repeat(one, 900)}, Limits{})
+	if codes(got) != "5 not-checked" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestFind(t *testing.T) {
 	d := load(t)
 	if len(d.Methods()) != 3 || d.Methods()[2].Path != "/shop.Cart/Watch" || !d.Methods()[2].ServerStreams {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -47,7 +48,11 @@ func Compile(defs map[string]any) (*Set, error) {
 	}
 	c.UseLoader(nothing{})
 	seen := map[string]jsonschema.Regexp{}
+	var compiled atomic.Bool
 	c.UseRegexpEngine(func(p string) (jsonschema.Regexp, error) {
+		if compiled.Load() {
+			return everything(""), nil // the format regex, of a value: see formats
+		}
 		if re, ok := seen[p]; ok {
 			return &named{re}, nil
 		}
@@ -68,13 +73,14 @@ func Compile(defs map[string]any) (*Set, error) {
 	}
 	b := builder{set: set, made: map[*jsonschema.Schema]*Schema{}, from: map[*Schema]*jsonschema.Schema{}}
 	for _, name := range slices.Sorted(maps.Keys(defs)) {
-		compiled, err := c.Compile(base + "#/$defs/" + name)
+		one, err := c.Compile(base + "#/$defs/" + name)
 		if err != nil {
 			return nil, explain(err)
 		}
-		set.schemas[name] = b.schema(compiled)
+		set.schemas[name] = b.schema(one)
 	}
 	b.finish()
+	compiled.Store(true)
 	set.pool.New = func() any { return &evaluator{set: set} }
 	return set, nil
 }
@@ -194,6 +200,9 @@ func (b *builder) schema(l *jsonschema.Schema) *Schema {
 		s.constant = &v
 	}
 	s.format = l.Format
+	if s.format != nil && s.format.Name == "regex" {
+		s.format = &jsonschema.Format{Name: "regex", Validate: validRegex}
+	}
 	s.not = b.schema(l.Not)
 	s.allOf, s.anyOf, s.oneOf = b.list(l.AllOf), b.list(l.AnyOf), b.list(l.OneOf)
 	s.cond, s.then, s.orElse = b.schema(l.If), b.schema(l.Then), b.schema(l.Else)

@@ -248,8 +248,8 @@ func (e *evaluator) text(s *Schema, v string) bool {
 			ok = e.fail("maxLength", "must have at most "+strconv.Itoa(s.maxLength)+" characters")
 		}
 	}
-	if s.pattern != nil && (ok || !e.stop()) {
-		if !e.spend(len(v) / 8) {
+	if s.pattern != nil && ok {
+		if !e.spend(len(v) / 4) {
 			return false
 		}
 		if !s.pattern.MatchString(v) {
@@ -273,7 +273,17 @@ func (e *evaluator) number(s *Schema, v json.Number) bool {
 	if s.below != nil && compare(v, s.below) >= 0 {
 		ok = e.fail("exclusiveMaximum", "must be less than "+s.below.String())
 	}
-	if s.multiple != nil && e.spend(8) && !multipleOf(v, s.multiple) {
+	if s.multiple != nil {
+		divides, quick := s.multiple.divides(v)
+		if !quick {
+			if !e.spend(64) {
+				return false
+			}
+			divides = multipleOf(v, s.multiple)
+		}
+		if divides {
+			return ok
+		}
 		ok = e.fail("multipleOf", "must be a multiple of "+s.multiple.String())
 	}
 	return ok

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"regexp/syntax"
 	"strconv"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -76,6 +77,24 @@ func formats() []*jsonschema.Format {
 			return nil
 		}},
 	}
+}
+
+// validRegex parses a pattern that was sent, and compiles nothing.
+func validRegex(v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return nil
+	}
+	if len(s) > 1000 {
+		return errFormat
+	}
+	if _, err := syntax.Parse(translate(s), syntax.Perl); err != nil {
+		if e, ok := errors.AsType[*syntax.Error](err); ok && (e.Code == syntax.ErrInvalidPerlOp || e.Code == syntax.ErrInvalidRepeatSize || e.Code == syntax.ErrInvalidEscape) {
+			return nil // other engines may know it
+		}
+		return errFormat
+	}
+	return nil
 }
 
 func uuid(s string) bool {

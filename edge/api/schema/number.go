@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
@@ -89,10 +90,39 @@ func compare(n json.Number, b *bound) int {
 	return 0
 }
 
-func multipleOf(n json.Number, b *bound) bool {
-	if i, ok := whole(n); ok && b.integer {
-		return i%b.i == 0
+// divides tells whether n is a multiple of b, as far as whole numbers of a power of ten suffice for that; else quick is false.
+func (b *bound) divides(n json.Number) (divides, quick bool) {
+	if b.mantissa == 0 {
+		return false, false
 	}
+	s := string(n)
+	point := strings.IndexByte(s, '.')
+	places := 0
+	if point >= 0 {
+		places = len(s) - point - 1
+		s = s[:point] + s[point+1:]
+	}
+	i, ok := whole(json.Number(s))
+	if !ok {
+		return false, false
+	}
+	m := b.mantissa
+	for ; places < b.places; places++ {
+		if i > math.MaxInt64/10 || i < -math.MaxInt64/10 {
+			return false, false
+		}
+		i *= 10
+	}
+	for p := b.places; p < places; p++ {
+		if m > math.MaxInt64/10 {
+			return false, false
+		}
+		m *= 10
+	}
+	return i%m == 0, true
+}
+
+func multipleOf(n json.Number, b *bound) bool {
 	r := rational(n)
 	if r == nil {
 		return false
@@ -118,6 +148,11 @@ func equal(a, b any) bool {
 		}
 		if a == b {
 			return true
+		}
+		if i, ok := whole(a); ok {
+			if j, ok := whole(b); ok {
+				return i == j
+			}
 		}
 		x, y := rational(a), rational(b)
 		return x != nil && y != nil && x.Cmp(y) == 0

@@ -90,6 +90,9 @@ type bound struct {
 	i       int64
 	integer bool // i is exact
 	exact   *big.Rat
+	// The same as mantissa / 10^places, where that fits and is above zero.
+	mantissa int64
+	places   int
 }
 
 func newBound(r *big.Rat) *bound {
@@ -100,6 +103,12 @@ func newBound(r *big.Rat) *bound {
 	b.f, _ = r.Float64()
 	if r.IsInt() && r.Num().IsInt64() {
 		b.i, b.integer = r.Num().Int64(), true
+	}
+	if places, exact := r.FloatPrec(); exact && places <= 15 && r.Sign() > 0 {
+		scaled := new(big.Rat).Mul(r, new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(places)), nil)))
+		if scaled.IsInt() && scaled.Num().IsInt64() {
+			b.mantissa, b.places = scaled.Num().Int64(), places
+		}
 	}
 	return b
 }

@@ -147,6 +147,10 @@ func TestFormatsAndPatterns(t *testing.T) {
 		{`{"pattern":"^\\w{1500}$"}`, []string{`"` + strings.Repeat("a", 1500) + `"`}, []string{`"a"`, `"` + strings.Repeat("a", 1501) + `"`}},
 		{`{"pattern":"^.{1,}$"}`, []string{`"ab"`}, []string{`""`}},
 		{`{"multipleOf":0.01}`, []string{`19.95`, `4`, `1e2`}, []string{`19.955`, `1e-9`}},
+		{`{"multipleOf":0.5}`, []string{`2`, `-1.50`, `123456789012345678`, `1234567890123456789.5`}, []string{`0.25`, `1.7`, `1234567890123456789.7`}},
+		{`{"multipleOf":3}`, []string{`-9`, `9.0`, `3e1`}, []string{`10`, `9.5`}},
+		{`{"multipleOf":1.5e-3}`, []string{`0.003`, `3`}, []string{`0.001`}},
+		{`{"format":"regex"}`, []string{`"^a+$"`, `"(?=a)"`, `"a{5000}"`}, []string{`"("`, `"[a"`, `"` + strings.Repeat("a", 1001) + `"`}},
 		{`{"maximum":9007199254740993}`, []string{`9007199254740993`}, []string{`9007199254740994`, `9007199254740993.5`, `1e400`}},
 		{`{"minLength":2,"maxLength":3}`, []string{`"éé"`, `"ééé"`, `"ab"`, `"日本語"`}, []string{`"é"`, `"abcd"`, `"日本語!"`}},
 		{`{"uniqueItems":true}`, []string{`[1,2,3,4,5,6,7,8,9,10]`, `[{"a":1},{"a":2}]`}, []string{`[1,2,3,4,5,6,7,8,9,1.0]`, `[1,1.0]`, `[0,1,2,3,4,5,6,7,{"a":1,"b":[1]},{"b":[1.0],"a":1}]`}},
@@ -196,6 +200,19 @@ func TestHostileValuesAreBounded(t *testing.T) {
 	bad := compile(t, `{"t":{"items":{"type":"string"}}}`)
 	if p := bad.Check(tree(t, many), Neither); len(p) != maxProblems {
 		t.Errorf("%d problems are told", len(p))
+	}
+	prices := compile(t, `{"t":{"items":{"multipleOf":0.01,"minimum":0,"enum":[19.95]}}}`)
+	if p := prices.Check(tree(t, "["+strings.TrimSuffix(strings.Repeat("19.95,", 50_000), ",")+"]"), Neither); p != nil {
+		t.Errorf("50,000 prices: %v", p)
+	}
+	strange := prices.Check(tree(t, "["+strings.TrimSuffix(strings.Repeat("1995e-2,", 50_000), ",")+"]"), Neither)
+	if len(strange) != 1 || strange[0].Code != NotChecked {
+		t.Errorf("50,000 numbers that only slow arithmetic reads: %v", strange)
+	}
+	text := compile(t, `{"t":{"items":{"pattern":"^(a|b|ab)*c?$"}}}`)
+	long := tree(t, `["`+strings.Repeat("ab", 300_000)+`","`+strings.Repeat("ab", 300_000)+`","`+strings.Repeat("ab", 1_000_000)+`"]`)
+	if p := text.Check(long, Neither); len(p) != 1 || p[0].Code != NotChecked {
+		t.Errorf("patterns over three megabytes: %v", p)
 	}
 	numbers := compile(t, `{"t":{"items":{"multipleOf":0.3,"minimum":1,"enum":[3]}}}`)
 	for _, n := range []string{"1e999999999", "-1e-999999999", strings.Repeat("9", 1<<20)} {
