@@ -10,7 +10,7 @@ CORPORA ?= $(abspath ../shared/corpora)
 
 export CGO_ENABLED = 0
 
-.PHONY: build up test test-long lint bench generate generate-bpf console install-parts clean
+.PHONY: build up test test-long waf-diff lint bench generate generate-bpf console install-parts clean
 
 build: bin/testudo bin/shop ## static binaries in bin/
 
@@ -35,12 +35,15 @@ up: build ## the demo shop with testudo in front of it
 test: console install-parts ## every test; as root on Debian first installs what is missing
 	$(RACE) -p $(PACKAGES) -timeout 25m ./...
 # What the race detector makes too slow, or allocates for itself: all cases of loops that go in strides under it.
-	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf ./cmd/testudo ./intel/... ./scan/sbom ./scan/image ./scan/vuln \
-		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet|WholePath|OrderPyPI|OrderNPM|WhoAsks|RefusedShell'
+	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf ./cmd/testudo ./intel/... ./edge/waf/engine ./scan/sbom ./scan/image ./scan/vuln \
+		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet|WholePath|OrderPyPI|OrderNPM|WhoAsks|RefusedShell|Differential|SameResult'
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 test-long: console install-parts ## the long forms: more kills, more random cases, longer fuzzing
 	TESTUDO_LONG=1 $(RACE) -timeout 60m ./...
+
+waf-diff: ## the firewall's engine against Coraza: two million random requests, for an hour or more
+	TESTUDO_LONG=1 nice -n 19 $(GO) test ./edge/waf/engine -run 'TestDifferential$$' -v -timeout 6h
 
 install-parts:
 	@./.ci/install-parts

@@ -44,7 +44,7 @@ type tally struct {
 func TestDifferential(t *testing.T) {
 	cases, size := shortCases/require.Stride(10), shortBlock
 	if os.Getenv("TESTUDO_LONG") != "" {
-		cases, size = longCases, longBlock
+		cases, size = longCases/require.Stride(100), longBlock
 	}
 	cases, first := setting(t, "TESTUDO_DIFF_CASES", cases), setting(t, "TESTUDO_DIFF_BLOCK", 0)
 	if first > 0 {
@@ -76,6 +76,30 @@ func TestDifferential(t *testing.T) {
 	if n.uncovered.Load()+n.refused.Load() > n.cases.Load()/int64(size)/4+2 {
 		t.Errorf("%d programs are not covered, %d are refused: what is made at random is to be judged", n.uncovered.Load(), n.refused.Load())
 	}
+}
+
+// FuzzDifferential compares raw requests, with the Core Rule Set as it ships.
+func FuzzDifferential(f *testing.F) {
+	for _, raw := range []string{
+		"GET /?q=1%27%20UNION%20SELECT%20a%20FROM%20b-- HTTP/1.1\r\nHost: example.org\r\nUser-Agent: x\r\n\r\n",
+		"POST /x HTTP/1.1\r\nHost: example.org\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{\"a\":[\"<script>\",{\"b\":1e9}]}",
+		"POST /x HTTP/1.1\r\nHost: example.org\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"x.php\"\r\n\r\n<?php\r\n--b--\r\n",
+		"POST /x HTTP/2.0\r\nContent-Type: text/xml\r\nCookie: a=b; c=%00\r\n\r\n<a b='c'>&lt;</a>",
+		"FOO //../%2e%2e\\x?a=&b=%u0041 HTTP/1.0\r\n\r\n",
+	} {
+		f.Add(raw, byte(0))
+		f.Add(raw, byte(3))
+	}
+	p := newPair(f, shipped)
+	var n tally
+	f.Fuzz(func(t *testing.T, raw string, level byte) {
+		if len(raw) > 16<<10 {
+			return
+		}
+		m := parse(raw)
+		m.level = 1 + int(level)%4
+		p.check(t, &n, m, shipped, "fuzzed")
+	})
 }
 
 func (n *tally) String() string {
