@@ -283,3 +283,34 @@ func BenchmarkCheckRequest(b *testing.B) {
 		}
 	})
 }
+
+// TestManyAtOnce shares one document between goroutines; the race detector watches.
+func TestManyAtOnce(t *testing.T) {
+	d := orders(t)
+	done := make(chan string, 8)
+	for i := range 8 {
+		go func() {
+			out := ""
+			for j := range 50 {
+				op, params, _ := d.Find("POST", "/v1/orders")
+				body := fmt.Sprintf(`{"product":"a","quantity":%d,"tree":{"children":[{"x":%d}]}}`, i-3, j)
+				r := &Request{Params: params, Header: map[string][]string{"Content-Type": {"application/json"}, "Authorization": {"Bearer x"}}, Body: []byte(body)}
+				out = codes(op.CheckRequest(r))
+			}
+			done <- out
+		}()
+	}
+	wrong := 0
+	for range 8 {
+		switch got := <-done; got {
+		case "body /tree/children/0/x unevaluatedProperties":
+		case "body /quantity exclusiveMinimum, body /tree/children/0/x unevaluatedProperties":
+			wrong++
+		default:
+			t.Errorf("%q", got)
+		}
+	}
+	if wrong != 4 {
+		t.Errorf("%d of the goroutines sent a quantity of none", wrong)
+	}
+}
