@@ -22,7 +22,7 @@ func suite(t *testing.T) string {
 		dir = filepath.Join(strings.TrimSpace(string(out)), "testdata", "JSON-Schema-Test-Suite", "tests", "draft2020-12")
 		_, err = os.Stat(dir)
 	}
-	require.Part(t, "json-schema-test-suite", err == nil, "go mod download github.com/kaptinlin/jsonschema")
+	require.Part(t, "modules", err == nil, "run `go mod download`")
 	return dir
 }
 
