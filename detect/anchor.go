@@ -47,7 +47,7 @@ func (a *Anchor) At(text []byte, at int, whole bool) (m Match, found, wait bool)
 	end := at + a.reach
 	if end > len(text) {
 		end = len(text)
-		if !whole && bytes.IndexAny(text[at:end], a.stop) < 0 {
+		if !whole && !bytes.ContainsAny(text[at:end], a.stop) {
 			return Match{}, false, true
 		}
 	}

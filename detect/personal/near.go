@@ -1,6 +1,9 @@
 package personal
 
-import "bytes"
+import (
+	"strings"
+	"unsafe"
+)
 
 const nearby = 96 // bytes before a number in which a word counts
 
@@ -9,6 +12,8 @@ type near struct {
 	text  [2*nearby + 1]byte
 	n     int
 	known bool
+	// first has a bit for each letter that a word of it begins with.
+	first uint32
 }
 
 // find returns the first of the words that stands before text[at:], "" if none does.
@@ -20,10 +25,13 @@ func (b *near) find(text []byte, at int, words []string) string {
 		b.read(text, at)
 		b.known = true
 	}
-	said := b.text[:b.n]
+	said := unsafe.String(&b.text[0], b.n)
 	for _, w := range words {
+		if isLower(w[0]) && b.first&(1<<(w[0]-'a')) == 0 {
+			continue
+		}
 		for from := 0; ; {
-			i := bytes.Index(said[from:], []byte(w))
+			i := strings.Index(said[from:], w)
 			if i < 0 {
 				break
 			}
@@ -61,10 +69,13 @@ cut:
 			}
 		}
 	}
-	b.n = 0
+	b.n, b.first = 0, 0
 	put := func(c byte) {
 		if c == ' ' && (b.n == 0 || b.text[b.n-1] == ' ') || b.n == len(b.text) {
 			return
+		}
+		if isLower(c) && (b.n == 0 || b.text[b.n-1] == ' ') {
+			b.first |= 1 << (c - 'a')
 		}
 		b.text[b.n] = c
 		b.n++

@@ -11,6 +11,8 @@ const (
 // An index finds the forms that a number can have by how it begins: upper-case letters, digits, what follows those.
 type index struct {
 	forms [maxLetters + 1][maxDigits + 1][classes][]*entry
+	// second has a bit for each number of digits that the next part can have, where what follows is a separator.
+	second [maxLetters + 1][maxDigits + 1][classes]uint32
 	// stepped are forms whose first part is one or two characters, by the digits that follow the separator.
 	stepped [maxDigits + 1][]*entry
 	iban    *numbered
@@ -105,8 +107,29 @@ func (x *index) add(e *entry) {
 		if at == len(e.shape) && after != classLetter || at < len(e.shape) && after == class(e.shape[at]) {
 			list := &x.forms[letters][digits][after]
 			*list = append(*list, e)
+			x.second[letters][digits][after] |= e.secondDigits(at)
 		}
 	}
+}
+
+// secondDigits has a bit for each number of digits that can follow the separator at shape[at:]: all bits where there is none.
+func (e *entry) secondDigits(at int) (bits uint32) {
+	if at >= len(e.shape) || class(e.shape[at]) <= classLetter {
+		return ^uint32(0)
+	}
+	n := 0
+	for at++; at < len(e.shape) && e.shape[at] == 'd'; at++ {
+		n++
+	}
+	bits = 1 << n
+	for ; at < len(e.shape) && e.shape[at] == 'X'; at++ { // a digit or none
+		n++
+		bits |= 1 << n
+	}
+	if at == len(e.shape) || e.shape[at] != 'd' {
+		return bits
+	}
+	return ^uint32(0)
 }
 
 // beginning returns the forms that begin so.
@@ -128,6 +151,26 @@ func fits(shape, c byte) bool {
 		return isDigit(c) || isUpper(c)
 	}
 	return shape == c
+}
+
+// goesOn reports whether behind a number's first digits, and a separator, may follow as many digits as do.
+func (x *index) goesOn(text []byte, letters, digits int) bool {
+	if len(text) == 0 {
+		return true
+	}
+	bits := x.second[letters][digits][class(text[0])]
+	n := 1
+	for n < len(text) && n < 16 && isDigit(text[n]) {
+		n++
+	}
+	if n == len(text) {
+		return true
+	}
+	switch text[n] {
+	case '\\', '&', '%', 0xc2:
+		return true
+	}
+	return bits&(1<<(n-1)) != 0
 }
 
 // perhaps reports whether text, as it is written or with escapes, may begin with one of the forms.
@@ -185,13 +228,15 @@ func (s *scanner) numberAt(text []byte, at, floor int, whole bool) (m Match, fou
 		}
 	}
 	plain = plain && after != '\\' && after != '&' && after != '%' && after != 0xc2 && (end < len(text) || whole)
+	step := true
 	if plain {
 		letters, digits := first-start, end-first
 		list := x.beginning(letters, digits, after)
-		step := letters == 0 && digits <= maxDigits && x.stepped[digits] != nil && start > 0 && (text[start-1] == ' ' || text[start-1] == '-')
+		step = letters == 0 && digits <= maxDigits && x.stepped[digits] != nil && start > 1 && (text[start-1] == ' ' || text[start-1] == '-') &&
+			(isUpper(text[start-2]) || isDigit(text[start-2]) && (start == 2 || !isWord(text[start-3])))
 		iban := x.iban != nil && letters == 2 && digits >= 2
 		plus := s.d.phone != nil && start > 0 && text[start-1] == '+'
-		if !step && !iban && !plus && !perhaps(text[start:], list) {
+		if !step && !iban && !plus && (len(list) == 0 || !x.goesOn(text[end:], letters, digits) || !perhaps(text[start:], list)) {
 			return m, false, next, -1
 		}
 	} else {
@@ -217,8 +262,10 @@ func (s *scanner) numberAt(text []byte, at, floor int, whole bool) (m Match, fou
 	if start < floor {
 		return m, false, next, -1
 	}
-	if m, found, wait := s.stepped(text, start, floor, whole); found || wait >= 0 {
-		return m, found, next, wait
+	if step {
+		if m, found, wait := s.stepped(text, start, floor, whole); found || wait >= 0 {
+			return m, found, next, wait
+		}
 	}
 	v := &s.view
 	v.read(text, start, whole)
@@ -360,15 +407,14 @@ next:
 				continue next
 			}
 		}
-		var digits [maxView]byte
 		k := 0
 		for _, c := range v.c[:n] {
 			if isWord(c) {
-				digits[k] = c
+				s.bare[k] = c
 				k++
 			}
 		}
-		if !e.check(digits[:k]) {
+		if !e.check(s.bare[:k]) {
 			continue
 		}
 		ok, wait := v.edges(text, n, e.head, e.last)
@@ -453,7 +499,7 @@ func (s *scanner) tryIBAN(text []byte, v *view) (m Match, ok, wait bool) {
 	if want == 0 {
 		return m, false, false
 	}
-	var c [maxView]byte
+	c := &s.bare
 	n, i := 0, 0
 	grouped := byte(0)
 	for ; n < want; i++ {

@@ -25,6 +25,7 @@ type scanner struct {
 	hits []hit
 	view view
 	near near
+	bare [maxView]byte // a number without separators
 
 	emails, phones contacts
 	done           int // where the last match ends
