@@ -83,6 +83,8 @@ type check struct {
 	path   []string
 	found  []Violation
 	full   bool // no more is looked at
+	first  int  // number of the first frame
+	broken bool // where the next frame begins is not known
 }
 
 func (c *check) add(code, message string) {
@@ -148,7 +150,7 @@ func (c *check) frames(r *Request, body []byte) {
 	}
 	n := 0
 	for ; len(body) > 0; n++ {
-		c.path = append(c.path[:0], strconv.Itoa(n))
+		c.path = append(c.path[:0], strconv.Itoa(c.first+n))
 		if len(body) < 5 {
 			c.cut(r)
 			return
@@ -164,12 +166,12 @@ func (c *check) frames(r *Request, body []byte) {
 		case n >= c.limits.Messages:
 			c.add(CodeNotChecked, "there are more than "+strconv.Itoa(c.limits.Messages)+" messages")
 			return
-		case n == 1 && !streams && flag&0x80 == 0:
+		case c.first+n == 1 && !streams && flag&0x80 == 0:
 			c.add(CodeFrame, "the method takes one message")
 		}
 		text := body[5 : 5+size]
 		body = body[5+size:]
-		if flag&0x80 != 0 && r.Response && len(body) == 0 && strings.Contains(strings.ToLower(r.ContentType), "grpc-web") {
+		if flag == 0x80 && r.Response && len(body) == 0 && strings.Contains(strings.ToLower(r.ContentType), "grpc-web") {
 			return // the trailers of gRPC-Web
 		}
 		switch flag {
@@ -183,6 +185,7 @@ func (c *check) frames(r *Request, body []byte) {
 				continue
 			}
 		default:
+			c.broken = true
 			c.add(CodeFrame, "the frame's flag is neither 0 nor 1")
 			return
 		}

@@ -206,6 +206,53 @@ func TestManyBombs(t *testing.T) {
 	}
 }
 
+// TestStreamsAreChecks cuts what TestFrames sends at every byte: the stream must say what the whole says.
+func TestStreamsAreChecks(t *testing.T) {
+	d := load(t)
+	tests := []struct {
+		path string
+		body []byte
+	}{
+		{"/shop.Cart/Upload", join(frame(0, nil), frame(0, num(99, 1)), frame(1, zip(str(2, string(line)))), frame(0, str(2, string(str(1, "\xff")))))},
+		{"/shop.Cart/Upload", join(frame(0, nil), frame(7, nil), frame(0, num(99, 1)))},
+		{"/shop.Cart/Upload", join(frame(0, nil), []byte{0, 0xff, 0, 0, 0, 1})},
+		{"/shop.Cart/Upload", frame(0, line)[:7]},
+		{"/shop.Cart/Upload", frame(0, line)[:3]},
+		{"/shop.Cart/Add", join(frame(0, nil), frame(0, nil))},
+	}
+	for _, test := range tests {
+		m, _ := d.Find(test.path)
+		r := Request{Method: m, ContentType: "application/grpc", Encoding: "gzip", Body: test.body}
+		want := codes(d.Check(&r, Limits{}))
+		for _, step := range []int{1, 2, 3, 5, 7, 1000} {
+			s := d.Stream(r, Limits{})
+			var got []Violation
+			for rest := test.body; len(rest) > 0; rest = rest[min(step, len(rest)):] {
+				got = append(got, s.Write(rest[:min(step, len(rest))])...)
+			}
+			if got = append(got, s.Close()...); codes(got) != want {
+				t.Errorf("%x in steps of %d: %q, want %q", test.body, step, codes(got), want)
+			}
+		}
+	}
+	m, _ := d.Find("/shop.Cart/Upload")
+	bomb := frame(1, zip(protowire.AppendBytes(protowire.AppendTag(nil, 8, protowire.BytesType), make([]byte, 3<<20))))
+	s := d.Stream(Request{Method: m, ContentType: "application/grpc", Encoding: "gzip"}, Limits{})
+	checked := 0
+	for range 100 {
+		if s.Write(bomb) == nil {
+			checked++
+		}
+	}
+	if checked > 15 {
+		t.Errorf("%d messages of three megabytes each were decompressed", checked)
+	}
+	text := d.Stream(Request{Method: m, ContentType: "application/grpc-web-text"}, Limits{})
+	if got := codes(text.Write([]byte("AAAA"))); got != " not-checked" {
+		t.Errorf("base64: %q", got)
+	}
+}
+
 func TestFind(t *testing.T) {
 	d := load(t)
 	if len(d.Methods()) != 3 || d.Methods()[2].Path != "/shop.Cart/Watch" || !d.Methods()[2].ServerStreams {

@@ -266,7 +266,7 @@ func (l *loader) parameter(n node, name, in string) (*parameter, error) {
 
 func (l *loader) content(content node) (map[string]*media, error) {
 	out := map[string]*media{}
-	for kind := range content.object() {
+	for _, kind := range slices.Sorted(maps.Keys(content.object())) {
 		n, err := l.g.deref(content.get(kind))
 		if err != nil {
 			return nil, err
@@ -297,6 +297,10 @@ func (l *loader) content(content node) (map[string]*media, error) {
 				m.encoding = map[string]*encoding{}
 			}
 			m.encoding[field] = one
+		}
+		if out[m.kind] != nil {
+			l.warn(n, "another schema is described for this content type with other parameters: that one is taken")
+			continue
 		}
 		out[m.kind] = m
 	}
