@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -8,6 +9,7 @@ import (
 // profile is how one place behaves, as far as it was seen.
 type profile struct {
 	methods byte            // of successes
+	few     bool            // successes: which methods are not used, they do not tell
 	fields  map[uint64]bool // of what GET answers, else of what any method does; nil if unknown
 	below   []string        // names behind it
 	param   bool            // there are ids behind it, as behind the name of a collection
@@ -18,7 +20,9 @@ var methodBits = [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 func profileOf(n *node) profile {
 	p := profile{param: n.Param != nil}
 	var told *field
+	var good uint64
 	for _, e := range n.Ends {
+		good += e.Good
 		if i := slices.Index(methodBits[:], e.Method); i >= 0 && e.Good > 0 && e.Method != "OPTIONS" && e.Method != "HEAD" {
 			p.methods |= 1 << i
 		}
@@ -30,6 +34,7 @@ func profileOf(n *node) profile {
 		p.fields = map[uint64]bool{}
 		told.paths(uint64(told.Kinds&(isArray|isObject)), 3, func(h uint64) { p.fields[h] = true })
 	}
+	p.few = good < 12
 	for name := range n.Words {
 		p.below = append(p.below, name)
 	}
@@ -39,11 +44,12 @@ func profileOf(n *node) profile {
 // crowd is what most of some siblings have in common.
 type crowd struct {
 	size    int
-	methods byte            // of more than half of them
+	methods byte            // of more than half of those that were asked themselves
 	fields  map[uint64]bool // of more than half of those whose answers are known
 	open    int             // answers of that many are known
 	alike   int             // of which are like fields, and have nothing of their own
 	below   map[string]int
+	deep    int // have names behind them
 	params  int // have ids behind them
 }
 
@@ -58,8 +64,12 @@ func crowdOf(all []*node) crowd {
 func crowdOfProfiles(all []profile) crowd {
 	c := crowd{size: len(all), fields: map[uint64]bool{}, below: map[string]int{}}
 	var methods [8]int
+	asked := 0
 	votes := map[uint64]int{}
 	for _, p := range all {
+		if p.methods != 0 {
+			asked++
+		}
 		for i := range methods {
 			methods[i] += int(p.methods >> i & 1)
 		}
@@ -72,12 +82,15 @@ func crowdOfProfiles(all []profile) crowd {
 		for _, name := range p.below {
 			c.below[name]++
 		}
+		if len(p.below) > 0 {
+			c.deep++
+		}
 		if p.param {
 			c.params++
 		}
 	}
 	for i, n := range methods {
-		if n*2 > c.size {
+		if n*2 > asked {
 			c.methods |= 1 << i
 		}
 	}
@@ -125,15 +138,27 @@ func (c *crowd) differs(p profile) bool {
 	return !c.like(p)
 }
 
-// unlike says that p is used in other ways: by other methods, or for what is behind it alone.
+// unlike says that p is used in other ways: by other methods, or only for what is behind it, where nothing like that is behind the others.
 func (c *crowd) unlike(p profile) bool {
 	if p.methods != 0 && c.methods != 0 && p.methods&c.methods == 0 {
-		return true
+		return !p.few
 	}
-	if len(p.below) == 0 || p.methods&c.methods != 0 {
+	if len(p.below) == 0 || p.methods&c.methods != 0 || c.params*5 > c.size {
 		return false
 	}
-	return !slices.ContainsFunc(p.below, func(name string) bool { return c.below[name] > 1 })
+	if c.deep*5 <= c.size {
+		return true // the others have nothing behind them
+	}
+	most := 0
+	for _, n := range c.below {
+		most = max(most, n)
+	}
+	return most*4 >= c.deep && !c.shares(p)
+}
+
+// shares says that what is behind p is also behind others.
+func (c *crowd) shares(p profile) bool {
+	return slices.ContainsFunc(p.below, func(name string) bool { return c.below[name] > 1 || c.size == 1 && c.below[name] == 1 })
 }
 
 // verdict says which names at a place are values of a parameter.
@@ -157,7 +182,6 @@ func judgeWords(words map[string]*node, evicted uint64, open, hard bool) verdict
 	slices.Sort(group)
 	profiles := make(map[string]profile, len(group))
 	var all []profile
-	var sum uint64
 	var counts []uint64
 	once := 0
 	for _, name := range group {
@@ -165,13 +189,12 @@ func judgeWords(words map[string]*node, evicted uint64, open, hard bool) verdict
 		profiles[name] = p
 		all = append(all, p)
 		n := words[name].Count
-		sum += n
 		counts = append(counts, n)
 		if n <= 1 {
 			once++
 		}
 	}
-	slices.Sort(counts)
+	outstanding := outstandingOf(counts)
 	crowd := crowdOfProfiles(all)
 	known := crowd.known()
 
@@ -182,8 +205,7 @@ func judgeWords(words map[string]*node, evicted uint64, open, hard bool) verdict
 		switch {
 		case w.Count >= 3 && known && crowd.differs(p):
 		case w.Count >= 3 && w.Who.several() && crowd.unlike(p):
-		case !known && w.Who.several() && w.stands(counts[len(counts)/2], sum):
-		case w.Who.several() && p.param && crowd.params*5 <= crowd.size && w.stands(counts[len(counts)/2], w.Count):
+		case w.Count >= outstanding && w.Who.several() && !crowd.shares(p) && (!known || p.param && crowd.params*5 <= crowd.size):
 		default:
 			values = append(values, name)
 		}
@@ -198,14 +220,15 @@ func judgeWords(words map[string]*node, evicted uint64, open, hard bool) verdict
 		who.merge(&words[name].Who)
 	}
 	collections := crowd.params*5 > crowd.size // names that have ids behind them
-	growing := func(share float64) bool { return rest > 0 && float64(once) >= share*float64(rest) }
+	// Of names that are equally popular, of which n out of all were seen, a share of 1-n/all of the requests has one that was seen once.
+	growing := func(all float64) bool { return rest > 0 && float64(once) >= (1-float64(n)/all)*float64(rest) }
 	switch {
 	case n == 0:
 		return verdict{}
 	case alike && n >= 12 && !collections: // many that answer alike
-	case n >= 24 && growing(0.5) && !mixed: // of two requests one has a new name
-	case n >= firstJudgement*9/10 && growing(0.3) && !mixed:
-	case n >= lastJudgement*2/3 && !mixed && (!collections || growing(0.1)):
+	case n >= 24 && growing(max(120, 1.4*float64(n))) && !mixed && !collections: // there are many more of them
+	case n >= lastJudgement*2/3 && !mixed && !collections:
+	case hard && growing(1.4*float64(n)) && !mixed:
 	case hard:
 		return verdict{evict: weakest(words, values)}
 	default:
@@ -225,9 +248,15 @@ func judgeWords(words map[string]*node, evicted uint64, open, hard bool) verdict
 
 func isVersionNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
-// stands says that a name is asked for so much more often than its siblings that it is none of many values.
-func (n *node) stands(median, sum uint64) bool {
-	return n.Count >= 16 && n.Count >= 16*median && (n.Count*32 >= sum || n.Count >= 64*median)
+// outstandingOf is a count that names have and values do not: there is a gap below it. Values, the popular ones too, come in all counts.
+func outstandingOf(counts []uint64) uint64 {
+	slices.Sort(counts)
+	for i := len(counts) / 2; i > 0 && i < len(counts); i++ {
+		if counts[i] >= 16 && counts[i] >= 4*counts[i-1] {
+			return counts[i]
+		}
+	}
+	return math.MaxUint64
 }
 
 // served says that something here was answered with more than a redirect, which many servers give to any path.
@@ -296,6 +325,11 @@ func (t *tree) judge(n *node) {
 			w := n.Words[name]
 			delete(n.Words, name)
 			t.absorb(n, w)
+		}
+		for _, w := range n.Words {
+			if w.Count < trialAfter && n.classify(w.Name) != version {
+				w.Trial = true // more is known later
+			}
 		}
 	}
 	n.Next = min(max(firstJudgement, len(n.Words)*2), lastJudgement)

@@ -177,6 +177,7 @@ func (t *tree) tried(n, w *node) {
 	}
 	w.Trial = false
 	if isOther(n.Param, w, n.Param.Count-min(w.Born, n.Param.Count)) {
+		t.takeBack(n.Param, w)
 		return
 	}
 	delete(n.Words, w.Name)
@@ -187,13 +188,26 @@ func (t *tree) tried(n, w *node) {
 	t.merge(n.Param, w)
 }
 
+// takeBack gives to a name the methods that were its own before it was known to be one: nobody has used them with another value since.
+func (t *tree) takeBack(param, w *node) {
+	param.Ends = slices.DeleteFunc(param.Ends, func(p *end) bool {
+		e := w.end(p.Method)
+		if e == nil || p.Last > e.First || p.Good*10 > param.Count {
+			return false
+		}
+		e.merge(p)
+		t.ends--
+		return true
+	})
+}
+
 // isOther says that the name w is no value of the parameter beside it, which was given that many other values.
 func isOther(param, w *node, others uint64) bool {
 	crowd, p := crowdOf([]*node{param}), profileOf(w)
 	if crowd.differs(p) || crowd.unlike(p) {
 		return true
 	}
-	return w.Who.several() && (p.fields == nil || !crowd.known()) && w.Count*4 >= others
+	return w.Who.several() && !crowd.shares(p) && (p.fields == nil || !crowd.known()) && w.Count*4 >= others
 }
 
 // merge adds the place o and all behind it to n.
@@ -238,7 +252,11 @@ func (t *tree) merge(n, o *node) {
 		n.Open = true
 		for _, name := range slices.Sorted(maps.Keys(n.Words)) {
 			w := n.Words[name]
-			if n.Param == nil || n.classify(name) == version || isOther(n.Param, w, n.Param.Count) {
+			if n.Param == nil || n.classify(name) == version {
+				continue
+			}
+			if isOther(n.Param, w, n.Param.Count) {
+				w.Trial, w.Born = true, 0 // more is known later
 				continue
 			}
 			delete(n.Words, name)

@@ -99,7 +99,8 @@ func (v *Inventory) settled() map[string]*place {
 // settle makes parameters of all names that are known to be values by now.
 func (t *tree) settle(n *node) {
 	for _, name := range slices.Sorted(maps.Keys(n.Words)) {
-		if w := n.Words[name]; w != nil && w.Trial {
+		w := n.Words[name]
+		if w.Trial && (n.Param == nil || w.Count < 3 || !isOther(n.Param, w, n.Param.Count-min(w.Born, n.Param.Count))) {
 			delete(n.Words, name)
 			t.absorb(n, w)
 		}
