@@ -135,8 +135,9 @@ func TestRealDocuments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var options []openapi3.SchemaValidationOption
 			if !strings.HasPrefix(d.Format, "3.0") {
-				return // the judge needs milliseconds for a value of 3.1
+				options = append(options, openapi3.EnableJSONSchema2020())
 			}
 			b = withoutFormats(t, b)
 			if d, err = Load(filepath.Base(name), b, nil); err != nil {
@@ -144,7 +145,8 @@ func TestRealDocuments(t *testing.T) {
 			}
 			judge, err := openapi3.NewLoader().LoadFromData(b)
 			if err != nil {
-				t.Fatal(err)
+				t.Logf("loaded, but not by the judge: %.200v", err)
+				return
 			}
 			all := examples(t, judge, d)
 			values, broken, differ := 0, 0, 0
@@ -157,7 +159,7 @@ func TestRealDocuments(t *testing.T) {
 					}
 					values++
 					problems := e.ours.Check(v, schema.Neither)
-					verdict := e.schema.VisitJSON(loosely(t, v))
+					verdict := e.schema.VisitJSON(loosely(t, v), options...)
 					if verdict != nil {
 						broken++
 					}

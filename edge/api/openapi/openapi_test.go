@@ -78,6 +78,8 @@ func TestFind(t *testing.T) {
 		{"GET", "/v1/orders/7%2f8", "", "", "path ambiguous"},
 		{"GET", "/v1/orders/..", "", "", "path ambiguous"},
 		{"GET", "/v1/orders/%2e%2E/orders", "", "", "path ambiguous"},
+		{"GET", "/v1/orders/..;/admin", "", "", "path ambiguous"},
+		{"GET", "/v1/orders/%2e%2e%3bx/admin", "", "", "path ambiguous"},
 		{"GET", "/v1/orders/./7", "", "", "path ambiguous"},
 		{"GET", "/v1/orders/%252e", "", "", "path ambiguous"},
 		{"GET", "/v1/orders/a%255Cb", "", "", "path ambiguous"},

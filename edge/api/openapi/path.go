@@ -40,7 +40,7 @@ func segments(path string, into []string) (parts []string, wrong, code string) {
 }
 
 func suspicious(raw, part string) (code, wrong string) {
-	if part == "." || part == ".." {
+	if name, _, _ := strings.Cut(part, ";"); name == "." || name == ".." { // some servers take off what follows a semicolon
 		return CodeAmbiguous, "has a dot segment"
 	}
 	ascii := true
