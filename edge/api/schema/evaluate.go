@@ -469,8 +469,8 @@ func (e *evaluator) dependent(s *Schema, v map[string]any, seen *evaluated) bool
 
 // byLibrary leaves a value to the library, whose words hold values: only places and keywords are taken over.
 func (e *evaluator) byLibrary(s *Schema, v any) bool {
-	// The library's work is not bounded; what is, is the size of values it is given.
-	if !e.spend(50 * size(v)) {
+	// The library's work is not bounded, and grows with the power of the depth at worst; what is, are size and depth of values it is given.
+	if !e.spend(50 * size(v, 16)) {
 		return false
 	}
 	err := s.library.Validate(v)
@@ -504,8 +504,11 @@ func (e *evaluator) leaves(err *jsonschema.ValidationError, depth int) {
 	e.path = e.path[:depth]
 }
 
-// size counts the values within a value. A number that is not to be read exactly makes it too large.
-func size(v any) int {
+// size counts the values within a value. What is too deep or a number that is not to be read exactly makes it too large.
+func size(v any, depth int) int {
+	if depth == 0 {
+		return maxSteps
+	}
 	n := 1
 	switch v := v.(type) {
 	case json.Number:
@@ -514,11 +517,11 @@ func size(v any) int {
 		}
 	case []any:
 		for _, inner := range v {
-			n += size(inner)
+			n += size(inner, depth-1)
 		}
 	case map[string]any:
 		for _, inner := range v {
-			n += size(inner)
+			n += size(inner, depth-1)
 		}
 	}
 	return n

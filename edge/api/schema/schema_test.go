@@ -189,6 +189,12 @@ func TestHostileValuesAreBounded(t *testing.T) {
 	if recursive.Fulfilled(tree(t, deep), Neither) {
 		t.Error("what is not checked is fulfilled")
 	}
+	dynamic := compile(t, `{"t":{"$id":"https://x.invalid/t","$dynamicAnchor":"n","anyOf":[{"items":{"$dynamicRef":"#n"},"type":"array"},{"items":{"$dynamicRef":"#n"},"type":"array"},{"const":7}]}}`)
+	for _, v := range []string{deep, "1e999999999"} {
+		if p := dynamic.Check(tree(t, v), Neither); dynamic.library == nil || len(p) != 1 || p[0].Code != NotChecked {
+			t.Errorf("%.20s by the library: %v", v, p)
+		}
+	}
 	loop := compile(t, `{"t":{"allOf":[{"$ref":"#/$defs/u"}]},"u":{"anyOf":[{"$ref":"#/$defs/t"}]}}`)
 	if p := loop.Check("x", Neither); len(p) != 1 || p[0].Code != NotChecked {
 		t.Errorf("a circle of references: %v", p)
