@@ -42,6 +42,19 @@ func issued(c []byte) bool {
 	return false
 }
 
+// filler reports whether a number that is no string is the same few digits again and again: 2345234523452345 in a program.
+func filler(text []byte, at int, c []byte) bool {
+	if at > 0 && (text[at-1] == '"' || text[at-1] == '\'') {
+		return false
+	}
+	for period := 1; period <= 4; period++ {
+		if len(c)%period == 0 && string(c[period:]) == string(c[:len(c)-period]) {
+			return true
+		}
+	}
+	return false
+}
+
 // cardWords stand before card numbers; otherWords before numbers that are none.
 func cardWords() []string {
 	return []string{"card", "cards", "card number", "cardnumber", "card no", "cardno", "pan", "ccn", "cc", "cc number", "ccnumber", "credit", "debit", "creditcard", "visa", "mastercard", "amex",

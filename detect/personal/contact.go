@@ -84,6 +84,14 @@ func (s *scanner) emailAt(text []byte, start, at int, whole bool) (m Match, a an
 			return m, no
 		}
 	}
+	// pkg@1.2.0.Final
+	first := at + 1
+	for isDigit(text[first]) {
+		first++
+	}
+	if text[first] == '.' && first < dot && first > at+1 {
+		return m, no
+	}
 	switch string(text[dot+1 : end]) {
 	case "png", "jpg", "jpeg", "gif", "svg", "webp", "avif", "js", "mjs", "css", "json", "map", "html": // icon@2x.png
 		return m, no

@@ -63,7 +63,7 @@ cut:
 		case ':', '=':
 			named = true
 		case ',', '{', '}', '&', ';', '\n', '|':
-			if named {
+			if named && !(text[i] == '{' && i > from && text[i-1] == ':') { // an object's name is said of its first member, too
 				from = i + 1
 				break cut
 			}

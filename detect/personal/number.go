@@ -427,7 +427,7 @@ next:
 		m := Match{Kind: e.kind, Start: v.from[0], End: v.from[n], Confidence: e.alone, Proof: e.kind.Proof}
 		if word := s.near.find(text, v.from[0], e.words); word != "" {
 			m.Word, m.Confidence = word, detect.High
-		} else if m.Confidence > detect.Low && m.Confidence < detect.High && s.near.find(text, v.from[0], e.other) != "" {
+		} else if m.Confidence == detect.Medium && (e.kind.Group == Card && filler(text, m.Start, s.bare[:k]) || s.near.find(text, v.from[0], e.other) != "") {
 			m.Confidence = detect.Low
 		}
 		if m.Confidence >= s.d.least && m.Confidence > best.Confidence {

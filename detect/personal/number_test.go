@@ -201,6 +201,24 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
+// TestWords: which words are said of a number.
+func TestWords(t *testing.T) {
+	d := detector(t)
+	for _, c := range []struct {
+		text string
+		want bool
+	}{
+		{`{"ssn":"536-22-1234"}`, true}, {`{"user":{"SSN" : "536-22-1234"}}`, true}, {`{"ssn":{"value":"536-22-1234"}}`, true}, {`{"userSsn":536221234}`, true},
+		{`<th>SSN</th>\n<td>536-22-1234</td>`, true}, {`his social security number is 536-22-1234`, true}, {`ssn=536-22-1234`, true}, {`a=1&ssn=536221234&b=2`, true},
+		{`{"ssn":null,"order":"536-22-1234"}`, false}, {"ssn: none\norder: 536-22-1234", false}, {`ssn=&order=536-22-1234`, false}, {`{"ssnx":"536-22-1234"}`, false},
+		{`{"ssn":"` + strings.Repeat("x", 100) + ` 536-22-1234"}`, false},
+	} {
+		if got := len(collect(d, c.text)) == 1; got != c.want {
+			t.Errorf("%s: found is %v", c.text, got)
+		}
+	}
+}
+
 func TestConfidence(t *testing.T) {
 	text := `{"trace_id":"4111111111111111","value":"4111111111111111","card":"4111111111111111"}`
 	for least, want := range map[detect.Confidence]int{detect.Low: 3, detect.Medium: 2, detect.High: 1} {

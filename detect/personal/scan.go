@@ -51,8 +51,8 @@ type scanner struct {
 // A hit is a literal, or the @ of an address. What stands before it may belong to its match as far as nothing else has it: what begins
 // earlier is told first.
 type hit struct {
-	at      int
-	pattern int // -1: @
+	at, length int
+	pattern    int // -1: @
 }
 
 func newScanner(d *Detector) *scanner {
@@ -139,7 +139,7 @@ func (s *scanner) collect(text []byte, from, to int) {
 				break
 			}
 			at += i
-			s.hits = append(s.hits, hit{at, -1})
+			s.hits = append(s.hits, hit{at, 1, -1})
 		}
 	}
 	if len(s.hits) > 1 {
@@ -156,7 +156,7 @@ func (s *scanner) literal(m literal.Match) bool {
 		return true // amid a word
 	}
 	if at < s.to {
-		s.hits = append(s.hits, hit{at, m.Pattern})
+		s.hits = append(s.hits, hit{at, m.End - m.Start, m.Pattern})
 	}
 	return true
 }
@@ -215,7 +215,7 @@ func (s *scanner) look(text []byte, h hit, whole bool) answer {
 			if more {
 				return wait
 			}
-			if ok && m.Confidence >= s.d.least {
+			if ok && m.Confidence >= s.d.least && !(m.Proof == "" && inBase64(text, m.Start, m.End)) {
 				proof := m.Proof
 				if proof == "" {
 					proof = s.d.token.Proof
@@ -225,7 +225,15 @@ func (s *scanner) look(text []byte, h hit, whole bool) answer {
 			}
 			continue
 		}
-		end, sp, a := t.text.begins(text, h.at, whole)
+		var end int
+		var sp span
+		var a answer
+		if t.text.begins != nil {
+			end, sp, a = t.text.begins(text, h.at, whole)
+		} else {
+			end, a = h.at+h.length, yes
+			sp = newSpan(spanLine, text, h.at, end)
+		}
 		switch {
 		case a == wait:
 			return wait
@@ -235,6 +243,12 @@ func (s *scanner) look(text []byte, h hit, whole bool) answer {
 		}
 	}
 	return no
+}
+
+// inBase64 reports whether what stands around a place makes it a piece of a longer base64 text, such as a font in a page.
+func inBase64(text []byte, start, end int) bool {
+	in := func(i int) bool { return i >= 0 && i < len(text) && (text[i] == '+' || text[i] == '/') }
+	return in(start-1) && in(end)
 }
 
 // counted takes a match that may be one of those a text may hold some of.

@@ -15,7 +15,7 @@ type textual struct {
 	literals   []string
 	// left says that what stands before the literal belongs to it as far as it is a path.
 	left bool
-	// begins looks at the literal, which stands at text[at:]. end is how far the beginning goes, and span how the match goes on behind it.
+	// begins looks at the literal, which stands at text[at:]; nil where the literal is enough, and the match goes to the line's end. end is how far the beginning goes, and span how the match goes on behind it.
 	begins func(text []byte, at int, whole bool) (end int, span span, a answer)
 }
 
@@ -64,8 +64,8 @@ func texts() []textual {
 		{kind: trace("trace-php", "PHP error or stack trace", "error with file and line"), confidence: high, literals: []string{"Stack trace:"},
 			begins: line(`Stack trace:`+newline+`#0 `, spanHash)},
 		{kind: trace("trace-php", "PHP error or stack trace", "error with file and line"), confidence: high,
-			literals: []string{"Fatal error</b>:", "Warning</b>:", "Notice</b>:", "Deprecated</b>:", "Parse error</b>:", "PHP Fatal error:", "PHP Warning:", "PHP Notice:", "PHP Parse error:", "Fatal error: Uncaught "},
-			begins:   line(`[A-Za-z ]+(?:</b>)?: [^\n]*(?: on line (?:<b>)?\d|\.php:\d)`, spanLine)},
+			literals: []string{"<b>Fatal error</b>:  ", "<b>Warning</b>:  ", "<b>Notice</b>:  ", "<b>Deprecated</b>:  ", "<b>Parse error</b>:  ",
+				"PHP Fatal error:  ", "PHP Warning:  ", "PHP Notice:  ", "PHP Deprecated:  ", "PHP Parse error:  ", "Fatal error: Uncaught "}},
 		{kind: trace("trace-php", "PHP error or stack trace", "error with file and line"), confidence: medium, literals: []string{`"file":`},
 			begins: line(`"file": ?"[^"\n]+\.php", ?"line": ?\d`, spanNone)},
 		{kind: trace("trace-ruby", "Ruby stack trace", "frame with file, line and method"), confidence: high, literals: []string{".rb:"}, left: true,
@@ -77,18 +77,12 @@ func texts() []textual {
 		{kind: sqlError, confidence: high,
 			literals: []string{"You have an error in your SQL syntax", "Unclosed quotation mark after the character string", "psycopg2.errors.", "sqlite3.OperationalError: ", "org.postgresql.util.PSQLException: ",
 				"com.mysql.jdbc.exceptions", "System.Data.SqlClient.SqlException", "Microsoft OLE DB Provider for SQL", "Microsoft OLE DB Provider for ODBC", "[Microsoft][ODBC ",
-				"supplied argument is not a valid MySQL", "pg_query(): ", "mysqli_sql_exception: "},
-			begins: said},
+				"supplied argument is not a valid MySQL", "pg_query(): ", "mysqli_sql_exception: "}},
 		{kind: sqlError, confidence: high,
 			literals: []string{"SQLSTATE[", "ORA-0", "PG::", "syntax error at or near ", "SQLite3::", "java.sql.SQL", "[SQL: ", "(SQL: ", "Unknown column '", "MySqlException", "LINE 1: "},
 			begins: line(`(?:SQLSTATE\[[0-9A-Z]+\]|ORA-0\d\d\d\d: |PG::[A-Z]\w+: |syntax error at or near (?:\\?"|&quot;|\\u0022)|SQLite3::\w*Exception|java\.sql\.SQL\w*Exception: |`+
 				`[(\[]SQL: `+statement+`|Unknown column '[^'\n]+' in '|MySqlException(?: \(0x|: )|LINE 1: `+statement+`)`, spanLine)},
 	}
-}
-
-// said is a look that the literal alone satisfies.
-func said(text []byte, at int, _ bool) (int, span, answer) {
-	return at, newSpan(spanLine, text, at, at), yes
 }
 
 // line makes a look by an expression, at the first place where it has matched; mode tells how the match goes on there.
