@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/testudo-sec/testudo/detect"
 )
 
 // TestRandomNumbers: what services send that is full of digits, and is nothing of anybody. Each kind of value has the share of a hundred thousand in which
@@ -83,6 +85,60 @@ func TestRandomNumbers(t *testing.T) {
 		t.Logf("%s: %d of %d", c.name, found, rounds)
 		if found*(100000/rounds) > c.most {
 			t.Errorf("%s: %d of %d, such as %s", c.name, found, rounds, last)
+		}
+	}
+}
+
+// TestForms: of each form of each kind, numbers made at random that pass its check are found, with the word where it takes one, and the stream and
+// the mask agree; without a word those that count alone are.
+func TestForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	d := detector(t)
+	fill := func(shape string) string {
+		b := []byte(shape)
+		for i, c := range b {
+			switch c {
+			case 'd':
+				b[i] = '0' + byte(r.IntN(10))
+			case 'A':
+				b[i] = 'A' + byte(r.IntN(26))
+			case 'X':
+				b[i] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[r.IntN(36)]
+			}
+		}
+		return string(b)
+	}
+	bare := strings.NewReplacer(" ", "", "-", "", ".", "", "/", "", "+", "")
+	for _, n := range numbers() {
+		for _, f := range n.forms {
+			for range 3 {
+				number, tries := "", 0
+				for ; tries < 3_000_000; tries++ {
+					if number = fill(f.shape); n.check([]byte(bare.Replace(number))) {
+						break
+					}
+				}
+				if tries == 3_000_000 {
+					t.Fatalf("%s: no number of the form %s", n.kind.ID, f.shape)
+				}
+				found := func(text string) bool {
+					for _, m := range collect(d, text) {
+						if m.Kind.ID == n.kind.ID && text[m.Start:m.End] == number {
+							return true
+						}
+					}
+					return false
+				}
+				// A number that is of another kind as well, and of that without a word, may be told as that one.
+				if text := `{"` + n.words[0] + `":"` + number + `"}`; !found(text) {
+					t.Errorf("%s: not found in %s, but %v", n.kind.ID, text, describe(collect(d, text), text))
+				}
+				if text := `{"value":"` + number + `"}`; len(collect(d, text)) == 0 && f.alone >= detect.Medium {
+					t.Errorf("%s: not found in %s", n.kind.ID, text)
+				}
+				text := []byte("a " + n.words[0] + " " + number + ", b")
+				checkText(t, d, text, func() int { return 1 }, func() int { return 1 + r.IntN(9) })
+			}
 		}
 	}
 }
