@@ -22,11 +22,16 @@ const (
 // Builtin makes a set of the rules that ship with testudo. That each of them compiles, its tests say: the expression of most
 // is never needed, and is compiled when it first is.
 func Builtin() (*Set, error) {
+	return BuiltinWithout(func(*Rule) bool { return false })
+}
+
+// BuiltinWithout is Builtin without some rules.
+func BuiltinWithout(skip func(*Rule) bool) (*Set, error) {
 	all, err := BuiltinRules()
 	if err != nil {
 		return nil, err
 	}
-	return compile(all)
+	return compile(slices.DeleteFunc(all, skip))
 }
 
 // BuiltinRules returns the rules that ship with testudo.

@@ -137,3 +137,10 @@ func TestHarmlessFiles(t *testing.T) {
 		t.Logf("%-40s %6d  %.3f per MB", k, n, float64(n)/(float64(total)/(1<<20)))
 	}
 }
+
+func BenchmarkNew(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		detector(b)
+	}
+}

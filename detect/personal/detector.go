@@ -99,14 +99,9 @@ func New(c Config) (*Detector, error) {
 // tokens returns where tokens of providers begin: those of the secret rules that know theirs by its beginning. Private keys and JSON Web Tokens are kinds of
 // their own here.
 func tokens() ([]*detect.Anchor, error) {
-	rules, err := detect.BuiltinRules()
-	if err != nil {
-		return nil, fmt.Errorf("secret rules: %w", err)
-	}
-	rules = slices.DeleteFunc(rules, func(r *detect.Rule) bool {
+	set, err := detect.BuiltinWithout(func(r *detect.Rule) bool {
 		return r.Generic || slices.Contains(publicKeys(), r.ID) || strings.HasSuffix(r.ID, "private-key")
 	})
-	set, err := detect.Compile(rules)
 	if err != nil {
 		return nil, fmt.Errorf("secret rules: %w", err)
 	}
