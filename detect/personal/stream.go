@@ -1,11 +1,18 @@
 package personal
 
+import "bytes"
+
 // A Stream masks a text that comes in pieces. It is for one goroutine at a time.
 type Stream struct {
 	s    *scanner
 	text []byte // what a decision may depend on, and what is not decided
 	at   int    // of text: up to there all is decided and written
+	late int    // bytes that were not looked at yet
 }
+
+// slack is how many bytes of a word may go on before what is held is looked at again, so that a word in pieces of a byte each does not cost the square
+// of its length.
+const slack = 64
 
 // Stream begins a stream. act is called for every match, in the order of their places, once it is certain, and says whether it is masked; nil masks all. A match of
 // which there may be some (e-mail addresses) is one when there are too many.
@@ -21,6 +28,11 @@ func (d *Detector) Stream(act func(Match) bool) *Stream {
 // Write takes a piece and returns what may go out: valid until the next call, possibly empty.
 func (st *Stream) Write(piece []byte) (out []byte) {
 	st.s.out = st.s.out[:0]
+	if st.at < len(st.text) && st.late+len(piece) <= slack && !bytes.ContainsAny(piece, " \t\r\n\"'<>}]") {
+		st.text = append(st.text, piece...)
+		st.late += len(piece)
+		return st.s.out
+	}
 	for len(piece) > 0 {
 		n := min(len(piece), block)
 		st.text = append(st.text, piece[:n]...)
@@ -43,7 +55,7 @@ func (st *Stream) Held() int { return len(st.text) - st.at }
 // proceed decides what can be decided.
 func (st *Stream) proceed(whole bool) {
 	s := st.s
-	s.flushed = st.at
+	s.flushed, st.late = st.at, 0
 	for at := st.at; ; {
 		if s.open {
 			if at = s.goOn(st.text, at, whole); s.open {
@@ -62,7 +74,7 @@ func (st *Stream) proceed(whole bool) {
 		break
 	}
 	st.at = s.flushed
-	if drop := st.at - behind; drop > 0 {
+	if drop := st.at - behind; drop > 4*behind {
 		st.text = append(st.text[:0], st.text[drop:]...)
 		st.at -= drop
 		s.done -= drop
