@@ -68,7 +68,8 @@ func TestPanic(t *testing.T) {
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprint(w, "served")
 	})
-	for _, engine := range []string{waf.EngineFast, waf.EngineCoraza} {
+	fast, slow := both(t, nil)
+	for engine, whole := range map[string]*waf.WAF{waf.EngineFast: fast, waf.EngineCoraza: slow} {
 		for _, c := range []struct {
 			step         string
 			open, closed int
@@ -78,12 +79,11 @@ func TestPanic(t *testing.T) {
 		} {
 			for _, fail := range []string{"open", "closed"} {
 				t.Run(engine+"/"+c.step+"/"+fail, func(t *testing.T) {
-					w := newWAF(t, func(c *waf.Config) { c.Engine = engine })
+					w := waf.Break(whole, c.step)
 					reg := prometheus.NewRegistry()
 					if err := w.Register(reg); err != nil {
 						t.Fatal(err)
 					}
-					waf.Break(w, c.step)
 					var sink watcher
 					url := serve(t, w, &sink, backend, func(_ *edge.Config, r *edge.Route) { r.Fail = fail })
 					want := map[string]int{"open": c.open, "closed": c.closed}[fail]
@@ -113,8 +113,7 @@ func TestPanic(t *testing.T) {
 // TestPanicOverResponse holds the same for what comes back.
 func TestPanicOverResponse(t *testing.T) {
 	for _, step := range []string{"response", "reply"} {
-		w := newWAF(t, nil)
-		waf.Break(w, step)
+		w := waf.Break(newWAF(t, nil), step)
 		for range 3 {
 			d := &dialogue{r: request("GET", "/x?a=1", "", ""), status: 200, header: http.Header{"Content-Type": {"text/html"}}, response: "<p>x</p>"}
 			if res := inspectAll(w, d); res.Err == nil || !strings.Contains(res.Err.Error(), "index out of range") {

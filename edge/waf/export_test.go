@@ -6,16 +6,18 @@ import (
 	"github.com/testudo-sec/testudo/edge"
 )
 
-// Break makes every inspection panic in one of its steps, as an engine with a mistake would: begin, request, body, response, reply,
-// found or close.
-func Break(w *WAF, step string) {
-	begin := w.begin
-	w.begin = func(id string) transaction {
+// Break returns a firewall with the same rules whose inspections panic in one of their steps, as an engine with a mistake would:
+// begin, request, body, response, reply, found or close.
+func Break(w *WAF, step string) *WAF {
+	b := *w
+	b.broken = newBroken()
+	b.begin = func(id string) transaction {
 		if step == "begin" {
 			fail()
 		}
-		return &breaking{begin(id), step}
+		return &breaking{w.begin(id), step}
 	}
+	return &b
 }
 
 // fail has an index out of range.

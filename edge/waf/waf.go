@@ -40,7 +40,7 @@ func New(cfg Config, dir string) (*WAF, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("waf: %w", err)
 	}
-	w := &WAF{cfg: cfg, broken: prometheus.NewCounter(prometheus.CounterOpts{Name: "testudo_waf_broken_total", Help: "Inspections that broke off: edge.routes[].fail decided."})}
+	w := &WAF{cfg: cfg, broken: newBroken()}
 	t := directives(&cfg, dir)
 	if cfg.Engine != EngineCoraza {
 		if cfg.own() {
@@ -61,6 +61,10 @@ func New(cfg Config, dir string) (*WAF, error) {
 	}
 	w.begin = func(id string) transaction { return &slow{tx: rules.NewTransactionWithID(id)} }
 	return w, nil
+}
+
+func newBroken() prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: "testudo_waf_broken_total", Help: "Inspections that broke off: edge.routes[].fail decided."})
 }
 
 // compile makes the fast engine, or says why there is none.

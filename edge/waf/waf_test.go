@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,18 +17,24 @@ import (
 	"github.com/testudo-sec/testudo/edge/waf"
 )
 
+// newWAF returns a firewall. Those with the settings that ship are one.
 func newWAF(t testing.TB, change func(*waf.Config)) *waf.WAF {
 	t.Helper()
-	cfg := waf.DefaultConfig()
+	make := shipped
 	if change != nil {
-		change(&cfg)
+		make = func() (*waf.WAF, error) { return waf.New(configOf(change), t.TempDir()) }
 	}
-	w, err := waf.New(cfg, t.TempDir())
+	w, err := make()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
+
+// shipped compiles once: what tests do to it is what exchanges do.
+var shipped = sync.OnceValues(func() (*waf.WAF, error) {
+	return waf.New(waf.DefaultConfig(), filepath.Join(os.TempDir(), "testudo-waf-test"))
+})
 
 // request returns a request as a server would hand it on.
 func request(method, target, contentType, body string) *http.Request {
