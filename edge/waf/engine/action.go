@@ -43,7 +43,7 @@ func (e *Engine) setVar(from *seclang.SetVar) (*setVar, error) {
 
 // run sets a variable: "+N" and "-N" change a number, and do nothing to what is none.
 func (s *setVar) run(tx *Transaction) {
-	key := s.key.constant
+	var key string
 	if s.slot >= 0 {
 		key = tx.engine.names[s.slot]
 	} else {

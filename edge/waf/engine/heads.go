@@ -21,7 +21,7 @@ type source int
 
 const (
 	names   source = 256
-	sources        = 512
+	sources source = 512
 )
 
 // class groups rules that are run together or not at all: those of a paranoia level. Which rules form a class decides what

@@ -297,7 +297,7 @@ func isWord(s string) bool {
 }
 
 func detectXSS(value string) bool {
-	return strings.IndexAny(value, "<=") >= 0 && libinjection.IsXSS(value)
+	return strings.ContainsAny(value, "<=") && libinjection.IsXSS(value)
 }
 
 func (d detectSQLi) match(tx *Transaction, value string) bool {

@@ -211,7 +211,7 @@ func (tx *Transaction) form(v variables.RuleVariable, text string) {
 
 // unescape resolves percent signs and plus signs, and leaves what is none as it is.
 func unescape(s string) string {
-	if strings.IndexAny(s, "%+") < 0 {
+	if !strings.ContainsAny(s, "%+") {
 		return s
 	}
 	out := make([]byte, 0, len(s))

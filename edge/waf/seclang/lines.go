@@ -26,7 +26,6 @@ type reader struct {
 	includes int
 
 	program      Program
-	chain        *Rule // the rule that waits for the next one
 	defaults     map[int][]written
 	datasets     map[string][]string
 	ignoreErrors bool
