@@ -155,6 +155,9 @@ func (s *scanner) literal(m literal.Match) bool {
 	if at > 0 && isWord(s.text[at]) && isWord(s.text[at-1]) && !(at > 1 && s.text[at-2] == '\\') {
 		return true // amid a word
 	}
+	if isLower(s.text[at]) && escaped(s.text, at) {
+		return true // its first letter is that of an escape
+	}
 	if at < s.to {
 		s.hits = append(s.hits, hit{at, m.End - m.Start, m.Pattern})
 	}
@@ -174,7 +177,19 @@ func (s *scanner) start(text []byte, h hit) int {
 	for start > s.done && start > 0 && h.at-start < most && of(text[start-1]) {
 		start--
 	}
+	if escaped(text, start) { // what it begins with belongs to an escape: \nbob@example.org
+		start = min(h.at, start+unit(text[start-1:], true)-1)
+	}
 	return start
+}
+
+// escaped reports whether a backslash stands before text[at:] that is not itself escaped.
+func escaped(text []byte, at int) bool {
+	n := 0
+	for n < 16 && n < at && text[at-1-n] == '\\' {
+		n++
+	}
+	return n%2 == 1
 }
 
 // nextNumber finds the next number that begins in text[:to], from the digits at text[at:] on.

@@ -40,18 +40,26 @@ func newSpan(mode spanMode, text []byte, at, end int) span {
 	return s
 }
 
-// quoted reports whether text[at:] stands in a string: of the quotes before it in its line an odd number is open.
+// quoted reports whether text[at:] stands in a string, as of JSON: the nearest quote before it, in its line, follows what a string follows. Where there is
+// neither a quote nor a line's end, it does: better a mask that ends early than a document that is none.
 func quoted(text []byte, at int) bool {
-	open := false
-	for i := at - 1; i >= max(0, at-maxQuoted) && text[i] != '\n'; i-- {
-		if text[i] == '"' && (i == 0 || text[i-1] != '\\') {
-			open = !open
+	for i := at - 1; i >= max(0, at-maxQuoted); i-- {
+		switch text[i] {
+		case '\n':
+			return false
+		case '"':
+			if escaped(text, i) {
+				continue
+			}
+			for i--; i > max(0, at-maxQuoted-16) && text[i] == ' '; i-- {
+			}
+			return i < 0 || bytes.IndexByte([]byte(":,[{=(\n"), text[i]) >= 0
 		}
 	}
-	return open
+	return at > maxQuoted
 }
 
-const maxQuoted = 160
+const maxQuoted = 320
 
 // run returns how far the span goes on from text[at:]. over says that it ends there; else it takes more text.
 func (s *span) run(text []byte, at int, whole bool) (end int, over bool) {
