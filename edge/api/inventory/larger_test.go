@@ -70,3 +70,57 @@ func fillWords(r *rand.Rand, path string, word func() string) string {
 	}
 	return out
 }
+
+// TestNames holds what keeps a name from being taken for a value.
+func TestNames(t *testing.T) {
+	caller := uint64(0)
+	learn := func(v *Inventory, n int, method, path, response string) {
+		for range n {
+			caller++
+			o := Observation{Time: start, Route: "r", Method: method, Path: path, Status: 200, Caller: caller}
+			if response != "" {
+				o.Response = parse(t, response)
+			}
+			v.Learn(&o)
+		}
+	}
+	const person, list = `{"login": "a", "since": "2026-11-23", "company": null}`, `{"total": 1, "hits": [{"score": 1.5}]}`
+	r := rand.New(rand.NewPCG(1, 2))
+	check := func(name string, v *Inventory, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(want, namesOf(v.Endpoints(Filter{Confirmed: true}))); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+
+	v := New(Config{}) // seldom asked for, but answered otherwise
+	for i := range 400 {
+		learn(v, 1+i%2, "GET", "/users/"+randomWord(r), person)
+		if i == 20 {
+			learn(v, 4, "GET", "/users/search", list)
+		}
+	}
+	check("another answer", v, "GET /users/search", "GET /users/{}")
+
+	v = New(Config{}) // known to be a name only after it was taken for a value
+	for range 300 {
+		learn(v, 1, "GET", "/users/"+randomWord(r), "")
+	}
+	learn(v, 1, "POST", "/users/invite", "")
+	for range 300 {
+		learn(v, 1, "GET", "/users/"+randomWord(r), "")
+		learn(v, 4, "POST", "/users/invite", "")
+	}
+	check("another method", v, "GET /users/{}", "POST /users/invite")
+
+	v = New(Config{})
+	learn(v, 30, "OPTIONS", "/a", "")
+	learn(v, 30, "GET", "/b", "")
+	learn(v, 30, "OPTIONS", "/b", "")
+	check("what browsers ask first", v, "GET /b")
+
+	c := crowd{size: 50, methods: 1, deep: 0}
+	if c.unlike(profile{methods: 2, few: true}) || !c.unlike(profile{methods: 2}) || c.unlike(profile{methods: 3}) {
+		t.Error("a few requests tell which methods are not used")
+	}
+}

@@ -29,6 +29,7 @@ type node struct {
 	Refused []uint32 `json:"rf,omitempty"`
 	Trial   bool     `json:"t,omitempty"` // a name that was a value of Param until it came too often
 	Born    uint64   `json:"b,omitempty"` // Count of Param when the trial began
+	Heard   uint32   `json:"h,omitempty"` // how often it had come by then
 }
 
 // loud counts one value by the Space-Saving algorithm (Metwally, Agrawal, El Abbadi, 2005).
@@ -144,7 +145,7 @@ func (t *tree) listen(n *node, s string, caller uint64) *node {
 			l.Who.add(caller)
 			if c := l.Count - l.Error; c >= trialAfter && uint64(c)*10 >= n.Param.Count && l.Who.several() &&
 				!slices.Contains(n.Refused, uint32(hash(s))) && len(n.Words) < lastJudgement && t.room() {
-				w := &node{Name: t.names.share(s), Trial: true, Born: n.Param.Count}
+				w := &node{Name: t.names.share(s), Trial: true, Born: n.Param.Count, Heard: l.Count}
 				t.nodes++
 				if n.Words == nil {
 					n.Words = map[string]*node{}
@@ -188,11 +189,12 @@ func (t *tree) tried(n, w *node) {
 	t.merge(n.Param, w)
 }
 
-// takeBack gives to a name the methods that were its own before it was known to be one: nobody has used them with another value since.
+// takeBack gives to a name the methods that were its own before it was known to be one: nobody has used
+// them with another value since, and hardly anybody before.
 func (t *tree) takeBack(param, w *node) {
 	param.Ends = slices.DeleteFunc(param.Ends, func(p *end) bool {
 		e := w.end(p.Method)
-		if e == nil || p.Last > e.First || p.Good*10 > param.Count {
+		if e == nil || p.Last > e.First || p.Good*9 > uint64(w.Heard)*10 {
 			return false
 		}
 		e.merge(p)
