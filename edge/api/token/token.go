@@ -170,7 +170,7 @@ func (v *Verifier) Verify(ctx context.Context, h http.Header, scopes []string) R
 			v.memory.drop(sum)
 		}
 	}
-	found, err, bad := v.verify(ctx, text)
+	found, bad, err := v.verify(ctx, text)
 	if err != nil {
 		return Result{Auth: auth, Err: err, Violations: []Violation{*violation(CodeNotChecked, where, "the issuer's keys could not be read")}}
 	}
@@ -202,31 +202,31 @@ func (v *Verifier) scoped(known *verified, scopes []string) Result {
 }
 
 // verify does the work for a token that is not known.
-func (v *Verifier) verify(ctx context.Context, text string) (*verified, error, *Violation) {
+func (v *Verifier) verify(ctx context.Context, text string) (*verified, *Violation, error) {
 	t, bad := parse(text)
 	if bad != nil {
-		return nil, nil, bad
+		return nil, bad, nil
 	}
 	if len(v.config.Types) > 0 && !slices.ContainsFunc(v.config.Types, func(one string) bool {
 		return strings.EqualFold(mediaType(one), mediaType(t.typ))
 	}) {
-		return nil, nil, violation(CodeType, "header/typ", "the token is of a type that is not taken")
+		return nil, violation(CodeType, "header/typ", "the token is of a type that is not taken"), nil
 	}
 	iss, ok := t.claims["iss"].(string)
 	from := v.sources[iss]
 	if !ok || from == nil {
-		return nil, nil, violation(CodeIssuer, "claims/iss", "the token is of an issuer that is not configured")
+		return nil, violation(CodeIssuer, "claims/iss", "the token is of an issuer that is not configured"), nil
 	}
 	if !slices.Contains(from.issuer.Algorithms, t.alg) {
-		return nil, nil, violation(CodeAlgorithm, "header/alg", "the token's algorithm is not one that the issuer signs with")
+		return nil, violation(CodeAlgorithm, "header/alg", "the token's algorithm is not one that the issuer signs with"), nil
 	}
-	keys, err, bad := v.signed(ctx, from, t, text)
+	keys, bad, err := v.signed(ctx, from, t, text)
 	if err != nil || bad != nil {
-		return nil, err, bad
+		return nil, bad, err
 	}
 	found := &verified{from: from, keys: keys.sum}
 	if bad := v.claims(from, t, found); bad != nil {
-		return nil, nil, bad
+		return nil, bad, nil
 	}
 	found.result = Result{Auth: AuthToken, Verified: true}
 	if sub, ok := t.claims["sub"].(string); ok && sub != "" {
@@ -236,7 +236,7 @@ func (v *Verifier) verify(ctx context.Context, text string) (*verified, error, *
 }
 
 // signed verifies the signature, with keys that are read anew where none of the set can have made it.
-func (v *Verifier) signed(ctx context.Context, from *source, t *jwsToken, text string) (*set, error, *Violation) {
+func (v *Verifier) signed(ctx context.Context, from *source, t *jwsToken, text string) (*set, *Violation, error) {
 	keys := from.keys()
 	var candidates []key
 	known := false
@@ -246,12 +246,12 @@ func (v *Verifier) signed(ctx context.Context, from *source, t *jwsToken, text s
 	if keys == nil || !known {
 		from.renew(ctx)
 		if keys = from.keys(); keys == nil {
-			return nil, from.why(), nil
+			return nil, nil, from.why()
 		}
 		candidates, known = keys.find(t.kid, t.alg, t.signature)
 	}
 	if !known {
-		return nil, nil, violation(CodeUnknownKey, "header/kid", "the issuer has no key of that name")
+		return nil, violation(CodeUnknownKey, "header/kid", "the issuer has no key of that name"), nil
 	}
 	if made(candidates, t, text) {
 		return keys, nil, nil
@@ -264,7 +264,7 @@ func (v *Verifier) signed(ctx context.Context, from *source, t *jwsToken, text s
 			}
 		}
 	}
-	return nil, nil, violation(CodeSignature, "signature", "the signature is not that of the issuer's key")
+	return nil, violation(CodeSignature, "signature", "the signature is not that of the issuer's key"), nil
 }
 
 // made reports whether one of the keys made the signature.
