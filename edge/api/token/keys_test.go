@@ -232,3 +232,18 @@ func TestMixedSet(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A key that names its algorithm is used with no other, though the issuer may have it.
+func TestKeyOfOneAlgorithm(t *testing.T) {
+	v := verifier(t, nil)
+	set := strings.Replace(string(keySet(t, "rsa")), `"kid"`, `"alg":"RS256","kid"`, 1)
+	if err := os.WriteFile(v.file, []byte(set), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for alg, want := range map[string][]string{"RS256": nil, "PS256": {token.CodeSignature}} {
+		r := v.Verify(t.Context(), bearer(sign(t, "rsa", alg, nil, good(v.clock))), nil)
+		if diff := cmp.Diff(want, codes(r)); diff != "" {
+			t.Errorf("%s: %s", alg, diff)
+		}
+	}
+}

@@ -289,6 +289,8 @@ func TestRefused(t *testing.T) {
 		{"two parts", input, token.CodeMalformed},
 		{"padding", input + "." + mac + "==", token.CodeMalformed},
 		{"another form of the same base64", strings.Split(input, ".")[0] + "." + strings.Split(input, ".")[1] + "!" + "." + mac, token.CodeMalformed},
+		// 256 bytes leave four bits of the last letter, A, Q, g or w, without a meaning.
+		{"bits without a meaning", rs[:len(rs)-1] + string(rs[len(rs)-1]+1), token.CodeMalformed},
 		{"a key twice", signText(t, "rsa", "RS256", `{"alg":"RS256","kid":"rsa","typ":"JWT","kid":"p256"}`, marshal(t, ok)), token.CodeMalformed},
 		{"a claim twice", signText(t, "rsa", "RS256", `{"alg":"RS256","kid":"rsa","typ":"JWT"}`, `{"sub":"a",`+marshal(t, ok)[1:]), token.CodeMalformed},
 		{"claims are a list", signText(t, "rsa", "RS256", `{"alg":"RS256","kid":"rsa","typ":"JWT"}`, `[]`), token.CodeMalformed},
