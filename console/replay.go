@@ -128,15 +128,18 @@ type ExceptionQuery struct {
 
 // ExceptionReport holds proposals, the narrowest first.
 type ExceptionReport struct {
-	Event     string         `json:"event" doc:"id"`
-	Summary   string         `json:"summary"`
-	Rule      string         `json:"rule" doc:"the rule to except from"`
-	Title     string         `json:"title"`
-	For       string         `json:"for,omitempty" doc:"the correlation that the rule feeds, where that was asked about"`
-	Fired     int64          `json:"fired" doc:"events of the time on which the rule fires"`
-	Proposals []Exception    `json:"proposals"`
-	Exact     bool           `json:"exact"`
-	Inexact   []ReplayReason `json:"inexact"`
+	Event     string      `json:"event" doc:"id"`
+	Summary   string      `json:"summary"`
+	Rule      string      `json:"rule" doc:"the rule to except from"`
+	Title     string      `json:"title"`
+	For       string      `json:"for,omitempty" doc:"the correlation that the rule feeds, where that was asked about"`
+	Fired     int64       `json:"fired" doc:"events of the time on which the rule fires"`
+	Proposals []Exception `json:"proposals"`
+	// Exclusions and NoExclusion are about the web application firewall, where it found something in the event.
+	Exclusions  []Exclusion    `json:"exclusions,omitempty" doc:"of the firewall from its own rules, from narrow to wide, instead of a proposal"`
+	NoExclusion string         `json:"no_exclusion,omitempty" doc:"why there are none"`
+	Exact       bool           `json:"exact"`
+	Inexact     []ReplayReason `json:"inexact"`
 }
 
 // Exception is a condition under which a rule is not to fire.
@@ -151,6 +154,21 @@ type Exception struct {
 	How      string          `json:"how" doc:"where to put it"`
 	Firewall string          `json:"firewall,omitempty" doc:"a line of waf.before that leaves out what matched on this path, instead of the change"`
 	Checked  bool            `json:"checked" doc:"the change was compiled, and the rule does not fire on the event any more"`
+}
+
+// Exclusion is something that the firewall's rules do not look at.
+type Exclusion struct {
+	Text   string `json:"text" doc:"the exclusion for people"`
+	Before string `json:"before,omitempty" doc:"directives for waf.before"`
+	After  string `json:"after,omitempty" doc:"directives for waf.after"`
+	Freed  int64  `json:"freed" doc:"other recorded alarms of the firewall that would not be"`
+	AtMost bool   `json:"at_most,omitempty" doc:"freed is a bound: it depends on values, which are not recorded"`
+	// The price: attacks of the Core Rule Set's regression tests that are detected without the exclusion, and those that are not with it.
+	Attacks    int      `json:"attacks" doc:"detected, sent as the tests have them"`
+	Lost       int      `json:"lost" doc:"of these, not detected with the exclusion"`
+	Placed     int      `json:"placed" doc:"values of attacks, detected in the parameter and on the path of the event; 0 where none can be sent there"`
+	LostPlaced int      `json:"lost_placed" doc:"of these, not detected with the exclusion"`
+	Examples   []string `json:"examples,omitempty" doc:"tests that are lost"`
 }
 
 // ExceptionTerm is one part of an exception.

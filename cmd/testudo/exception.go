@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func (a *app) exceptions(ctx context.Context, q console.ExceptionQuery, progress
 		return console.ExceptionReport{}, err
 	}
 	defer st.Close()
-	return assembly.Exceptions(ctx, st.History(), loader, sources, live, q, progress)
+	return assembly.Exceptions(ctx, st.History(), loader, sources, live, &a.settings.WAF, q, progress)
 }
 
 func (a *app) printExceptions(r *console.ExceptionReport) {
@@ -108,11 +109,9 @@ func (a *app) printExceptions(r *console.ExceptionReport) {
 			fmt.Fprintf(w, "     %s\n", policy.Printable(line, 240))
 		}
 	}
+	printExclusions(w, r)
 	if len(r.Proposals) > 0 {
 		p := &r.Proposals[0]
-		if p.Firewall != "" {
-			fmt.Fprintf(w, "\nthe first as an exclusion from the firewall, which goes on with the rest of its rules; a line of waf.before:\n\n    %s\n", p.Firewall)
-		}
 		fmt.Fprintf(w, "\nthe first as a change of the rule; %s:\n\n", p.How)
 		for line := range strings.Lines(p.Change) {
 			fmt.Fprintf(w, "    %s", line)
@@ -124,4 +123,54 @@ func (a *app) printExceptions(r *console.ExceptionReport) {
 		}
 	}
 	printReasons(w, r.Inexact)
+}
+
+// printExclusions prints what the firewall's own rules could leave out instead, and what that costs.
+func printExclusions(w io.Writer, r *console.ExceptionReport) {
+	if r.NoExclusion != "" {
+		fmt.Fprintf(w, "\nexclusions from the firewall's rules: %s\n", policy.Printable(r.NoExclusion, 400))
+	}
+	if len(r.Exclusions) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nexclusions from the firewall instead, which goes on with the rest of its rules; from narrow to wide, tried on the attacks of the\nCore Rule Set's regression tests that it detects:")
+	for i := range r.Exclusions {
+		x := &r.Exclusions[i]
+		fmt.Fprintf(w, "\n%c. %s\n", 'a'+rune(i%26), policy.Printable(x.Text, 1000))
+		most := ""
+		if x.AtMost {
+			most = "at most "
+		}
+		fmt.Fprintf(w, "   frees %s%d other recorded alarms of the firewall\n", most, x.Freed)
+		if x.Placed > 0 {
+			fmt.Fprintf(w, "   loses %s of the attacks in that parameter (%d of %d)%s\n", percent(x.LostPlaced, x.Placed), x.LostPlaced, x.Placed, namesOf(x.Examples))
+			fmt.Fprintf(w, "         %s of all attacks as the tests send them (%d of %d)\n", percent(x.Lost, x.Attacks), x.Lost, x.Attacks)
+		} else {
+			fmt.Fprintf(w, "   loses %s of all attacks as the tests send them (%d of %d)%s\n", percent(x.Lost, x.Attacks), x.Lost, x.Attacks, namesOf(x.Examples))
+		}
+		for _, d := range []struct{ setting, text string }{{"waf.before", x.Before}, {"waf.after", x.After}} {
+			if d.text == "" {
+				continue
+			}
+			fmt.Fprintf(w, "   %s:\n", d.setting)
+			for line := range strings.Lines(d.text) {
+				fmt.Fprintf(w, "     %s", line)
+			}
+		}
+	}
+}
+
+func namesOf(tests []string) string {
+	if len(tests) == 0 {
+		return ""
+	}
+	return ", as " + strings.Join(tests, ", ")
+}
+
+// percent says a share so that little is told from nothing.
+func percent(part, of int) string {
+	if part == 0 || of == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%.2g%%", 100*float64(part)/float64(of))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/testudo-sec/testudo/edge/waf/coverage"
 	"github.com/testudo-sec/testudo/internal/logfields"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/falco"
@@ -111,35 +112,29 @@ func (w *exceptionWriter) native() (change, how string, checked bool) {
 	return string(text), how, w.check([]policy.File{{Name: "exception.yaml", Text: text}}, id)
 }
 
-// exclusion returns the SecLang directive that leaves the rules out which matched, in what they matched in, for the
+// exclusion returns the SecLang directives that leave the rules out which matched, in what they matched in, for the
 // event's path; "" where the exception is not about them.
 func (w *exceptionWriter) exclusion() string {
 	rules, targets := w.event.Strings(signal.FieldWAFRules), w.event.Strings(signal.FieldWAFTargets)
 	if len(rules) == 0 || len(rules) != len(targets) || !slices.ContainsFunc(w.exception.Terms, func(t replay.Term) bool { return t.Field == signal.FieldWAFRules }) {
 		return ""
 	}
-	on := `"@beginsWith /"`
+	pattern, path := "", ""
 	for i := range w.exception.Terms {
 		if t := &w.exception.Terms[i]; t.Field == signal.FieldHTTPRequestURLPath {
-			operator := "@streq "
 			if t.Shape == replay.ShapeLike {
-				operator = "@rx "
+				pattern = strings.TrimSuffix(strings.TrimPrefix(t.Value, "^"), "$")
+			} else {
+				path = t.Value
 			}
-			if strings.ContainsAny(t.Value, "\"\\\n") {
-				return "" // the directive would need other quoting than the path has
-			}
-			on = `"` + operator + t.Value + `"`
 		}
 	}
-	sum := sha256.Sum256([]byte(w.exception.String()))
-	action := fmt.Sprintf("id:%d,phase:1,pass,nolog", 10_000+(int(sum[0])<<8|int(sum[1]))) // 1 to 99,999 are for local rules
-	for i := range rules {
-		if strings.Trim(rules[i], "0123456789") != "" || strings.ContainsAny(targets[i], "\",'; ") {
-			return ""
-		}
-		action += ",ctl:ruleRemoveTargetById=" + rules[i] + ";" + targets[i]
+	p, ok := coverage.Plainly(rules, targets, path, pattern)
+	if !ok {
+		return ""
 	}
-	return "SecRule REQUEST_FILENAME " + on + ` "` + action + `"`
+	before, after := p.Directives(nil)
+	return strings.TrimSpace(before + after)
 }
 
 // celTerm writes a term as a condition of native rules.

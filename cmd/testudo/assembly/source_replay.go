@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/edge/waf/coverage"
 	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/replay"
@@ -22,7 +24,7 @@ func (s replays) WhatIf(ctx context.Context, q console.WhatIfQuery, progress fun
 }
 
 func (s replays) Exceptions(ctx context.Context, q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
-	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), q, progress)
+	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
 }
 
 // WhatIf replays a history for the console and the command; live are the rules in force.
@@ -165,9 +167,9 @@ func replayReasons(reasons []replay.Reason) []console.ReplayReason {
 }
 
 // Exceptions proposes how to free an event, for the console and the command. Sources are where the rules in force come
-// from: each proposal is put beside them and tried.
-func Exceptions(ctx context.Context, history *store.History, loader *policy.Loader, sources []policy.Source, live *policy.Set, q console.ExceptionQuery,
-	progress func(float64)) (console.ExceptionReport, error) {
+// from: each proposal is put beside them and tried. Exclusions from the firewall are tried with its settings.
+func Exceptions(ctx context.Context, history *store.History, loader *policy.Loader, sources []policy.Source, live *policy.Set, firewall *waf.Config,
+	q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
 	none := console.ExceptionReport{}
 	x, err := replay.Except(ctx, history, live, replay.ExceptionQuery{Event: q.Event, Rule: q.Rule, Since: q.Since, Until: q.Until, Progress: progress})
 	switch {
@@ -203,6 +205,14 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		p.Change, p.How, p.Checked = w.write()
 		p.Firewall = w.exclusion()
 		out.Proposals = append(out.Proposals, p)
+	}
+	if x.Event.Has(signal.FieldWAFRules) {
+		if out.Exclusions, err = exclusions(ctx, history, *firewall, coverage.Load, x.Event, &q); err != nil {
+			if !errors.Is(err, coverage.ErrNothingToExclude) {
+				return none, err
+			}
+			out.NoExclusion = err.Error()
+		}
 	}
 	return out, nil
 }

@@ -69,6 +69,18 @@ func Load() (*Corpus, error) {
 	return corpusOf(all), nil
 }
 
+// Every returns a sample of the corpus: each nth attack and payload.
+func (c *Corpus) Every(n int) *Corpus {
+	out := &Corpus{}
+	for i := 0; i < len(c.Attacks); i += n {
+		out.Attacks = append(out.Attacks, c.Attacks[i])
+	}
+	for i := 0; i < len(c.Payloads); i += n {
+		out.Payloads = append(out.Payloads, c.Payloads[i])
+	}
+	return out
+}
+
 func corpusOf(all []ftw.Test) *Corpus {
 	c := &Corpus{}
 	seen := map[string]bool{}

@@ -309,3 +309,26 @@ func (p *Proposal) frees(a *Alarm, weights map[int]int) bool {
 	}
 	return left < a.Threshold
 }
+
+// Plainly returns the proposal that rules, as recorded, leave out what each matched in, on a path as received or on the paths that a
+// pattern fits as a whole; with neither, everywhere. It reports false for what cannot be written as directives.
+func Plainly(rules, targets []string, path, pattern string) (Proposal, bool) {
+	var list []match
+	for i, id := range rules {
+		n, err := strconv.Atoi(id)
+		if err != nil || i >= len(targets) || !targetName.MatchString(targets[i]) || strings.HasSuffix(targets[i], ":*") {
+			return Proposal{}, false
+		}
+		list = append(list, match{rule: n, target: targets[i]})
+	}
+	if strings.ContainsAny(pattern, "\"\n") || path != "" && plain(path) == "" {
+		return Proposal{}, false
+	}
+	p := Proposal{Exclusions: grouped(list, false, false)}
+	for i := range p.Exclusions {
+		if p.Exclusions[i].PathPattern = pattern; pattern == "" {
+			p.Exclusions[i].Path = plain(path)
+		}
+	}
+	return p, len(p.Exclusions) > 0
+}
