@@ -264,7 +264,7 @@ func (tx *Transaction) looking(at *int32, text string) *look {
 }
 
 // form returns the text after a chain of transformations.
-func (l *look) form(h *heads, chain int) *form {
+func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 	if n := l.formOf[chain]; n > 0 {
 		return &l.forms[n-1]
 	}
@@ -274,7 +274,7 @@ func (l *look) form(h *heads, chain int) *form {
 			l.in, l.scanned = transform.In(text), true
 		}
 		if !c.Idle(&l.in) {
-			text = c.Apply(text)
+			text = c.Apply(a, text)
 		}
 	}
 	for i := range l.forms {
@@ -311,7 +311,7 @@ func (tx *Transaction) search(l *look, c class, s source, key string) {
 	key = strings.ToLower(key)
 	for i := range h.plan[c][s] {
 		d := &h.plan[c][s][i]
-		f := l.form(h, d.chain)
+		f := l.form(h, &tx.arena, d.chain)
 		f.wanted.add(d.every)
 		for j := range d.keyed {
 			if k := &d.keyed[j]; k.rx != nil && k.rx.MatchString(key) || k.rx == nil && k.key == key {

@@ -144,7 +144,7 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 			if r.pattern >= 0 && len(r.chainNumbers) == 1 {
 				l := tx.looking(d.look, d.Value)
 				tx.search(l, r.class, d.from, d.Key)
-				f := l.form(&tx.engine.heads, r.chainNumbers[0])
+				f := l.form(&tx.engine.heads, &tx.arena, r.chainNumbers[0])
 				found := f.found.has(r.pattern)
 				if d.Value = f.text; found && tx.capture {
 					tx.captureOf(r.op, d.Value)
@@ -157,14 +157,14 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 			}
 			if !r.MultiMatch || r.chain == nil {
 				if r.chain != nil {
-					d.Value = r.chain.Apply(d.Value)
+					d.Value = r.chain.Apply(&tx.arena, d.Value)
 				}
 				if r.op.match(tx, d.Value) != r.negated {
 					hit(d.Datum)
 				}
 				continue
 			}
-			tx.forms = r.chain.Each(tx.forms[:0], d.Value)
+			tx.forms = r.chain.Each(&tx.arena, tx.forms[:0], d.Value)
 			for _, value := range tx.forms {
 				if r.op.match(tx, value) != r.negated {
 					hit(Datum{d.Variable, d.Key, value})

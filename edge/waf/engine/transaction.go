@@ -12,6 +12,7 @@ import (
 	"github.com/corazawaf/coraza/v3/types/variables"
 
 	"github.com/testudo-sec/testudo/edge/waf/seclang"
+	"github.com/testudo-sec/testudo/edge/waf/transform"
 	"github.com/testudo-sec/testudo/internal/rxset"
 )
 
@@ -65,6 +66,7 @@ type Transaction struct {
 	kept    []Datum // of matches
 	scratch []item
 	forms   []string
+	arena   transform.Arena
 }
 
 func newTransaction(e *Engine) *Transaction {

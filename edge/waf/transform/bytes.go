@@ -1,7 +1,5 @@
 package transform
 
-import "unsafe"
-
 // Bytes is a set of bytes.
 type Bytes [4]uint64
 
@@ -32,6 +30,3 @@ func (b Bytes) with(other Bytes) Bytes {
 func high() Bytes { return Bytes{2: ^uint64(0), 3: ^uint64(0)} }
 
 func anyByte() Bytes { return Bytes{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
-
-// text returns the bytes as a string without a copy. Nobody writes to them any more.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -34,19 +34,19 @@ func NewChain(names []string) (*Chain, error) {
 // Idle reports whether a value that consists of these bytes stays as it is.
 func (c *Chain) Idle(in *Bytes) bool { return !c.always && !c.touched.Meets(in) }
 
-// Apply returns the value transformed; the value itself where nothing changes.
-func (c *Chain) Apply(value string) string {
+// Apply returns the value transformed, in the memory of a; the value itself where nothing changes.
+func (c *Chain) Apply(a *Arena, value string) string {
 	for i := range c.steps {
-		value, _ = c.steps[i].apply(value)
+		value, _ = c.steps[i].apply(a, value)
 	}
 	return value
 }
 
 // Each appends to out what multiMatch looks at: the value itself, and what each step that changed something made of it.
-func (c *Chain) Each(out []string, value string) []string {
+func (c *Chain) Each(a *Arena, out []string, value string) []string {
 	out = append(out, value)
 	for i := range c.steps {
-		if next, changed := c.steps[i].apply(value); changed {
+		if next, changed := c.steps[i].apply(a, value); changed {
 			value = next
 			out = append(out, value)
 		}

@@ -38,12 +38,12 @@ func octalDigits(s string, limit int) (n, value int) {
 // isFullWidth reports whether the code point is an ASCII character in full width.
 func isFullWidth(code int) bool { return code >= 0xff01 && code <= 0xff5e }
 
-func urlDecode(s string) (string, bool) {
+func urlDecode(a *Arena, s string) (string, bool) {
 	at := strings.IndexAny(s, "%+")
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	for i := at; i < len(s); i++ {
 		c := s[i]
 		if c == '+' {
@@ -56,16 +56,16 @@ func urlDecode(s string) (string, bool) {
 		}
 		out = append(out, c)
 	}
-	return text(out), true
+	return a.keep(out), true
 }
 
 // urlDecodeUni knows %uHHHH as well, as IIS does, by the best fit in ASCII where there is one.
-func urlDecodeUni(s string) (string, bool) {
+func urlDecodeUni(a *Arena, s string) (string, bool) {
 	at := strings.IndexAny(s, "%+")
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	changed := false
 	for i := at; i < len(s); {
 		c := s[i]
@@ -102,10 +102,10 @@ func urlDecodeUni(s string) (string, bool) {
 			}
 		}
 	}
-	return text(out), changed
+	return a.keep(out), changed
 }
 
-func urlEncode(s string) (string, bool) {
+func urlEncode(_ *Arena, s string) (string, bool) {
 	const digits = "0123456789abcdef"
 	var out strings.Builder
 	changed := false
@@ -125,12 +125,12 @@ func urlEncode(s string) (string, bool) {
 }
 
 // cssDecode resolves the escapes of style sheets: up to six digits, and a blank that ends them.
-func cssDecode(s string) (string, bool) {
+func cssDecode(a *Arena, s string) (string, bool) {
 	at := strings.IndexByte(s, '\\')
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	for i := at; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -160,16 +160,16 @@ func cssDecode(s string) (string, bool) {
 			i++
 		}
 	}
-	return text(out), true
+	return a.keep(out), true
 }
 
 // jsDecode resolves the escapes of JavaScript. Of a code point the low byte stays.
-func jsDecode(s string) (string, bool) {
+func jsDecode(a *Arena, s string) (string, bool) {
 	at := strings.IndexByte(s, '\\')
 	if at < 0 || at == len(s)-1 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	for i := at; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -184,7 +184,7 @@ func jsDecode(s string) (string, bool) {
 		out = append(out, c)
 		i += 1 + width
 	}
-	return text(out), true
+	return a.keep(out), true
 }
 
 // jsEscape returns what stands for the escape at the beginning of s, behind its backslash, and how long it is.
@@ -230,12 +230,12 @@ func control(c byte) byte {
 }
 
 // escapeSeqDecode resolves the escapes of C.
-func escapeSeqDecode(s string) (string, bool) {
+func escapeSeqDecode(a *Arena, s string) (string, bool) {
 	at := strings.IndexByte(s, '\\')
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	changed := false
 	for i := at; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
@@ -260,16 +260,16 @@ func escapeSeqDecode(s string) (string, bool) {
 		out = append(out, control(rest[0]))
 		i += 2
 	}
-	return text(out), changed
+	return a.keep(out), changed
 }
 
 // utf8ToUnicode writes what is not ASCII as %uHHHH.
-func utf8ToUnicode(s string) (string, bool) {
+func utf8ToUnicode(a *Arena, s string) (string, bool) {
 	at := strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, 2*len(s)), s[:at]...)
+	out := append(a.room(2*len(s)), s[:at]...)
 	for _, r := range s[at:] {
 		if r < utf8.RuneSelf {
 			out = append(out, byte(r))
@@ -280,7 +280,7 @@ func utf8ToUnicode(s string) (string, bool) {
 			out = append(out, "0123456789abcdef"[r>>shift&15])
 		}
 	}
-	return text(out), true
+	return a.keep(out), true
 }
 
 // hexWidth returns how far the first hexadecimal digit of r is shifted.
@@ -292,8 +292,8 @@ func hexWidth(r rune) int {
 	return shift
 }
 
-func decodeBase64(s string, forgiving bool) string {
-	out := make([]byte, 0, len(s)*3/4+3)
+func decodeBase64(a *Arena, s string, forgiving bool) string {
+	out := a.room(len(s)*3/4 + 3)
 	n, x := 0, 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -332,7 +332,7 @@ func decodeBase64(s string, forgiving bool) string {
 	case 3:
 		out = append(out, byte(x>>10), byte(x>>2))
 	}
-	return text(out)
+	return a.keep(out)
 }
 
 func base64Value(c byte) int {

@@ -8,12 +8,12 @@ import (
 )
 
 // cmdLine undoes what command shells take out of words: see ModSecurity's t:cmdLine.
-func cmdLine(s string) (string, bool) {
+func cmdLine(a *Arena, s string) (string, bool) {
 	at := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' || strings.ContainsRune("\"'\\^ ,;\t\r\n/(", r) })
 	if at < 0 {
 		return s, false
 	}
-	out := append(make([]byte, 0, len(s)), s[:at]...)
+	out := append(a.room(len(s)), s[:at]...)
 	gap := false
 	for i := at; i < len(s); i++ {
 		switch c := s[i]; c {
@@ -35,15 +35,30 @@ func cmdLine(s string) (string, bool) {
 			out, gap = append(out, c), false
 		}
 	}
-	return kept(s, out)
+	return a.kept(s, out)
 }
 
-// kept returns the value itself where out holds the same.
-func kept(s string, out []byte) (string, bool) {
-	if string(out) == s {
+func lowercase(a *Arena, s string) (string, bool) {
+	upper := false
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			out := strings.ToLower(s)
+			return out, out != s
+		}
+		upper = upper || s[i] >= 'A' && s[i] <= 'Z'
+	}
+	if !upper {
 		return s, false
 	}
-	return text(out), true
+	out := a.room(len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		out = append(out, c)
+	}
+	return a.keep(out), true
 }
 
 func isBlank(r rune) bool {
@@ -55,8 +70,8 @@ func isBlank(r rune) bool {
 }
 
 // compressWhitespace makes one space of all white space in a row.
-func compressWhitespace(s string) (string, bool) {
-	out := make([]byte, 0, len(s))
+func compressWhitespace(a *Arena, s string) (string, bool) {
+	out := a.room(len(s))
 	gap := false
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -70,10 +85,34 @@ func compressWhitespace(s string) (string, bool) {
 		}
 		i += size
 	}
-	return kept(s, out)
+	return a.kept(s, out)
 }
 
-func removeWhitespace(s string) (string, bool) {
+func removeWhitespace(a *Arena, s string) (string, bool) {
+	at := 0
+	for at < len(s) && s[at] < utf8.RuneSelf && !isSpace(s[at]) {
+		at++
+	}
+	if at == len(s) {
+		return s, false
+	}
+	out := append(a.room(len(s)), s[:at]...)
+	for at < len(s) && s[at] < utf8.RuneSelf {
+		if !isSpace(s[at]) {
+			out = append(out, s[at])
+		}
+		at++
+	}
+	if at == len(s) {
+		return a.keep(out), true
+	}
+	return removeSpaces(s)
+}
+
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
+// removeSpaces is removeWhitespace for what is not ASCII. What is no UTF-8 becomes U+FFFD from the first change on, as in Coraza.
+func removeSpaces(s string) (string, bool) {
 	changed := false
 	out := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -87,8 +126,8 @@ func removeWhitespace(s string) (string, bool) {
 
 // removeComments takes comments out. One that runs to the end of a line runs to the end of the value. What follows the end
 // of a comment is not looked at as the beginning of the next.
-func removeComments(s string) (string, bool) {
-	out := make([]byte, 0, len(s)+1)
+func removeComments(a *Arena, s string) (string, bool) {
+	out := a.room(len(s) + 1)
 	changed, inside := false, false
 	for i := 0; i < len(s); {
 		rest := s[i:]
@@ -120,7 +159,7 @@ func removeComments(s string) (string, bool) {
 			inside, changed = true, true
 			i += 4
 		case strings.HasPrefix(rest, "--"), rest[0] == '#':
-			return text(out), true
+			return a.keep(out), true
 		default:
 			out = append(out, rest[0])
 			i++
@@ -132,12 +171,12 @@ func removeComments(s string) (string, bool) {
 	if !changed {
 		return s, false
 	}
-	return text(out), true
+	return a.keep(out), true
 }
 
 // removeCommentsChar takes the signs of comments out, and leaves what they hold.
-func removeCommentsChar(s string) (string, bool) {
-	out := make([]byte, 0, len(s))
+func removeCommentsChar(a *Arena, s string) (string, bool) {
+	out := a.room(len(s))
 next:
 	for i := 0; i < len(s); {
 		for _, sign := range [...]string{"/*", "*/", "<!--", "-->", "--", "#"} {
@@ -149,11 +188,11 @@ next:
 		out = append(out, s[i])
 		i++
 	}
-	return kept(s, out)
+	return a.kept(s, out)
 }
 
 // replaceComments puts a space in the place of each comment.
-func replaceComments(s string) (string, bool) {
+func replaceComments(a *Arena, s string) (string, bool) {
 	if !strings.Contains(s, "/*") {
 		return s, false
 	}
@@ -171,7 +210,7 @@ func replaceComments(s string) (string, bool) {
 	}
 }
 
-func normalisePath(s string) (string, bool) {
+func normalisePath(a *Arena, s string) (string, bool) {
 	if s == "" {
 		return s, false
 	}
@@ -189,11 +228,11 @@ func normalisePath(s string) (string, bool) {
 }
 
 // normalisePathWin knows backslashes, alternate data streams, and dots and spaces that Windows drops at the end of names.
-func normalisePathWin(s string) (string, bool) {
+func normalisePathWin(a *Arena, s string) (string, bool) {
 	if s == "" {
 		return s, false
 	}
-	out, _ := normalisePath(strings.ReplaceAll(s, `\`, "/"))
+	out, _ := normalisePath(a, strings.ReplaceAll(s, `\`, "/"))
 	out = dropTails(dropStream(out))
 	if out == s {
 		return s, false
@@ -220,6 +259,13 @@ func dropStream(s string) string {
 
 // dropTails takes dots and spaces from the ends of names, and names away that consist of nothing else but have a space.
 func dropTails(s string) string {
+	tail := false
+	for i := 1; i <= len(s) && !tail; i++ {
+		tail = (i == len(s) || s[i] == '/') && (s[i-1] == '.' || s[i-1] == ' ')
+	}
+	if !tail {
+		return s
+	}
 	names := strings.Split(s, "/")
 	changed, out := false, names[:0]
 	for _, name := range names {

@@ -20,12 +20,12 @@ type Transform struct {
 	// touched are the bytes without which a value stays as it is.
 	touched Bytes
 	// apply returns the new value, and whether Coraza counts it as changed, which decides what multiMatch looks at.
-	apply func(string) (string, bool)
+	apply func(*Arena, string) (string, bool)
 }
 
-// Apply returns the value transformed.
-func (t *Transform) Apply(value string) string {
-	out, _ := t.apply(value)
+// Apply returns the value transformed, in the memory of a.
+func (t *Transform) Apply(a *Arena, value string) string {
+	out, _ := t.apply(a, value)
 	return out
 }
 
@@ -37,13 +37,13 @@ func Lookup(name string) (Transform, bool) {
 	t := Transform{Name: name}
 	switch name {
 	case "none":
-		t.apply = func(s string) (string, bool) { return s, false }
+		t.apply = func(_ *Arena, s string) (string, bool) { return s, false }
 	case "base64decode":
-		t.touched, t.apply = all, func(s string) (string, bool) { return decodeBase64(s, false), true }
+		t.touched, t.apply = all, func(a *Arena, s string) (string, bool) { return decodeBase64(a, s, false), true }
 	case "base64decodeext":
-		t.touched, t.apply = all, func(s string) (string, bool) { return decodeBase64(s, true), true }
+		t.touched, t.apply = all, func(a *Arena, s string) (string, bool) { return decodeBase64(a, s, true), true }
 	case "base64encode":
-		t.touched, t.apply = all, func(s string) (string, bool) { return base64.StdEncoding.EncodeToString([]byte(s)), true }
+		t.touched, t.apply = all, func(_ *Arena, s string) (string, bool) { return base64.StdEncoding.EncodeToString([]byte(s)), true }
 	case "cmdline":
 		t.touched, t.apply = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ\"'\\^ ,;\t\r\n"), cmdLine
 	case "compresswhitespace":
@@ -55,20 +55,20 @@ func Lookup(name string) (Transform, bool) {
 	case "hexdecode":
 		t.touched, t.apply = all, hexDecode
 	case "hexencode":
-		t.touched, t.apply = all, func(s string) (string, bool) { return hex.EncodeToString([]byte(s)), true }
+		t.touched, t.apply = all, func(_ *Arena, s string) (string, bool) { return hex.EncodeToString([]byte(s)), true }
 	case "htmlentitydecode":
-		t.touched, t.apply = bytesOf("&"), func(s string) (string, bool) {
+		t.touched, t.apply = bytesOf("&"), func(_ *Arena, s string) (string, bool) {
 			out := html.UnescapeString(s)
 			return out, len(out) != len(s)
 		}
 	case "jsdecode":
 		t.touched, t.apply = bytesOf(`\`), jsDecode
 	case "length":
-		t.touched, t.apply = all, func(s string) (string, bool) { return strconv.Itoa(len(s)), true }
+		t.touched, t.apply = all, func(_ *Arena, s string) (string, bool) { return strconv.Itoa(len(s)), true }
 	case "lowercase":
-		t.touched, t.apply = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ").with(high), same(strings.ToLower)
+		t.touched, t.apply = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ").with(high), lowercase
 	case "md5":
-		t.touched, t.apply = all, func(s string) (string, bool) {
+		t.touched, t.apply = all, func(_ *Arena, s string) (string, bool) {
 			sum := md5.Sum([]byte(s))
 			return string(sum[:]), true
 		}
@@ -89,7 +89,7 @@ func Lookup(name string) (Transform, bool) {
 	case "replacenulls":
 		t.touched, t.apply = bytesOf("\x00"), same(func(s string) string { return strings.ReplaceAll(s, "\x00", " ") })
 	case "sha1":
-		t.touched, t.apply = all, func(s string) (string, bool) {
+		t.touched, t.apply = all, func(_ *Arena, s string) (string, bool) {
 			sum := sha1.Sum([]byte(s))
 			return string(sum[:]), true
 		}
@@ -119,15 +119,15 @@ func Lookup(name string) (Transform, bool) {
 const blank = " \t\n\r\f\v"
 
 // same counts as changed what is not equal.
-func same(f func(string) string) func(string) (string, bool) {
-	return func(s string) (string, bool) {
+func same(f func(string) string) func(*Arena, string) (string, bool) {
+	return func(_ *Arena, s string) (string, bool) {
 		out := f(s)
 		return out, out != s
 	}
 }
 
 // hexDecode leaves as it is what is not hexadecimal.
-func hexDecode(s string) (string, bool) {
+func hexDecode(_ *Arena, s string) (string, bool) {
 	out, err := hex.DecodeString(s)
 	if err != nil {
 		return s, false

@@ -95,14 +95,14 @@ func check(t *testing.T, o *oracle, mine []*transform.Chain, value string) {
 	want, wantEach := o.ask(value)
 	in := transform.In(value)
 	for i, c := range mine {
-		got := c.Apply(value)
+		got := c.Apply(new(transform.Arena), value)
 		if got != want[i] {
 			t.Errorf("%s of %q is %q, Coraza says %q", c.Name, value, got, want[i])
 		}
 		if c.Idle(&in) && got != value {
 			t.Errorf("%s says it leaves %q alone, and makes %q of it", c.Name, value, got)
 		}
-		if each := c.Each(nil, value); fmt.Sprintf("%q", each) != fmt.Sprintf("%q", wantEach[i]) {
+		if each := c.Each(new(transform.Arena), nil, value); fmt.Sprintf("%q", each) != fmt.Sprintf("%q", wantEach[i]) {
 			t.Errorf("%s looks at %q, Coraza at %q", c.Name, each, wantEach[i])
 		}
 	}
@@ -146,7 +146,7 @@ func TestBestFit(t *testing.T) {
 			fmt.Fprintf(&b, "%%u%02x%02x", high, low)
 		}
 		want, _ := o.ask(b.String())
-		if got := c.Apply(b.String()); got != want[0] {
+		if got := c.Apply(new(transform.Arena), b.String()); got != want[0] {
 			t.Errorf("%%u%02x00: %q, Coraza says %q", high, got, want[0])
 		}
 	}
@@ -171,7 +171,7 @@ func TestComments(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := 0; i < len(cases); i += 2 {
-			if got := c.Apply(cases[i]); got != cases[i+1] {
+			if got := c.Apply(new(transform.Arena), cases[i]); got != cases[i+1] {
 				t.Errorf("%s of %q is %q, want %q", name, cases[i], got, cases[i+1])
 			}
 		}
