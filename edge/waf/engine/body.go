@@ -65,7 +65,9 @@ const (
 func (tx *Transaction) json(v variables.RuleVariable, text string, depth int) error {
 	f := flattener{tx: tx, to: v, room: max(flattenFactor*len(text), flattenLeast), limit: tx.engine.settings.ArgumentsLimit}
 	budget := f.room
-	truncated, err := f.walk(gjson.Parse(text), []byte("json"), depth)
+	f.name = append(tx.name[:0], "json"...)
+	truncated, err := f.walk(gjson.Parse(text), len(f.name), depth)
+	tx.name = f.name
 	if truncated {
 		tx.singles[variables.ArgumentsLimitReached] = "1"
 	}
@@ -93,6 +95,7 @@ type flattener struct {
 	room            int // bytes
 	limit           int
 	values, lengths int
+	name            []byte // of what is walked through
 }
 
 func (f *flattener) put(name []byte, value string) bool {
@@ -100,11 +103,12 @@ func (f *flattener) put(name []byte, value string) bool {
 		return false
 	}
 	f.room -= len(name) + len(value)
-	f.tx.add(f.to, string(name), value)
+	f.tx.add(f.to, f.tx.arena.Copy(name), value)
 	return true
 }
 
-func (f *flattener) walk(j gjson.Result, name []byte, depth int) (truncated bool, err error) {
+// walk goes through what has the name, as long as base, that stands in f.name.
+func (f *flattener) walk(j gjson.Result, base, depth int) (truncated bool, err error) {
 	if f.values >= f.limit {
 		return true, nil
 	}
@@ -117,16 +121,16 @@ func (f *flattener) walk(j gjson.Result, name []byte, depth int) (truncated bool
 			truncated = true
 			return false
 		}
-		inner := append(name, '.')
+		f.name = append(f.name[:base], '.')
 		if key.Type == gjson.String {
-			inner = append(inner, key.Str...)
+			f.name = append(f.name, key.Str...)
 		} else {
-			inner = strconv.AppendInt(inner, int64(key.Num), 10)
+			f.name = strconv.AppendInt(f.name, int64(key.Num), 10)
 			items++
 		}
 		if value.Type == gjson.JSON {
 			var cut bool
-			cut, err = f.walk(value, inner, depth-1)
+			cut, err = f.walk(value, len(f.name), depth-1)
 			truncated = truncated || cut
 			return err == nil
 		}
@@ -137,7 +141,7 @@ func (f *flattener) walk(j gjson.Result, name []byte, depth int) (truncated bool
 		case gjson.Null:
 			text = ""
 		}
-		if !f.put(inner, text) {
+		if !f.put(f.name, text) {
 			err = errTooLong
 			return false
 		}
@@ -148,7 +152,7 @@ func (f *flattener) walk(j gjson.Result, name []byte, depth int) (truncated bool
 		if f.lengths >= f.limit {
 			return true, nil
 		}
-		if !f.put(name, strconv.Itoa(items)) {
+		if !f.put(f.name[:base], strconv.Itoa(items)) {
 			return false, errTooLong
 		}
 		f.lengths++

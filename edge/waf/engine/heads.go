@@ -46,7 +46,9 @@ type pattern struct {
 }
 
 // tester is an operator that needs to know nothing but the value.
-type tester interface{ test(value string) bool }
+type tester interface {
+	test(tx *Transaction, value string) bool
+}
 
 // demand is what rules of a class look for in the texts of a source, after one chain of transformations.
 type demand struct {
@@ -89,7 +91,7 @@ func (tx *Transaction) match(text string, wanted, out bits) {
 	}
 	for at, w := range tx.asked {
 		for ; w != 0; w &= w - 1 {
-			if i := at<<6 + mathbits.TrailingZeros64(w); h.patterns[i].op.test(text) {
+			if i := at<<6 + mathbits.TrailingZeros64(w); h.patterns[i].op.test(tx, text) {
 				out.set(i)
 			}
 		}

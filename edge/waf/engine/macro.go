@@ -2,7 +2,6 @@ package engine
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/corazawaf/coraza/v3/types/variables"
 
@@ -49,11 +48,11 @@ func (m *macro) expand(tx *Transaction) string {
 	case 1:
 		return tx.part(&m.parts[0])
 	}
-	var b strings.Builder
+	tx.parts = tx.parts[:0]
 	for i := range m.parts {
-		b.WriteString(tx.part(&m.parts[i]))
+		tx.parts = append(tx.parts, tx.part(&m.parts[i]))
 	}
-	return b.String()
+	return tx.arena.Join(tx.parts)
 }
 
 func (tx *Transaction) part(p *part) string {

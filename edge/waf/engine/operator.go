@@ -24,7 +24,7 @@ type simple func(value string) bool
 
 func (f simple) match(_ *Transaction, value string) bool { return f(value) }
 
-func (f simple) test(value string) bool { return f(value) }
+func (f simple) test(_ *Transaction, value string) bool { return f(value) }
 
 func (e *Engine) operator(from *seclang.Operator) (operator, error) {
 	switch from.Name {
@@ -95,8 +95,7 @@ func (c *comparison) match(tx *Transaction, value string) bool {
 		return c.compare(value, c.argument.constant, c.number)
 	}
 	text := c.argument.expand(tx)
-	n, _ := strconv.Atoi(text)
-	return c.compare(value, text, n)
+	return c.compare(value, text, number(text))
 }
 
 func comparisons(name string) (func(value, argument string, n int) bool, bool) {
@@ -128,12 +127,8 @@ func comparisons(name string) (func(value, argument string, n int) bool, bool) {
 // number returns what strconv.Atoi does, without an error: 0 for what is no number, the greatest and the least number for what is
 // out of range.
 func number(s string) int {
-	if len(s) == 0 || len(s) > 18 {
-		n, _ := strconv.Atoi(s)
-		return n
-	}
 	digits, n := s, 0
-	if s[0] == '-' || s[0] == '+' {
+	if s != "" && (s[0] == '-' || s[0] == '+') {
 		digits = s[1:]
 	}
 	for i := 0; i < len(digits); i++ {
@@ -143,7 +138,11 @@ func number(s string) int {
 		}
 		n = 10*n + int(c)
 	}
-	if s[0] == '-' {
+	if len(s) > 18 { // n may be out of range
+		n, _ = strconv.Atoi(s)
+		return n
+	}
+	if digits != s && s[0] == '-' {
 		return -n
 	}
 	return n
@@ -167,12 +166,12 @@ func newRx(expression string) (operator, error) {
 	return &rx{expression, re}, err
 }
 
-func (o *rx) test(value string) bool { return o.re.MatchString(value) }
+func (o *rx) test(_ *Transaction, value string) bool { return o.re.MatchString(value) }
 
-func (o *binaryRx) test(value string) bool { return o.re.MatchString(value) }
+func (o *binaryRx) test(_ *Transaction, value string) bool { return o.re.MatchString(value) }
 
 func (o *rx) match(tx *Transaction, value string) bool {
-	found := o.test(value)
+	found := o.test(tx, value)
 	if found && tx.capture {
 		tx.willCapture(o, value)
 	}
@@ -181,13 +180,13 @@ func (o *rx) match(tx *Transaction, value string) bool {
 
 func (o *rx) groups() int { return min(o.re.NumSubexp()+1, maxCaptures) }
 
-func (o *rx) captures(value string, set func(i int, text string)) {
+func (o *rx) captures(tx *Transaction, value string) {
 	m := o.re.FindStringSubmatchIndex(value)
 	for i := 0; i < len(m)/2 && i < maxCaptures; i++ {
 		if m[2*i] < 0 {
-			set(i, "")
+			tx.setCapture(i, "")
 		} else {
-			set(i, value[m[2*i]:m[2*i+1]])
+			tx.setCapture(i, value[m[2*i]:m[2*i+1]])
 		}
 	}
 }
@@ -198,7 +197,7 @@ type binaryRx struct {
 }
 
 func (o *binaryRx) match(tx *Transaction, value string) bool {
-	found := o.test(value)
+	found := o.test(tx, value)
 	if found && tx.capture {
 		tx.willCapture(o, value)
 	}
@@ -207,10 +206,10 @@ func (o *binaryRx) match(tx *Transaction, value string) bool {
 
 func (o *binaryRx) groups() int { return min(o.re.NumSubexp()+1, maxCaptures) }
 
-func (o *binaryRx) captures(value string, set func(i int, text string)) {
+func (o *binaryRx) captures(tx *Transaction, value string) {
 	for i, text := range o.re.FindStringSubmatch(value) {
 		if i < maxCaptures {
-			set(i, text)
+			tx.setCapture(i, text)
 		}
 	}
 }
@@ -218,7 +217,7 @@ func (o *binaryRx) captures(value string, set func(i int, text string)) {
 // capturer is an operator that can tell later what it captures of a value that it matches, all its groups of them.
 type capturer interface {
 	groups() int
-	captures(value string, set func(i int, text string))
+	captures(tx *Transaction, value string)
 }
 
 // pending is a capture that nobody has asked for.
@@ -239,7 +238,7 @@ func (tx *Transaction) willCapture(op capturer, value string) {
 // settle does the captures that are noted, before one is read.
 func (tx *Transaction) settle() {
 	for _, p := range tx.pending {
-		p.op.captures(p.value, tx.setCapture)
+		p.op.captures(tx, p.value)
 	}
 	tx.pending = tx.pending[:0]
 }
@@ -279,12 +278,33 @@ func namesBytes(expression string) bool {
 // cannot be SQL, and markup needs a bracket or an attribute's value.
 type detectSQLi struct{}
 
-func (detectSQLi) test(value string) bool {
-	if isWord(value) {
-		return false
-	}
-	found, _ := libinjection.IsSQLi(value)
+func (detectSQLi) test(tx *Transaction, value string) bool {
+	found, _ := isSQLi(tx, value)
 	return found
+}
+
+// isSQLi asks about the value in capitals, which libinjection otherwise makes of each word by itself, where that is the same to it: not where there are quotes, names in
+// brackets or a backslash, nor in what is not ASCII.
+func isSQLi(tx *Transaction, value string) (found bool, fingerprint string) {
+	if isWord(value) {
+		return false, ""
+	}
+	lower := false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; c {
+		case '\'', '"', '`', '\\', '$', '@', '#', '[', ']', '{', '}':
+			return libinjection.IsSQLi(value)
+		default:
+			if c >= utf8.RuneSelf {
+				return libinjection.IsSQLi(value)
+			}
+			lower = lower || c >= 'a' && c <= 'z'
+		}
+	}
+	if !lower || strings.Contains(value, "sp_password") {
+		return libinjection.IsSQLi(value)
+	}
+	return libinjection.IsSQLi(tx.arena.Upper(value))
 }
 
 func isWord(s string) bool {
@@ -301,10 +321,7 @@ func detectXSS(value string) bool {
 }
 
 func (d detectSQLi) match(tx *Transaction, value string) bool {
-	if isWord(value) {
-		return false
-	}
-	found, fingerprint := libinjection.IsSQLi(value)
+	found, fingerprint := isSQLi(tx, value)
 	if found && tx.capture {
 		tx.captured(0, fingerprint)
 	}

@@ -73,7 +73,7 @@ func (p *pm) suffix(state int32) int32 { return max(p.length[state], -p.length[s
 
 func (p *pm) match(tx *Transaction, value string) bool {
 	if !tx.capture {
-		return p.test(value)
+		return p.test(tx, value)
 	}
 	found := 0
 	for at := 0; found < maxPMCaptures; found++ {
@@ -87,7 +87,7 @@ func (p *pm) match(tx *Transaction, value string) bool {
 	return found > 0
 }
 
-func (p *pm) test(value string) bool {
+func (p *pm) test(_ *Transaction, value string) bool {
 	state := int32(0)
 	for i := 0; i < len(value); i++ {
 		if state = p.next[state][fold(value[i])]; p.length[state] != 0 {

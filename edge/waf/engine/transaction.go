@@ -66,6 +66,8 @@ type Transaction struct {
 	kept    []Datum // of matches
 	scratch []item
 	forms   []string
+	parts   []string // of a macro
+	name    []byte   // of a field of JSON
 	arena   transform.Arena
 }
 
@@ -135,6 +137,7 @@ func (tx *Transaction) Close() {
 	clear(tx.pending[:cap(tx.pending)])
 	clear(tx.scratch[:cap(tx.scratch)])
 	clear(tx.forms[:cap(tx.forms)])
+	clear(tx.parts[:cap(tx.parts)])
 	clear(tx.matches)
 	const keep = 64 << 10 // of what grew
 	if cap(tx.scratch) > keep/64 {
@@ -160,7 +163,7 @@ func (tx *Transaction) Close() {
 		tx.looks = nil
 	}
 	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
-		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], pending: tx.pending[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
+		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], pending: tx.pending[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], parts: tx.parts[:0], name: tx.name[:0], arena: tx.arena, requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
 	e.pool.Put(tx)
 }
 
@@ -207,16 +210,16 @@ func (tx *Transaction) form(v variables.RuleVariable, text string) {
 			return
 		}
 		key, value, _ := strings.Cut(pair, "=")
-		tx.add(v, unescape(key), unescape(value))
+		tx.add(v, unescape(&tx.arena, key), unescape(&tx.arena, value))
 	}
 }
 
 // unescape resolves percent signs and plus signs, and leaves what is none as it is.
-func unescape(s string) string {
+func unescape(a *transform.Arena, s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
 	}
-	out := make([]byte, 0, len(s))
+	out := a.Room(len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
@@ -228,7 +231,7 @@ func unescape(s string) string {
 		}
 		out = append(out, c)
 	}
-	return string(out)
+	return a.Keep(out)
 }
 
 func nibble(c byte) byte {

@@ -106,7 +106,7 @@ func nameOf(d *Datum) string {
 }
 
 func (tx *Transaction) add(v variables.RuleVariable, key, value string) {
-	tx.keyed[v] = append(tx.keyed[v], entry{key: key, value: value, lower: strings.ToLower(key)})
+	tx.keyed[v] = append(tx.keyed[v], entry{key: key, value: value, lower: tx.arena.Lower(key)})
 }
 
 // first returns the first text of a key, which is in lower case.
@@ -121,7 +121,7 @@ func (tx *Transaction) first(v variables.RuleVariable, key string) (string, bool
 
 // set puts one text in the place of all of a key.
 func (tx *Transaction) set(v variables.RuleVariable, key, value string) {
-	lower := strings.ToLower(key)
+	lower := tx.arena.Lower(key)
 	for i := range tx.keyed[v] {
 		if e := &tx.keyed[v][i]; e.lower == lower {
 			e.key, e.value = key, value

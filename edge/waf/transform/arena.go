@@ -15,8 +15,8 @@ const (
 	lastPiece  = 64 << 10
 )
 
-// room returns no bytes, and room for n. What is appended counts when it is kept; before that the room is anybody's.
-func (a *Arena) room(n int) []byte {
+// Room returns no bytes, and room for n. What is appended counts when it is kept; before that the room is anybody's.
+func (a *Arena) Room(n int) []byte {
 	if n > cap(a.rest) {
 		if n > lastPiece/4 {
 			return make([]byte, 0, n) // by itself, so that little is left over
@@ -27,8 +27,8 @@ func (a *Arena) room(n int) []byte {
 	return a.rest[:0:n]
 }
 
-// keep returns what was appended to the last room as a string.
-func (a *Arena) keep(b []byte) string {
+// Keep returns what was appended to the last room as a string.
+func (a *Arena) Keep(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
@@ -38,10 +38,43 @@ func (a *Arena) keep(b []byte) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// kept is keep, and returns the value itself where b holds the same.
+// Copy returns bytes as a string.
+func (a *Arena) Copy(b []byte) string { return a.Keep(append(a.Room(len(b)), b...)) }
+
+// Lower is strings.ToLower.
+func (a *Arena) Lower(s string) string {
+	out, _ := lowercase(a, s)
+	return out
+}
+
+// Join returns texts one behind the other.
+func (a *Arena) Join(texts []string) string {
+	n := 0
+	for _, t := range texts {
+		n += len(t)
+	}
+	out := a.Room(n)
+	for _, t := range texts {
+		out = append(out, t...)
+	}
+	return a.Keep(out)
+}
+
+// Upper returns a text with the small letters of ASCII in capitals.
+func (a *Arena) Upper(s string) string {
+	out := append(a.Room(len(s)), s...)
+	for i, c := range out {
+		if c >= 'a' && c <= 'z' {
+			out[i] = c - ('a' - 'A')
+		}
+	}
+	return a.Keep(out)
+}
+
+// kept is Keep, and returns the value itself where b holds the same.
 func (a *Arena) kept(s string, b []byte) (string, bool) {
 	if string(b) == s {
 		return s, false
 	}
-	return a.keep(b), true
+	return a.Keep(b), true
 }

@@ -43,7 +43,7 @@ func urlDecode(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	for i := at; i < len(s); i++ {
 		c := s[i]
 		if c == '+' {
@@ -56,7 +56,7 @@ func urlDecode(a *Arena, s string) (string, bool) {
 		}
 		out = append(out, c)
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 // urlDecodeUni knows %uHHHH as well, as IIS does, by the best fit in ASCII where there is one.
@@ -65,7 +65,7 @@ func urlDecodeUni(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	changed := false
 	for i := at; i < len(s); {
 		c := s[i]
@@ -102,7 +102,7 @@ func urlDecodeUni(a *Arena, s string) (string, bool) {
 			}
 		}
 	}
-	return a.keep(out), changed
+	return a.Keep(out), changed
 }
 
 func urlEncode(_ *Arena, s string) (string, bool) {
@@ -130,7 +130,7 @@ func cssDecode(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	for i := at; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -160,7 +160,7 @@ func cssDecode(a *Arena, s string) (string, bool) {
 			i++
 		}
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 // jsDecode resolves the escapes of JavaScript. Of a code point the low byte stays.
@@ -169,7 +169,7 @@ func jsDecode(a *Arena, s string) (string, bool) {
 	if at < 0 || at == len(s)-1 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	for i := at; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -184,7 +184,7 @@ func jsDecode(a *Arena, s string) (string, bool) {
 		out = append(out, c)
 		i += 1 + width
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 // jsEscape returns what stands for the escape at the beginning of s, behind its backslash, and how long it is.
@@ -235,7 +235,7 @@ func escapeSeqDecode(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	changed := false
 	for i := at; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
@@ -260,7 +260,7 @@ func escapeSeqDecode(a *Arena, s string) (string, bool) {
 		out = append(out, control(rest[0]))
 		i += 2
 	}
-	return a.keep(out), changed
+	return a.Keep(out), changed
 }
 
 // utf8ToUnicode writes what is not ASCII as %uHHHH.
@@ -269,7 +269,7 @@ func utf8ToUnicode(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(2*len(s)), s[:at]...)
+	out := append(a.Room(2*len(s)), s[:at]...)
 	for _, r := range s[at:] {
 		if r < utf8.RuneSelf {
 			out = append(out, byte(r))
@@ -280,7 +280,7 @@ func utf8ToUnicode(a *Arena, s string) (string, bool) {
 			out = append(out, "0123456789abcdef"[r>>shift&15])
 		}
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 // hexWidth returns how far the first hexadecimal digit of r is shifted.
@@ -293,7 +293,7 @@ func hexWidth(r rune) int {
 }
 
 func decodeBase64(a *Arena, s string, forgiving bool) string {
-	out := a.room(len(s)*3/4 + 3)
+	out := a.Room(len(s)*3/4 + 3)
 	n, x := 0, 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -332,7 +332,7 @@ func decodeBase64(a *Arena, s string, forgiving bool) string {
 	case 3:
 		out = append(out, byte(x>>10), byte(x>>2))
 	}
-	return a.keep(out)
+	return a.Keep(out)
 }
 
 func base64Value(c byte) int {

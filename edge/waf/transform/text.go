@@ -13,7 +13,7 @@ func cmdLine(a *Arena, s string) (string, bool) {
 	if at < 0 {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
+	out := append(a.Room(len(s)), s[:at]...)
 	gap := false
 	for i := at; i < len(s); i++ {
 		switch c := s[i]; c {
@@ -50,7 +50,7 @@ func lowercase(a *Arena, s string) (string, bool) {
 	if !upper {
 		return s, false
 	}
-	out := a.room(len(s))
+	out := a.Room(len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c >= 'A' && c <= 'Z' {
@@ -58,7 +58,7 @@ func lowercase(a *Arena, s string) (string, bool) {
 		}
 		out = append(out, c)
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 func isBlank(r rune) bool {
@@ -71,7 +71,7 @@ func isBlank(r rune) bool {
 
 // compressWhitespace makes one space of all white space in a row.
 func compressWhitespace(a *Arena, s string) (string, bool) {
-	out := a.room(len(s))
+	out := a.Room(len(s))
 	gap := false
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -88,6 +88,7 @@ func compressWhitespace(a *Arena, s string) (string, bool) {
 	return a.kept(s, out)
 }
 
+// removeWhitespace also makes U+FFFD of each byte that is no UTF-8, as Coraza does.
 func removeWhitespace(a *Arena, s string) (string, bool) {
 	at := 0
 	for at < len(s) && s[at] < utf8.RuneSelf && !isSpace(s[at]) {
@@ -96,38 +97,45 @@ func removeWhitespace(a *Arena, s string) (string, bool) {
 	if at == len(s) {
 		return s, false
 	}
-	out := append(a.room(len(s)), s[:at]...)
-	for at < len(s) && s[at] < utf8.RuneSelf {
-		if !isSpace(s[at]) {
-			out = append(out, s[at])
+	high := 0
+	for i := at; i < len(s); i++ {
+		high += int(s[i] >> 7)
+	}
+	out := append(a.Room(len(s)+2*high), s[:at]...)
+	changed, valid := false, true
+	for i := at; i < len(s); {
+		if s[i] < utf8.RuneSelf {
+			if isSpace(s[i]) {
+				changed = true
+			} else {
+				out = append(out, s[i])
+			}
+			i++
+			continue
 		}
-		at++
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case unicode.IsSpace(r):
+			changed = true
+		case r == utf8.RuneError && size == 1:
+			out, valid = utf8.AppendRune(out, r), false
+		default:
+			out = append(out, s[i:i+size]...)
+		}
+		i += size
 	}
-	if at == len(s) {
-		return a.keep(out), true
+	if !changed && valid {
+		return s, false
 	}
-	return removeSpaces(s)
+	return a.Keep(out), changed
 }
 
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
-// removeSpaces is removeWhitespace for what is not ASCII. What is no UTF-8 becomes U+FFFD from the first change on, as in Coraza.
-func removeSpaces(s string) (string, bool) {
-	changed := false
-	out := strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			changed = true
-			return -1
-		}
-		return r
-	}, s)
-	return out, changed
-}
-
 // removeComments takes comments out. One that runs to the end of a line runs to the end of the value. What follows the end
 // of a comment is not looked at as the beginning of the next.
 func removeComments(a *Arena, s string) (string, bool) {
-	out := a.room(len(s) + 1)
+	out := a.Room(len(s) + 1)
 	changed, inside := false, false
 	for i := 0; i < len(s); {
 		rest := s[i:]
@@ -159,7 +167,7 @@ func removeComments(a *Arena, s string) (string, bool) {
 			inside, changed = true, true
 			i += 4
 		case strings.HasPrefix(rest, "--"), rest[0] == '#':
-			return a.keep(out), true
+			return a.Keep(out), true
 		default:
 			out = append(out, rest[0])
 			i++
@@ -171,12 +179,12 @@ func removeComments(a *Arena, s string) (string, bool) {
 	if !changed {
 		return s, false
 	}
-	return a.keep(out), true
+	return a.Keep(out), true
 }
 
 // removeCommentsChar takes the signs of comments out, and leaves what they hold.
 func removeCommentsChar(a *Arena, s string) (string, bool) {
-	out := a.room(len(s))
+	out := a.Room(len(s))
 next:
 	for i := 0; i < len(s); {
 		for _, sign := range [...]string{"/*", "*/", "<!--", "-->", "--", "#"} {
