@@ -158,7 +158,7 @@ func (a *Alarm) matches(weights map[int]int) []match {
 	var out []match
 	for i, id := range a.Rules {
 		n, err := strconv.Atoi(id)
-		if err != nil || i >= len(a.Targets) {
+		if err != nil || i >= len(a.Targets) || unread(id) {
 			continue
 		}
 		m := match{rule: n, weight: 5, target: a.Targets[i]}
@@ -177,15 +177,15 @@ func (a *Alarm) needed(weights map[int]int) ([]match, error) {
 		return nil, fmt.Errorf("%w: the score %d is below the threshold %d", ErrNothingToExclude, a.Score, a.Threshold)
 	}
 	var out []match
-	left := a.Score
+	account := a.account(weights)
 	for _, m := range a.matches(weights) {
-		if left < a.Threshold {
+		if account.left() < a.Threshold {
 			break
 		}
-		// What says that a body was not understood is no rule's to leave out.
-		if m.weight == 0 || m.rule < 900000 && m.rule >= 200000 {
+		if m.weight == 0 {
 			continue
 		}
+		account.take(m.weight)
 		if !targetName.MatchString(m.target) {
 			m.target = ""
 		}
@@ -193,13 +193,44 @@ func (a *Alarm) needed(weights map[int]int) ([]match, error) {
 			m.target = strings.Replace(variable, "REQUEST_XML", "XML", 1)
 		}
 		out = append(out, m)
-		left -= m.weight
 	}
-	if left >= a.Threshold {
-		return nil, fmt.Errorf("%w: the rules that matched account for %d of the score %d; the rest is for a body or arguments that could not be read whole", ErrNothingToExclude, a.Score-left, a.Score)
+	if left := account.left(); left >= a.Threshold || len(out) == 0 {
+		return nil, fmt.Errorf("%w: %d of its score are for a body or arguments that could not be read whole, which is no rule's to leave out", ErrNothingToExclude, left)
 	}
 	return out, nil
 }
+
+// account is what a score consists of. A rule adds its weight for each value that it matches in, and only the rule is recorded: what is
+// beyond the weights is some rule's, and is gone for certain only when all are.
+type account struct{ fixed, weights, beyond int }
+
+func (a *Alarm) account(weights map[int]int) account {
+	out := account{}
+	for _, m := range a.matches(weights) {
+		out.weights += m.weight
+	}
+	for _, id := range a.Rules {
+		if unread(id) {
+			out.fixed += 5
+		}
+	}
+	out.beyond = max(0, a.Score-out.weights-out.fixed)
+	return out
+}
+
+func (a *account) take(weight int) { a.weights -= weight }
+
+// left is the score at the most.
+func (a *account) left() int {
+	if a.weights > 0 {
+		return a.fixed + a.weights + a.beyond
+	}
+	return a.fixed
+}
+
+// unread reports whether a rule says that a body was not understood, or has more arguments than were looked at: the firewall adds to
+// the score for that by itself.
+func unread(rule string) bool { return rule == "200002" || rule == "200003" || rule == "200901" }
 
 // targetName is a variable with a key as the firewall records them, which needs no quoting in a directive.
 var targetName = regexp.MustCompile(`^[A-Z_]+(:([A-Za-z0-9_.$\[\]-]+|\*))?$`)
@@ -301,13 +332,13 @@ func (p *Proposal) frees(a *Alarm, weights map[int]int) bool {
 	if a.Score < a.Threshold || a.Threshold <= 0 {
 		return false
 	}
-	left, path := a.Score, plain(a.Path)
+	account, path := a.account(weights), plain(a.Path)
 	for _, m := range a.matches(weights) {
 		if slices.ContainsFunc(p.Exclusions, func(x Exclusion) bool { return x.covers(m.rule, m.target, path) }) {
-			left -= m.weight
+			account.take(m.weight)
 		}
 	}
-	return left < a.Threshold
+	return account.left() < a.Threshold
 }
 
 // Plainly returns the proposal that rules, as recorded, leave out what each matched in, on a path as received or on the paths that a

@@ -39,15 +39,15 @@ func shapes() []Shape {
 		{"base64", `[A-Za-z0-9+/_-]{16,}={0,2}`},
 		{"an address", `https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/` + part + `)*/?(?:\?[\pL\pN_.=&%+-]*)?`},
 		{"words", word + `(?:[.,;:!?]? ` + word + `)*[.!?]?`},
-		{"prose", `[("]?` + word + `(?:[.,;:!?)"]*\s+["(]?` + word + `)*[.,;:!?)"]*\s*`},
+		{"prose", `[(\x22]?` + word + `(?:[.,;:!?)\x22]*\s+[\x22(]?` + word + `)*[.,;:!?)\x22]*\s*`},
 	}
 }
 
 // maxSample bounds the values that a shape is made of, in bytes.
 const maxSample = 64 << 10
 
-// ShapeOf returns the narrowest shape of all the values: one that has a name, or else what characters they consist of and how long they
-// are at the most. It reports false where there is none: no value, one that is no text, or too many characters to name.
+// ShapeOf returns the narrowest shape of all the values: one that has a name, or else what characters they consist of and about how long
+// they are. It reports false where there is none: no value, one that is no text, or too many characters to name.
 func ShapeOf(list ...string) (Shape, bool) {
 	if len(list) == 0 || slices.ContainsFunc(list, func(v string) bool { return v == "" || len(v) > maxSample || !utf8.ValidString(v) }) {
 		return Shape{}, false
@@ -65,9 +65,10 @@ func ShapeOf(list ...string) (Shape, bool) {
 func alphabet(list []string) (Shape, bool) {
 	var letters, digits, space bool
 	var others []rune
-	longest := 0
+	longest, shortest := 0, maxSample
 	for _, v := range list {
-		longest = max(longest, utf8.RuneCountInString(v))
+		n := utf8.RuneCountInString(v)
+		longest, shortest = max(longest, n), min(shortest, n)
 		for _, c := range v {
 			switch {
 			case unicode.IsLetter(c) || unicode.IsMark(c):
@@ -102,13 +103,28 @@ func alphabet(list []string) (Shape, bool) {
 	for _, c := range others {
 		class.WriteString(literal(c))
 	}
-	s := Shape{Name: "of " + strings.Join(names, ", ") + " alone", Pattern: "[" + class.String() + "]+"}
-	for _, most := range []int{16, 32, 64, 128, 256} { // of automata, a counter costs a state for each
-		if longest <= most {
-			s.Name = fmt.Sprintf("%s, %d characters at the most", s.Name, most)
-			s.Pattern = fmt.Sprintf("[%s]{1,%d}", class.String(), most)
+	// Attacks are short and texts are long, or the other way round: bounds of the length tell some apart. They are rough, so that
+	// they fit others of the kind, and small, since a counter costs an automaton a state for each.
+	least, most := 1, 0
+	for least*2 <= min(shortest, 32) {
+		least *= 2
+	}
+	for _, n := range []int{16, 32, 64} {
+		if longest <= n {
+			most = n
 			break
 		}
+	}
+	s := Shape{Name: "of " + strings.Join(names, ", ") + " alone", Pattern: "[" + class.String() + "]"}
+	switch {
+	case most > 0:
+		s.Name += fmt.Sprintf(", %d to %d characters", least, most)
+		s.Pattern += fmt.Sprintf("{%d,%d}", least, most)
+	case least > 1:
+		s.Name += fmt.Sprintf(", %d characters and more", least)
+		s.Pattern += fmt.Sprintf("{%d,}", least)
+	default:
+		s.Pattern += "+"
 	}
 	return s, true
 }
