@@ -61,6 +61,7 @@ var ground = []string{
 	"kernel/process",     // the table of processes, which the plane and its parts ask
 	"edge/waf/seclang",   // SecLang as a program, which the engine executes
 	"edge/waf/transform", // SecLang's transformations: the engine does them
+	"edge/waf/engine",    // executes programs: the host begins its transactions
 	"edge/waf/ftw",       // the Core Rule Set's regression tests
 	"edge/waf/waftest",   // what tests of several parts need beside them
 	"edge/api/schema",    // JSON values against JSON Schema: documents are made of it
