@@ -35,6 +35,7 @@ func TestExclusions(t *testing.T) {
 	s.hand(40*time.Second, alarmed("/other", "x=*", "203.0.113.2", 8, []string{"942100", "920350"}, []string{"ARGS:x", "REQUEST_HEADERS:Host"}))
 	unread := s.hand(40*time.Second, alarmed("/other", "x=*", "203.0.113.2", 10, []string{"200002"}, []string{"REQBODY_ERROR"}))
 	s.hand(40*time.Second, alarmed("/other", "x=*", "203.0.113.2", 3, []string{"920350"}, []string{"REQUEST_HEADERS:Host"}))
+	probe := s.hand(40*time.Second, alarmed("/.env", "x=*", "203.0.113.2", 5, []string{"930130"}, []string{"REQUEST_FILENAME"}))
 	if err := s.m.storage.Store.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,5 +87,10 @@ func TestExclusions(t *testing.T) {
 	report, err := (replays{s.m}).Exceptions(t.Context(), console.ExceptionQuery{Event: unread, Since: q.Since}, nil)
 	if err != nil || len(report.Exclusions) != 0 || !strings.Contains(report.NoExclusion, "could not be read whole") {
 		t.Errorf("a body that does not parse: %+v, %v", report, err)
+	}
+	// A rule that does not go by the firewall would fire all the same.
+	report, err = (replays{s.m}).Exceptions(t.Context(), console.ExceptionQuery{Event: probe, Rule: "edge-probe-secrets", Since: q.Since}, nil)
+	if err != nil || len(report.Proposals) == 0 || len(report.Exclusions) != 0 || report.NoExclusion != "" {
+		t.Errorf("a rule about paths: %+v, %v", report, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/testudo-sec/testudo/edge/waf/coverage"
 	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
+	"github.com/testudo-sec/testudo/policy/match"
 	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
@@ -166,6 +167,11 @@ func replayReasons(reasons []replay.Reason) []console.ReplayReason {
 	return out
 }
 
+// ofFirewall reports whether a rule that reads the field goes by what the firewall found.
+func ofFirewall(f signal.Field) bool {
+	return slices.Contains([]signal.Field{signal.FieldWAFScore, signal.FieldWAFRules, signal.FieldWAFTargets, signal.FieldWAFCategories, signal.FieldWAFMessages}, f)
+}
+
 // Exceptions proposes how to free an event, for the console and the command. Sources are where the rules in force come
 // from: each proposal is put beside them and tried. Exclusions from the firewall are tried with its settings.
 func Exceptions(ctx context.Context, history *store.History, loader *policy.Loader, sources []policy.Source, live *policy.Set, firewall *waf.Config,
@@ -206,7 +212,7 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		p.Firewall = w.exclusion()
 		out.Proposals = append(out.Proposals, p)
 	}
-	if x.Event.Has(signal.FieldWAFRules) {
+	if x.Event.Has(signal.FieldWAFRules) && slices.ContainsFunc(match.Fields(x.Rule.Condition), ofFirewall) {
 		if out.Exclusions, err = exclusions(ctx, history, *firewall, coverage.Load, x.Event, &q); err != nil {
 			if !errors.Is(err, coverage.ErrNothingToExclude) {
 				return none, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -148,7 +149,8 @@ func values(m *message) []string {
 	case strings.HasPrefix(media, "application/x-www-form-urlencoded"):
 		form(string(m.body))
 	}
-	for name, list := range m.header {
+	for _, name := range slices.Sorted(maps.Keys(m.header)) {
+		list := m.header[name]
 		switch name {
 		case "Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Type", "Transfer-Encoding":
 			continue
@@ -174,8 +176,8 @@ func appendStrings(out []string, tree any) []string {
 			out = appendStrings(out, e)
 		}
 	case map[string]any:
-		for _, e := range v {
-			out = appendStrings(out, e)
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			out = appendStrings(out, v[name])
 		}
 	}
 	return out
