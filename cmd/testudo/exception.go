@@ -158,6 +158,9 @@ func printExclusions(w io.Writer, r *console.ExceptionReport) {
 			}
 		}
 	}
+	if strings.Contains(r.Exclusions[0].Text, "in ARGS:") && !r.Exclusions[0].AtMost {
+		fmt.Fprintln(w, "\nthere is none by what the value looks like, which costs less: it was masked. The route records parameters that it names in record.parameters.")
+	}
 }
 
 func namesOf(tests []string) string {
