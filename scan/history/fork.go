@@ -10,7 +10,7 @@ import (
 )
 
 // Fork is the files as they were where a branch left its base: what a change is compared with. Where the two have no
-// commit in common, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
+// commit in common, or left each other in several places, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
 // that this state names.
 type Fork struct {
 	Root     string
@@ -66,6 +66,12 @@ func (f *Fork) tree(ctx context.Context, w *reading) (id, error) {
 		return none, fmt.Errorf("what %s is compared with: %w", scan.Printable(f.Root), err)
 	case len(bases) == 0:
 		o, err := w.rd.revision(orHead(f.Revision)) // it brings nothing: it is in the base
+		if err != nil {
+			return none, err
+		}
+		return w.treeOf(o), nil
+	case len(bases) > 1: // whoever makes the change could choose
+		o, err := w.rd.revision(f.Base)
 		if err != nil {
 			return none, err
 		}

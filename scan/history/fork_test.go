@@ -44,6 +44,49 @@ func TestFork(t *testing.T) {
 	}
 }
 
+// TestForkOfOld: a change does not choose an older state of its base to be compared with, by merging that.
+func TestForkOfOld(t *testing.T) {
+	r := newRepository(t)
+	r.write("a.txt", "bad\n")
+	old := r.commit("bad")
+	r.git("branch", "-M", "main")
+	r.git("checkout", "-q", "-b", "side")
+	r.write("c.txt", "side\n")
+	side := r.commit("side")
+	r.git("checkout", "-q", "main")
+	r.write("a.txt", "mended\n")
+	mended := r.commit("mended")
+	r.git("merge", "-q", "--no-ff", "-m", "theirs", side)
+	tip := r.git("rev-parse", "HEAD")
+	r.write("a.txt", "bad\n")
+	r.git("add", "-A")
+	tree := r.git("write-tree")
+	for name, c := range map[string]struct {
+		parents []string
+		max     int
+		want    string
+	}{
+		"old first":                  {[]string{old, tip}, 0, "a.txt=mended\n c.txt=side\n"},
+		"old last":                   {[]string{tip, old}, 0, "a.txt=mended\n c.txt=side\n"},
+		"an old one alone":           {[]string{mended}, 0, "a.txt=mended\n"},
+		"two lines":                  {[]string{old, side, mended}, 0, "a.txt=mended\n c.txt=side\n"},
+		"more commits than are read": {[]string{old, tip}, 4, "a.txt=mended\n c.txt=side\n"},
+		"a base of more commits":     {[]string{old, tip}, 2, "a.txt=mended\n c.txt=side\n"},
+	} {
+		args := []string{"commit-tree", "-m", name}
+		for _, p := range c.parents {
+			args = append(args, "-p", p)
+		}
+		f := &history.Fork{Root: r.dir, Base: "main", Revision: r.git(append(args, tree)...), Config: history.DefaultConfig(), Scan: scan.DefaultConfig()}
+		if c.max > 0 {
+			f.Config.MaxCommits = c.max
+		}
+		if got := collect(t, f).paths(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // TestForkNested: submodules that are checked out count with the commits that the state names.
 func TestForkNested(t *testing.T) {
 	sub := newRepository(t)
