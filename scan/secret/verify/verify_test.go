@@ -404,7 +404,11 @@ func TestLeavesAlone(t *testing.T) {
 // TestEnds: a question ends with its scan.
 func TestEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := newProvider(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done(); panic(http.ErrAbortHandler) })
+	p := newProvider(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
 	got := verifier(p).Verify(ctx, secret.Question{Rule: rule(t, bearer), Secret: []byte(theSecret)})
 	if got.Live != secret.LiveUnknown || got.Why != "the scan was ended" {
 		t.Errorf("%+v", got)
