@@ -156,8 +156,8 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 		name := e.Name()
 		at := path.Join(d.path, name)
 		mode := e.Type()
-		if isRepositoryStore(name) {
-			continue
+		if isRepositoryStore(name) && (name == ".git" || mode.IsDir() && w.given == nil) {
+			continue // a commit cannot bring a .git, but it can bring the others
 		}
 		switch {
 		case !mode.IsDir() && !mode.IsRegular():

@@ -86,11 +86,15 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				missed.Any = true // without a database
 			}
 			if at != nil {
-				var before scan.Stats
-				if known, before, err = a.knownAt(cmd, &f, r, o); err != nil {
+				var before, commits scan.Stats
+				if known, before, commits, err = a.knownAt(cmd, &f, r, o); err != nil {
 					return err
 				}
 				missed.New = gate.MissedBy(&o.result.Stats, &before).New
+				if more := gate.MissedBy(&commits, gate.Sum(&before, &o.result.Stats)); len(more.New) > 0 {
+					missed.Any, missed.New = true, append(missed.New, more.New...)
+					o.result.Notes = append(o.result.Notes, "Of the change's commits could not be scanned: "+gate.Enumerate(more.New)+".")
+				}
 			}
 			o.result.Notes = append(o.result.Notes, o.verified()...)
 			d := policy.Decide(o.result.Findings, known, missed, time.Now())
@@ -181,9 +185,9 @@ func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline st
 	return err
 }
 
-// knownAt returns what is wrong at the base already and what could not be scanned there, and adds what the change's own commits hold
-// and its last state does not: a secret that was committed is known to whoever has the branch.
-func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (map[string]bool, scan.Stats, error) {
+// knownAt returns what is wrong at the base already, and what could not be scanned there and in the change's own commits. It adds what
+// these hold and its last state does not: a secret that was committed is known to whoever has the branch.
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (known map[string]bool, before, commits scan.Stats, err error) {
 	settings := a.settings
 	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
 	if f.confidence != "" {
@@ -193,31 +197,31 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
 	was, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
-		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
+		return nil, before, commits, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
-	known := notMore(was, o.result.Findings)
+	known = notMore(was, o.result.Findings)
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
-		return known, before, nil
+		return known, before, commits, nil
 	}
 	r.Kind, r.Range, r.For = assembly.ScanHistory, base.Revision+"..HEAD", []string{"secret"}
 	plan, err := settings.PlanScan(cmd.Context(), r)
 	if err != nil {
-		return nil, before, err
+		return nil, before, commits, err
 	}
 	defer plan.Close()
 	here := map[string]bool{}
 	for i := range o.result.Findings {
 		here[o.result.Findings[i].ID] = true
 	}
-	_, err = scan.Run(cmd.Context(), plan.Options, func(f signal.Finding) {
+	commits, err = scan.Run(cmd.Context(), plan.Options, func(f signal.Finding) {
 		if !here[f.ID] {
 			o.result.Findings = append(o.result.Findings, f)
 		}
 	})
 	if err != nil {
-		return nil, before, fmt.Errorf("the commits of the change: %w", err)
+		return nil, before, commits, fmt.Errorf("the commits of the change: %w", err)
 	}
-	return known, before, nil
+	return known, before, commits, nil
 }
 
 // notMore returns the ids that are known from the base: of what is there now as often as then. A second version of a package with a flaw

@@ -238,7 +238,7 @@ func (p *Policy) Decide(findings []signal.Finding, base map[string]bool, missed 
 	d.Reasons = reasons(stops, base != nil && !p.Known)
 	switch {
 	case p.Incomplete != IncompleteNever && len(missed.New) > 0:
-		d.Reasons = append(d.Reasons, "what the change brings could not be scanned: "+enumerate(missed.New))
+		d.Reasons = append(d.Reasons, "what the change brings could not be scanned: "+Enumerate(missed.New))
 	case p.Incomplete == IncompleteAlways && missed.Any:
 		d.Reasons = append(d.Reasons, "something could not be scanned")
 	}

@@ -136,3 +136,12 @@ func TestMissedBy(t *testing.T) {
 		}
 	}
 }
+
+func TestSum(t *testing.T) {
+	a := scan.Stats{Skipped: []scan.Skip{{Path: "a"}}, TooLarge: 1, TooDeep: 2, Unreadable: 3, Failed: 4, Dropped: 5, NoRoom: 6}
+	b := scan.Stats{Skipped: []scan.Skip{{Path: "b"}}, TooLarge: 10, TooDeep: 10, Unreadable: 10, Failed: 10, Dropped: 10, NoRoom: 10}
+	want := &scan.Stats{Skipped: []scan.Skip{{Path: "a"}, {Path: "b"}}, TooLarge: 11, TooDeep: 12, Unreadable: 13, Failed: 14, Dropped: 15, NoRoom: 16}
+	if d := cmp.Diff(want, gate.Sum(&a, &b)); d != "" {
+		t.Error(d)
+	}
+}
