@@ -164,6 +164,7 @@ func (w *reading) give(ctx context.Context, tree map[string]id, wanted func(path
 			list = append(list, f)
 		}
 	}
+	w.files = newTreeFiles(w, tree)
 	return w.offer(ctx, nil, w.keep(w.ignoreLists(ignores), list))
 }
 

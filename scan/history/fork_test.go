@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/scan/history"
@@ -83,6 +84,56 @@ func TestForkOfOld(t *testing.T) {
 		}
 		if got := collect(t, f).paths(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestForkBeside: who reads a file of the base can look at what stands beside it, as in a folder, and at files of packages that are large.
+func TestForkBeside(t *testing.T) {
+	sub := newRepository(t)
+	sub.write("in/lib.txt", "one\n")
+	sub.commit("first")
+	r := newRepository(t)
+	r.write("a.txt", "a\n")
+	r.write("d/b.txt", "b\n")
+	r.write("d/e/large.lock", strings.Repeat("x", 3000))
+	r.write("d/large.txt", strings.Repeat("y", 3000))
+	r.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sub.dir, "d/sub")
+	r.commit("first")
+	r.git("branch", "-M", "main")
+	f := &history.Fork{Root: r.dir, Base: "main", Config: history.DefaultConfig(), Scan: scan.DefaultConfig()}
+	f.Scan.MaxFileSize = 1000
+	for below, want := range map[string]struct{ own, nested string }{
+		"":  {".gitmodules a.txt d/b.txt d/e/large.lock d/large.txt", "d/sub/in/lib.txt"},
+		"d": {"b.txt e/large.lock large.txt", "sub/in/lib.txt"},
+	} {
+		f.Below = below
+		seen := 0
+		c := &collector{wants: ".lock"}
+		c.onFile = func(file *scan.File) {
+			names := want.own
+			if strings.HasSuffix(file.Path, "lib.txt") {
+				names = want.nested
+			}
+			if err := fstest.TestFS(file.FS, strings.Fields(names)...); err != nil {
+				t.Errorf("below %q: beside %s: %v", below, file.Path, err)
+			}
+			if !strings.Contains(" "+names+" ", " "+file.Name+" ") {
+				t.Errorf("below %q: %s is not in its tree", below, file.Name)
+			}
+			if strings.HasSuffix(file.Path, ".lock") {
+				content := make([]byte, 3001)
+				n, _ := file.Content.ReadAt(content, 0)
+				if seen++; n != 3000 || file.Data != nil || file.Info.Size() != 3000 {
+					t.Errorf("%s: %d bytes, %d to be searched, size %d", file.Path, n, len(file.Data), file.Info.Size())
+				}
+			}
+		}
+		if err := f.Files(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if seen != 1 || len(c.skips) != 1 || !strings.Contains(c.skips[0], "large.txt: object") {
+			t.Errorf("below %q: %d large files, skipped %q", below, seen, c.skips)
 		}
 	}
 }

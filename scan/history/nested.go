@@ -58,7 +58,7 @@ func (w *reading) submodule(ctx context.Context, root, commit, prefix string, de
 		return nil
 	}
 	defer in.repo.close() // what is bad with it is no fault of the base's
-	in.given = map[string][]byte{}
+	in.given, in.prefix = map[string][]byte{}, prefix
 	o, err := in.rd.revision(commit)
 	if err != nil {
 		return nil
