@@ -16,6 +16,7 @@ import (
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/scan/gate"
 	"github.com/testudo-sec/testudo/scan/report"
+	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -200,6 +201,9 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 		return nil, before, commits, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
 	known = notMore(was, o.result.Findings)
+	if o.plan.Vuln != nil {
+		notGone(known, was, o.result.Findings, o.plan.Vuln.Flaws())
+	}
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
 		return known, before, commits, nil
 	}
@@ -227,16 +231,11 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 // notMore returns the ids that are known from the base: of what is there now as often as then. A second version of a package with a flaw
 // that another version has already makes one more, and both are shown.
 func notMore(base, now []signal.Finding) map[string]bool {
-	// A flaw in a package at a place, whatever the version; of other findings the id says that.
 	key := func(f *signal.Finding) string {
-		purl := f.EvidenceOf(signal.EvidencePackage)
-		if f.Kind != signal.FindingVulnerability || purl == "" {
-			return f.ID
+		if purl := f.EvidenceOf(signal.EvidencePackage); f.Kind == signal.FindingVulnerability && purl != "" {
+			return flawAt(f.Rule, purl, f.Location.Path)
 		}
-		if at := strings.LastIndexByte(purl, '@'); at > 0 {
-			purl = purl[:at]
-		}
-		return strings.Join([]string{f.Rule, purl, f.Location.Path}, "\x00")
+		return f.ID
 	}
 	more := map[string]int{}
 	for i := range now {
@@ -259,6 +258,32 @@ func notMore(base, now []signal.Finding) map[string]bool {
 		}
 	}
 	return known
+}
+
+// flawAt names a flaw in a package at a place, whatever the version.
+func flawAt(id, purl, path string) string {
+	if at := strings.LastIndexByte(purl, '@'); at > 0 {
+		purl = purl[:at]
+	}
+	return strings.Join([]string{scan.Printable(id), scan.Printable(purl), scan.Printable(path)}, "\x00")
+}
+
+// notGone takes out of what is known what the base has and the change too, but for a decision: such as flaws of the standard library that the
+// toolchain here does not have, which is asked about the change alone.
+func notGone(known map[string]bool, base, now []signal.Finding, flaws []*vuln.Flaw) {
+	there, here := map[string]bool{}, map[string]bool{}
+	for _, f := range flaws {
+		there[flawAt(f.ID, f.Package().PURL, f.Package().Path)] = true
+	}
+	for i := range now {
+		here[now[i].ID] = true
+	}
+	for i := range base {
+		f := &base[i]
+		if !here[f.ID] && there[flawAt(f.Rule, f.EvidenceOf(signal.EvidencePackage), f.Location.Path)] {
+			delete(known, f.ID)
+		}
+	}
 }
 
 // onlyNew leaves out what the base has too, and says how much that is.
