@@ -354,6 +354,8 @@ func (w *walk) readFile(ctx context.Context, dir *os.Root, name, at string, buff
 				w.v.File(ctx, file)
 				return buffer, nil
 			}
+		} else if c, ok := w.v.(Chooser); ok && c.Passes(at, info) {
+			return buffer, nil
 		}
 		return buffer, fmt.Errorf("%w: %.1f MiB, the limit is %s", errTooLarge, float64(size)/(1<<20), limit)
 	}

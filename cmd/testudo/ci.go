@@ -104,6 +104,9 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			if at != nil && at.Shallow() {
 				o.result.Notes = append(o.result.Notes, "The clone is shallow: commits of the change that it lacks were not looked at for secrets (fetch-depth: 0, GIT_DEPTH: \"0\").")
 			}
+			if d.Missed {
+				o.result.Notes = append(o.result.Notes, "What could not be scanned may pass by the policy that decided: `exclude` leaves files out, `incomplete: never` lets them through. The limit of size is scan.max_file_size.")
+			}
 			if missed.Any && !d.Stopped {
 				o.result.Notes = append(o.result.Notes, "Passed without a look at what is named above as not scanned: it could hold anything. `incomplete: always` in the policy stops it.")
 			}

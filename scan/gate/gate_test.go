@@ -71,6 +71,9 @@ func TestDecide(t *testing.T) {
 		if diff := cmp.Diff(tc.reasons, d.Reasons); diff != "" || d.Stopped != (len(tc.reasons) > 0) {
 			t.Errorf("%s: stopped %t: %s", tc.name, d.Stopped, diff)
 		}
+		if want := strings.Contains(strings.Join(tc.reasons, " "), "not be scanned"); d.Missed != want {
+			t.Errorf("%s: stopped by what was missed: %t", tc.name, d.Missed)
+		}
 		if len(d.Expired) != tc.expired || len(d.Unused) != tc.unused {
 			t.Errorf("%s: %d expired, %d unused", tc.name, len(d.Expired), len(d.Unused))
 		}
