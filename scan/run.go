@@ -28,7 +28,7 @@ func Run(ctx context.Context, o Options, found func(signal.Finding)) (Stats, err
 	r.inventory = Inventory{Target: o.Root, Asset: o.Asset}
 	r.least, _ = parseConfidence(o.Config.Confidence)
 	if r.Source == nil {
-		r.Source = &Tree{Root: o.Root, Config: o.Config, IgnoreFiles: o.IgnoreFiles}
+		r.Source = &Tree{Root: o.Root, Config: o.Config, IgnoreFiles: o.IgnoreFiles, Tracked: o.Tracked}
 	}
 
 	stopProgress := r.startProgress()

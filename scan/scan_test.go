@@ -164,6 +164,20 @@ func TestIgnoreFilesGiven(t *testing.T) {
 	}
 }
 
+// TestTracked: what was committed is looked at, though git's ignore files name its folder; what lies beside it is not.
+func TestTracked(t *testing.T) {
+	dir := tree(t, map[string]string{"build/in/lock": "x", "build/in/made": "x", "build/made": "x", "node/made": "x", "own/lock": "x", "a.log": "x", "b.log": "x", "kept": "x"})
+	m := &marker{}
+	o := scan.Options{Root: dir, Config: scan.DefaultConfig(), Scanners: []scan.Scanner{m}, IgnoreFiles: map[string][]byte{".gitignore": []byte("build/\nnode/\n*.log\n"), ".testudoignore": []byte("own/\n")},
+		Tracked: map[string]bool{"build": true, "build/in": true, "build/in/lock": true, "own": true, "own/lock": true, "a.log": true}}
+	if _, err := scan.Run(t.Context(), o, func(signal.Finding) {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(m.paths(), " "); got != "a.log build/in/lock kept" {
+		t.Error(got)
+	}
+}
+
 func TestSingleFile(t *testing.T) {
 	dir := tree(t, map[string]string{"a.txt": "NEEDLE", "b.txt": "NEEDLE", ".gitignore": "*.txt"})
 	m := &marker{}

@@ -29,11 +29,14 @@ type Tree struct {
 	// IgnoreFiles, if not nil, are the ignore files that count, by their paths: those of the tree itself do not. For a tree
 	// whose author must not decide what of it is looked at.
 	IgnoreFiles map[string][]byte
+	// Tracked are files, and the folders that hold them, which git's ignore files do not leave out: git does not ignore what
+	// was committed.
+	Tracked map[string]bool
 }
 
 // Files walks the tree with Config's workers.
 func (t *Tree) Files(ctx context.Context, v Visitor) error {
-	w := &walk{Config: t.Config, v: v, given: t.IgnoreFiles}
+	w := &walk{Config: t.Config, v: v, given: t.IgnoreFiles, tracked: t.Tracked}
 	if t.Opened != nil {
 		w.root = t.Opened
 		w.queue.init()
@@ -63,6 +66,8 @@ type walk struct {
 	fsys  fs.FS
 	queue queue
 	given map[string][]byte // Tree.IgnoreFiles
+	// tracked is Tree.Tracked.
+	tracked map[string]bool
 }
 
 // open resolves the root and queues it.
@@ -159,15 +164,20 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 		if isRepositoryStore(name) && (name == ".git" || mode.IsDir() && w.given == nil) {
 			continue // a commit cannot bring a .git, but it can bring the others
 		}
+		out, git := d.lists.decide(at, mode.IsDir())
+		only := d.only
+		if out && git && w.tracked[at] {
+			out, only = false, true
+		}
 		switch {
 		case !mode.IsDir() && !mode.IsRegular():
 			special++
-		case d.lists.leaveOut(at, mode.IsDir()):
+		case out || only && !w.tracked[at]:
 			ignored++
 		case mode.IsDir() && d.depth >= w.MaxDepth:
 			w.v.Skip(TooDeep, at, fmt.Sprintf("nested deeper than %d folders", w.MaxDepth))
 		case mode.IsDir():
-			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists})
+			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists, only: only})
 		default:
 			job.names = append(job.names, name)
 			if selective {

@@ -179,7 +179,10 @@ func baseOfEnvironment(env func(string) string) string {
 
 // fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.
 func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline string) (err error) {
-	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil || baseline == "" {
+	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil {
+		return err
+	}
+	if r.Tracked, err = r.Base.Tracked(ctx, &a.settings, r.IgnoreFiles); err != nil || baseline == "" {
 		return err
 	}
 	known, ok, err := r.Base.Baseline(ctx, baseline)

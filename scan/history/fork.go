@@ -122,6 +122,60 @@ func (f *Fork) Ignores(ctx context.Context) (map[string][]byte, error) {
 	return out, err
 }
 
+// Tracked returns the files of the commit that the .gitignore files given by their paths leave out, and the folders that hold them, below
+// the folder: git ignores nothing that was committed.
+func (f *Fork) Tracked(ctx context.Context, ignores map[string][]byte) (map[string]bool, error) {
+	w, err := begin(f.Root, f.Config, f.Scan, nobody{})
+	if err != nil {
+		return nil, err
+	}
+	defer w.end()
+	o, err := w.rd.revision(orHead(f.Revision))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	folders := ignoredFolders{ignores, map[string]ignoredFolder{}}
+	for name := range below(w.flatten(ctx, w.treeOf(o)), f.Below) {
+		in := folders.at(path.Dir(name))
+		if ignored, _ := in.list.Decide(name, false); !ignored && !in.ignored {
+			continue
+		}
+		for at := name; at != "." && at != "/" && !out[at]; at = path.Dir(at) {
+			out[at] = true
+		}
+	}
+	return out, ctx.Err()
+}
+
+// ignoredFolders is what .gitignore files say of folders.
+type ignoredFolders struct {
+	files map[string][]byte
+	known map[string]ignoredFolder
+}
+
+type ignoredFolder struct {
+	list    *ignore.List // for what is in it
+	ignored bool         // as a whole
+}
+
+func (f *ignoredFolders) at(dir string) ignoredFolder {
+	if in, ok := f.known[dir]; ok {
+		return in
+	}
+	var in ignoredFolder
+	own := ""
+	if dir != "." && dir != "/" && dir != ".." {
+		in = f.at(path.Dir(dir))
+		out, _ := in.list.Decide(dir, true)
+		in.ignored = in.ignored || out
+		own = dir
+	}
+	in.list = in.list.Extend(own, f.files[path.Join(own, ".gitignore")])
+	f.known[dir] = in
+	return in
+}
+
 const maxIgnoreFiles = 10_000
 
 // atBase calls use with the files of the base as it is now.

@@ -1,8 +1,10 @@
 package history_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -134,6 +136,22 @@ func TestForkBeside(t *testing.T) {
 		}
 		if seen != 1 || len(c.skips) != 1 || !strings.Contains(c.skips[0], "large.txt: object") {
 			t.Errorf("below %q: %d large files, skipped %q", below, seen, c.skips)
+		}
+	}
+}
+
+func TestForkTracked(t *testing.T) {
+	r := newRepository(t)
+	for _, name := range []string{"d/build/in/lock", "d/in/build.txt", "d/e/a.log", "d/e/kept.log", "d/kept", "build/x"} {
+		r.write(name, "x")
+	}
+	r.commit("first")
+	ignores := map[string][]byte{".gitignore": []byte("build/\n*.log\n"), "e/.gitignore": []byte("!kept.log\n")}
+	for below, want := range map[string]string{"d": "build build/in build/in/lock e e/a.log", "": "build build/x d d/build d/build/in d/build/in/lock d/e d/e/a.log d/e/kept.log"} {
+		f := &history.Fork{Root: r.dir, Base: "nowhere", Below: below, Config: history.DefaultConfig(), Scan: scan.DefaultConfig()}
+		out, err := f.Tracked(t.Context(), ignores)
+		if got := strings.Join(slices.Sorted(maps.Keys(out)), " "); err != nil || got != want {
+			t.Errorf("below %q: %s, %v", below, got, err)
 		}
 	}
 }
