@@ -172,6 +172,9 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 		switch {
 		case !mode.IsDir() && !mode.IsRegular():
 			special++
+			if mode&fs.ModeSymlink != 0 && w.given != nil && !out {
+				w.link(at)
+			}
 		case out || only && !w.tracked[at]:
 			ignored++
 		case mode.IsDir() && d.depth >= w.MaxDepth:
@@ -197,6 +200,41 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 	w.v.Count(Special, special)
 	w.v.Count(Ignored, ignored)
 }
+
+// link tells of a link that stands aside, in the tree of somebody who must not hide anything.
+func (w *walk) link(at string) {
+	to, err := w.root.Readlink(at)
+	if err != nil {
+		return
+	}
+	if name, reason, aside := LinkAside(w.v, at, filepath.ToSlash(to)); aside {
+		w.v.Skip(Unreadable, name, reason)
+	}
+}
+
+// LinkAside reports whether a link has the name of a file that names packages and leads to one that has none, or out of the tree: links are not
+// followed, and tools that install packages do. Where it leads to a file of such a name, that is read at its own place.
+func LinkAside(v Visitor, at, to string) (name, reason string, aside bool) {
+	plain := func(p string) fs.FileInfo { return plainFile(path.Base(p)) }
+	if !v.Wants(at, plain(at)) {
+		return "", "", false
+	}
+	target := path.Join(path.Dir(at), to)
+	if !path.IsAbs(to) && fs.ValidPath(target) && v.Wants(target, plain(target)) {
+		return "", "", false
+	}
+	return at + " → " + to, "a link to a file of another kind, which is not followed", true
+}
+
+// plainFile is a small regular file, for those who ask by name.
+type plainFile string
+
+func (p plainFile) Name() string     { return string(p) }
+func (plainFile) Size() int64        { return 1 }
+func (plainFile) Mode() fs.FileMode  { return 0o644 }
+func (plainFile) ModTime() time.Time { return time.Time{} }
+func (plainFile) IsDir() bool        { return false }
+func (plainFile) Sys() any           { return nil }
 
 // isRepositoryStore tells the folders in which version control keeps its own.
 func isRepositoryStore(name string) bool {

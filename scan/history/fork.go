@@ -36,11 +36,26 @@ func (f *Fork) Files(ctx context.Context, v scan.Visitor) error {
 	if err != nil {
 		return err
 	}
-	if err := w.give(ctx, below(w.flatten(ctx, tree), f.Below), func(string, id) bool { return true }); err != nil {
+	files, links := w.flattened(ctx, tree)
+	w.aside(below(links, f.Below))
+	if err := w.give(ctx, below(files, f.Below), func(string, id) bool { return true }); err != nil {
 		return err
 	}
 	w.rd = newReader(w.repo, &w.budget, treeCache) // the trees are needed again
 	return w.nested(ctx, tree, f.Below, "", 0)
+}
+
+// aside tells of links in the place of files that name packages, as a scan of the folder does.
+func (w *reading) aside(links map[string]id) {
+	for at, o := range links {
+		kind, to, err := w.rd.read(o, maxPath)
+		if err != nil || kind != blobObject {
+			continue
+		}
+		if name, reason, aside := scan.LinkAside(w.v, at, string(to)); aside {
+			w.v.Skip(scan.Unreadable, name, reason)
+		}
+	}
 }
 
 // below returns the files of a folder, by their paths from there on.

@@ -64,7 +64,9 @@ func (w *reading) submodule(ctx context.Context, root, commit, prefix string, de
 		return nil
 	}
 	tree := in.treeOf(o)
-	if err := in.give(ctx, in.flatten(ctx, tree), func(string, id) bool { return true }); err != nil {
+	files, links := in.flattened(ctx, tree)
+	in.aside(links)
+	if err := in.give(ctx, files, func(string, id) bool { return true }); err != nil {
 		return err
 	}
 	in.rd = newReader(in.repo, &in.budget, treeCache)
