@@ -51,19 +51,19 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			if !slices.Contains(report.Formats(), format) {
 				return fmt.Errorf("--format is %q: want one of %v", format, report.Formats())
 			}
-			if base == "" && !noBase {
-				base = baseOfEnvironment(os.Getenv)
-			}
 			ctx := cmd.Context()
-			var at *assembly.CIBase
-			if base != "" {
-				var err error
-				if at, err = a.settings.OpenBase(root, base); err == nil {
-					err = at.Check(ctx, &a.settings)
+			bases := []string{base}
+			if base == "" {
+				if bases = nil; !noBase {
+					bases = basesOfEnvironment(os.Getenv)
 				}
-				if err != nil {
-					return fmt.Errorf("the base %s: %w", base, err)
-				}
+			}
+			at, err := a.openBase(ctx, root, bases)
+			if err != nil {
+				return err
+			}
+			if at != nil {
+				base = at.Revision
 			}
 			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, at)
 			if err != nil {
@@ -163,18 +163,44 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 	return cmd
 }
 
-// baseOfEnvironment is what a build server says that a change is to be merged into.
-func baseOfEnvironment(env func(string) string) string {
+// openBase opens the first of the bases that is here; nil if none is named.
+func (a *app) openBase(ctx context.Context, root string, bases []string) (*assembly.CIBase, error) {
+	var first error
+	for _, base := range bases {
+		at, err := a.settings.OpenBase(root, base)
+		if err == nil {
+			err = at.Check(ctx, &a.settings)
+		}
+		switch {
+		case err == nil && first != nil:
+			fmt.Fprintf(a.stderr, "testudo: warning: %v; compared with %s, which whoever makes the change chose: policy and ignore files are as they were there\n", first, scan.Printable(base))
+			return at, nil
+		case err == nil:
+			return at, nil
+		case first == nil:
+			first = fmt.Errorf("the base %s: %w", scan.Printable(base), err)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, first
+}
+
+// basesOfEnvironment is what a build server says that a change is to be merged into, the best first. Where GitLab says that a change left
+// its target is a commit that its author chose: the target's own state is better, but in a fork's pipeline, where origin is the fork.
+func basesOfEnvironment(env func(string) string) (bases []string) {
 	if branch := env("GITHUB_BASE_REF"); branch != "" {
-		return "origin/" + branch
+		return []string{"origin/" + branch}
+	}
+	own := env("CI_MERGE_REQUEST_PROJECT_ID") == env("CI_PROJECT_ID")
+	if branch := env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"); branch != "" && own {
+		bases = append(bases, "origin/"+branch)
 	}
 	if commit := env("CI_MERGE_REQUEST_DIFF_BASE_SHA"); commit != "" {
-		return commit
+		bases = append(bases, commit)
 	}
-	if branch := env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"); branch != "" {
-		return "origin/" + branch
-	}
-	return ""
+	return bases
 }
 
 // fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.

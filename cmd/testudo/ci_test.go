@@ -31,3 +31,17 @@ func TestNotGone(t *testing.T) {
 		t.Errorf("known: %s", got)
 	}
 }
+
+func TestBasesOfEnvironment(t *testing.T) {
+	for want, env := range map[string]map[string]string{
+		"":                   {},
+		"origin/main":        {"GITHUB_BASE_REF": "main", "GITHUB_REF": "refs/pull/1/merge"},
+		"origin/main abcd":   {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "CI_MERGE_REQUEST_DIFF_BASE_SHA": "abcd", "CI_PROJECT_ID": "1", "CI_MERGE_REQUEST_PROJECT_ID": "1"},
+		"abcd":               {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "CI_MERGE_REQUEST_DIFF_BASE_SHA": "abcd", "CI_PROJECT_ID": "2", "CI_MERGE_REQUEST_PROJECT_ID": "1"},
+		"origin/release/1.x": {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "release/1.x"},
+	} {
+		if got := strings.Join(basesOfEnvironment(func(name string) string { return env[name] }), " "); got != want {
+			t.Errorf("%v: %q, want %q", env, got, want)
+		}
+	}
+}
