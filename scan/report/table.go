@@ -239,24 +239,24 @@ func (p *painter) verdict(v *Verdict) {
 	switch {
 	case v == nil:
 	case v.Stopped:
-		p.decision("1;31", "Stopped:", strings.Join(v.Reasons, ", ")+".")
+		p.lead("1;31", "Stopped:", " "+strings.Join(v.Reasons, ", ")+".")
 	default:
-		p.decision("1;"+green, "Passed:", "nothing stops the change.")
+		p.lead("1;"+green, "Passed:", " nothing stops the change.")
 	}
 }
 
-// decision writes one line; on a terminal as many as it needs. A log is searched for it.
-func (p *painter) decision(style, word, text string) {
-	lines := []string{word + " " + text}
+// lead writes one line that begins with words in a colour; on a terminal as many lines as it needs. A log is searched for it.
+func (p *painter) lead(style, words, text string) {
+	lines := []string{words + text}
 	if p.terminal {
-		lines = wrap(lines[0], p.Width-4)
+		lines = wrap(lines[0], p.Width-2)
 	}
 	for i, l := range lines {
 		if i > 0 {
 			p.line("  " + l)
 			continue
 		}
-		p.line(p.paint(style, word) + strings.TrimPrefix(l, word))
+		p.line(p.paint(style, words) + strings.TrimPrefix(l, words))
 	}
 }
 
@@ -292,9 +292,9 @@ func (p *painter) summary(r Result) {
 		if r.comparing() {
 			nothing = "Nothing new found."
 		}
-		p.line(p.paint("1;"+green, nothing) + " Read " + read + ".")
+		p.lead("1;"+green, nothing, " Read "+read+".")
 	} else {
-		p.line(p.paint(bold, plural(uint64(len(r.Findings)), "finding")) + ": " + severityCounts(r.Findings) + ". Read " + read + ".")
+		p.lead(bold, plural(uint64(len(r.Findings)), "finding"), ": "+severityCounts(r.Findings)+". Read "+read+".")
 	}
 	for _, l := range leftOut(s) {
 		for i, part := range wrap(l, p.Width-4) {
