@@ -77,6 +77,34 @@ func TestOthersWaitNoLongerThanTheDeadline(t *testing.T) {
 	}
 }
 
+// TestOneHardQuestionStopsNobody: while others are answered, it is the question that takes long and not the judge.
+func TestOneHardQuestionStopsNobody(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/a", dir+"/hard")
+	release, hard := make(chan struct{}), make(chan struct{})
+	j := &judge{says: func(r *record.Record) bool {
+		if strings.HasSuffix(string(r.Path), "/hard") {
+			hard <- struct{}{}
+			<-release
+		}
+		return true
+	}}
+	defer close(release)
+	g, _ := begin(t, Config{Deadline: 5 * time.Second, Waiting: 4}, j, true, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	late := make(chan string)
+	go func() { late <- run(t, "as-opener", dir+"/hard") }()
+	<-hard
+	if got := run(t, "as-opener", dir+"/a"); got != refused {
+		t.Error(got)
+	}
+	if got := <-late; got != refused { // as the guard is closed
+		t.Error(got)
+	}
+	if c := g.Counts(); c.Late != 1 || g.stuck.Load() {
+		t.Errorf("one question has it give up on all: %+v", c)
+	}
+}
+
 func TestJudgesAreNotAskedAbout(t *testing.T) {
 	dir := tmpfs(t)
 	create(t, dir+"/a")
