@@ -302,14 +302,19 @@ func (g *Gate) ask(r *reader, to kernel.Receiver, e event, rec *record.Record, t
 		finish(false, &g.counts.own)
 		return
 	}
-	late := time.AfterFunc(time.Until(till), func() {
+	giveUp := func() {
 		if time.Duration(g.last.Load()) < till.Add(-g.cfg.Deadline).Sub(g.born) { // else it is this question that takes long
 			g.stuck.Store(true)
 		}
 		finish(g.closed.Load(), &g.counts.late)
-	})
+	}
+	late := time.AfterFunc(time.Until(till), giveUp)
 	defer late.Stop()
 	a := to.Ask(ctx, rec.Append(nil), record.GateFanotify)
+	if a.Rule == "" && ctx.Err() != nil { // it is no verdict that comes with the deadline and names no rule
+		giveUp()
+		return
+	}
 	if late.Stop() {
 		g.last.Store(int64(time.Since(g.born)))
 		g.stuck.Store(false)

@@ -260,7 +260,7 @@ func create(t testing.TB, paths ...string) {
 }
 
 // begin runs a gate until the returned function is called, or the test ends.
-func begin(t testing.TB, cfg Config, j *judge, closed bool, scopes ...kernel.AskScope) (*Gate, func()) {
+func begin(t testing.TB, cfg Config, j kernel.Receiver, closed bool, scopes ...kernel.AskScope) (*Gate, func()) {
 	t.Helper()
 	g, err := New(cfg, nil)
 	if err != nil {
