@@ -12,20 +12,21 @@ import (
 
 // Ask answers a gate that can wait: the event of what is about to happen is judged, and refused where an enforced rule refuses it. What cannot
 // be read or judged is let through; a gate that is to refuse then does so by Guard.Closed when it gets no answer. A question with [record.FlagMarked] waits until what was
-// seen before it is known, but not for ever: then it is judged by what is, and Guard.Closed decides what no rule refuses.
+// seen before it is known, but not for ever: then, or with [record.FlagPartial], it is judged by what is, and Guard.Closed decides what no rule refuses.
 func (p *Plane) Ask(ctx context.Context, rec []byte, gate record.Gate) Answer {
 	var r record.Record
 	if _, err := record.Decode(rec, &r); err != nil {
 		p.metrics.malformed.Add(1)
 		return Answer{Deny: p.held.closed()}
 	}
-	known := true
+	known := r.Flags&record.FlagPartial == 0
 	if r.Flags&record.FlagMarked != 0 {
-		r.Flags &^= record.FlagMarked
-		if known = p.marks.wait(ctx, r.Time); !known {
-			p.metrics.unmarked.Add(1)
-		}
+		known = p.marks.wait(ctx, r.Time) && known
 	}
+	if !known {
+		p.metrics.unmarked.Add(1)
+	}
+	r.Flags &^= record.FlagMarked | record.FlagPartial
 	exec := r.Kind == record.KindExec || r.Call == record.CallExecve || r.Call == record.CallExecveat
 	proc := p.table.Find(&r)
 	r.Flags &^= record.FlagSeeded // said how exact the start is

@@ -19,12 +19,18 @@ type ignoreLists struct {
 }
 
 func (l *ignoreLists) leaveOut(path string, isDir bool) bool {
+	out, _ := l.decide(path, isDir)
+	return out
+}
+
+// decide says, too, whether it is git's ignore files that decide.
+func (l *ignoreLists) decide(path string, isDir bool) (out, git bool) {
 	for _, list := range []*ignore.List{l.exclude, l.own, l.git} {
 		if out, matched := list.Decide(path, isDir); matched {
-			return out
+			return out, list == l.git
 		}
 	}
-	return false
+	return false, false
 }
 
 // given adds the ignore files of a folder that somebody else gave.

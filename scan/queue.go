@@ -17,6 +17,7 @@ type dirJob struct {
 	path  string
 	depth int
 	lists ignoreLists
+	only  bool // what is tracked alone: git's ignore files leave the folder out
 }
 
 // fileJob is some files of one folder.

@@ -28,7 +28,7 @@ func Run(ctx context.Context, o Options, found func(signal.Finding)) (Stats, err
 	r.inventory = Inventory{Target: o.Root, Asset: o.Asset}
 	r.least, _ = parseConfidence(o.Config.Confidence)
 	if r.Source == nil {
-		r.Source = &Tree{Root: o.Root, Config: o.Config, IgnoreFiles: o.IgnoreFiles}
+		r.Source = &Tree{Root: o.Root, Config: o.Config, IgnoreFiles: o.IgnoreFiles, Tracked: o.Tracked}
 	}
 
 	stopProgress := r.startProgress()
@@ -127,7 +127,8 @@ func (r *run) Selective() bool { return len(r.Scanners)+len(r.Openers) == 0 }
 
 // Passes implements Chooser.
 func (r *run) Passes(path string, info fs.FileInfo) bool {
-	if !r.Selective() || r.Wants(path, info) {
+	// Openers look at how a file begins, unless it is too large.
+	if len(r.Scanners) > 0 || len(r.Openers) > 0 && info.Size() <= int64(r.Config.MaxFileSize) || r.Wants(path, info) {
 		return false
 	}
 	r.files.Add(1)

@@ -76,8 +76,9 @@ func (c Confidence) String() string {
 type Options struct {
 	Root   string // folder or file; may itself be a link. Read as a [Tree] where Source is nil
 	Source Source
-	// IgnoreFiles, if not nil, count in place of the tree's own: see Tree.
+	// IgnoreFiles, if not nil, count in place of the tree's own: see Tree. So does Tracked.
 	IgnoreFiles map[string][]byte
+	Tracked     map[string]bool
 	Scanners    []Scanner // each file is offered to all
 	Openers     []Opener  // the first that opens a file does
 	// Extractors make the inventory, Matchers judge it, in their order. Inventory, if not nil, gets it,

@@ -142,6 +142,42 @@ func TestWalkAndIgnore(t *testing.T) {
 	}
 }
 
+// TestIgnoreFilesGiven: who must not decide what is looked at does not do so by a folder's name either. A commit cannot hold a .git.
+func TestIgnoreFilesGiven(t *testing.T) {
+	dir := tree(t, map[string]string{".git/config": "x", ".svn/a": "x", ".hg/a": "x", "d/.jj/a": "x", "d/.svn": "a file", ".gitignore": "*", "kept": "x", "a.log": "x"})
+	for _, c := range []struct {
+		given map[string][]byte
+		want  string
+	}{
+		{nil, ""},
+		{map[string][]byte{".gitignore": []byte("*.log")}, ".gitignore .hg/a .svn/a d/.jj/a d/.svn kept"},
+		{map[string][]byte{}, ".gitignore .hg/a .svn/a a.log d/.jj/a d/.svn kept"},
+	} {
+		m := &marker{}
+		o := scan.Options{Root: dir, Config: scan.DefaultConfig(), Scanners: []scan.Scanner{m}, IgnoreFiles: c.given}
+		if _, err := scan.Run(t.Context(), o, func(signal.Finding) {}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(m.paths(), " "); got != c.want {
+			t.Errorf("given %v: %q, want %q", c.given, got, c.want)
+		}
+	}
+}
+
+// TestTracked: what was committed is looked at, though git's ignore files name its folder; what lies beside it is not.
+func TestTracked(t *testing.T) {
+	dir := tree(t, map[string]string{"build/in/lock": "x", "build/in/made": "x", "build/made": "x", "node/made": "x", "own/lock": "x", "a.log": "x", "b.log": "x", "kept": "x"})
+	m := &marker{}
+	o := scan.Options{Root: dir, Config: scan.DefaultConfig(), Scanners: []scan.Scanner{m}, IgnoreFiles: map[string][]byte{".gitignore": []byte("build/\nnode/\n*.log\n"), ".testudoignore": []byte("own/\n")},
+		Tracked: map[string]bool{"build": true, "build/in": true, "build/in/lock": true, "own": true, "own/lock": true, "a.log": true}}
+	if _, err := scan.Run(t.Context(), o, func(signal.Finding) {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(m.paths(), " "); got != "a.log build/in/lock kept" {
+		t.Error(got)
+	}
+}
+
 func TestSingleFile(t *testing.T) {
 	dir := tree(t, map[string]string{"a.txt": "NEEDLE", "b.txt": "NEEDLE", ".gitignore": "*.txt"})
 	m := &marker{}

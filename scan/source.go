@@ -35,7 +35,7 @@ type Visitor interface {
 // A Chooser is a visitor that says before a file is opened that nobody reads it; the file counts then as offered. A source
 // that asks gives the others with Content, without Data.
 type Chooser interface {
-	// Selective reports whether there are files that nobody reads; else Passes is always false.
+	// Selective reports whether there are files that nobody reads, of whatever size; else Passes is true of large ones alone.
 	Selective() bool
 	Passes(path string, info fs.FileInfo) bool
 }

@@ -29,11 +29,14 @@ type Tree struct {
 	// IgnoreFiles, if not nil, are the ignore files that count, by their paths: those of the tree itself do not. For a tree
 	// whose author must not decide what of it is looked at.
 	IgnoreFiles map[string][]byte
+	// Tracked are files, and the folders that hold them, which git's ignore files do not leave out: git does not ignore what
+	// was committed.
+	Tracked map[string]bool
 }
 
 // Files walks the tree with Config's workers.
 func (t *Tree) Files(ctx context.Context, v Visitor) error {
-	w := &walk{Config: t.Config, v: v, given: t.IgnoreFiles}
+	w := &walk{Config: t.Config, v: v, given: t.IgnoreFiles, tracked: t.Tracked}
 	if t.Opened != nil {
 		w.root = t.Opened
 		w.queue.init()
@@ -63,6 +66,8 @@ type walk struct {
 	fsys  fs.FS
 	queue queue
 	given map[string][]byte // Tree.IgnoreFiles
+	// tracked is Tree.Tracked.
+	tracked map[string]bool
 }
 
 // open resolves the root and queues it.
@@ -156,18 +161,26 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 		name := e.Name()
 		at := path.Join(d.path, name)
 		mode := e.Type()
-		if isRepositoryStore(name) {
-			continue
+		if isRepositoryStore(name) && (name == ".git" || mode.IsDir() && w.given == nil) {
+			continue // a commit cannot bring a .git, but it can bring the others
+		}
+		out, git := d.lists.decide(at, mode.IsDir())
+		only := d.only
+		if out && git && w.tracked[at] {
+			out, only = false, true
 		}
 		switch {
 		case !mode.IsDir() && !mode.IsRegular():
 			special++
-		case d.lists.leaveOut(at, mode.IsDir()):
+			if mode&fs.ModeSymlink != 0 && w.given != nil && !out {
+				w.link(at)
+			}
+		case out || only && !w.tracked[at]:
 			ignored++
 		case mode.IsDir() && d.depth >= w.MaxDepth:
 			w.v.Skip(TooDeep, at, fmt.Sprintf("nested deeper than %d folders", w.MaxDepth))
 		case mode.IsDir():
-			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists})
+			w.queue.addDir(dirJob{path: at, depth: d.depth + 1, lists: d.lists, only: only})
 		default:
 			job.names = append(job.names, name)
 			if selective {
@@ -187,6 +200,41 @@ func (w *walk) list(ctx context.Context, d dirJob) {
 	w.v.Count(Special, special)
 	w.v.Count(Ignored, ignored)
 }
+
+// link tells of a link that stands aside, in the tree of somebody who must not hide anything.
+func (w *walk) link(at string) {
+	to, err := w.root.Readlink(at)
+	if err != nil {
+		return
+	}
+	if name, reason, aside := LinkAside(w.v, at, filepath.ToSlash(to)); aside {
+		w.v.Skip(Unreadable, name, reason)
+	}
+}
+
+// LinkAside reports whether a link has the name of a file that names packages and leads to one that has none, or out of the tree: links are not
+// followed, and tools that install packages do. Where it leads to a file of such a name, that is read at its own place.
+func LinkAside(v Visitor, at, to string) (name, reason string, aside bool) {
+	plain := func(p string) fs.FileInfo { return plainFile(path.Base(p)) }
+	if !v.Wants(at, plain(at)) {
+		return "", "", false
+	}
+	target := path.Join(path.Dir(at), to)
+	if !path.IsAbs(to) && fs.ValidPath(target) && v.Wants(target, plain(target)) {
+		return "", "", false
+	}
+	return at + " → " + to, "a link to a file of another kind, which is not followed", true
+}
+
+// plainFile is a small regular file, for those who ask by name.
+type plainFile string
+
+func (p plainFile) Name() string     { return string(p) }
+func (plainFile) Size() int64        { return 1 }
+func (plainFile) Mode() fs.FileMode  { return 0o644 }
+func (plainFile) ModTime() time.Time { return time.Time{} }
+func (plainFile) IsDir() bool        { return false }
+func (plainFile) Sys() any           { return nil }
 
 // isRepositoryStore tells the folders in which version control keeps its own.
 func isRepositoryStore(name string) bool {
@@ -354,6 +402,8 @@ func (w *walk) readFile(ctx context.Context, dir *os.Root, name, at string, buff
 				w.v.File(ctx, file)
 				return buffer, nil
 			}
+		} else if c, ok := w.v.(Chooser); ok && c.Passes(at, info) {
+			return buffer, nil
 		}
 		return buffer, fmt.Errorf("%w: %.1f MiB, the limit is %s", errTooLarge, float64(size)/(1<<20), limit)
 	}

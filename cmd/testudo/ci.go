@@ -16,6 +16,7 @@ import (
 	"github.com/testudo-sec/testudo/scan"
 	"github.com/testudo-sec/testudo/scan/gate"
 	"github.com/testudo-sec/testudo/scan/report"
+	"github.com/testudo-sec/testudo/scan/vuln"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -50,19 +51,19 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			if !slices.Contains(report.Formats(), format) {
 				return fmt.Errorf("--format is %q: want one of %v", format, report.Formats())
 			}
-			if base == "" && !noBase {
-				base = baseOfEnvironment(os.Getenv)
-			}
 			ctx := cmd.Context()
-			var at *assembly.CIBase
-			if base != "" {
-				var err error
-				if at, err = a.settings.OpenBase(root, base); err == nil {
-					err = at.Check(ctx, &a.settings)
+			bases := []string{base}
+			if base == "" {
+				if bases = nil; !noBase {
+					bases = basesOfEnvironment(os.Getenv)
 				}
-				if err != nil {
-					return fmt.Errorf("the base %s: %w", base, err)
-				}
+			}
+			at, err := a.openBase(ctx, root, bases)
+			if err != nil {
+				return err
+			}
+			if at != nil {
+				base = at.Revision
 			}
 			policy, from, err := a.settings.ReadCIPolicy(ctx, policyFile, root, at)
 			if err != nil {
@@ -86,11 +87,15 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 				missed.Any = true // without a database
 			}
 			if at != nil {
-				var before scan.Stats
-				if known, before, err = a.knownAt(cmd, &f, r, o); err != nil {
+				var before, commits scan.Stats
+				if known, before, commits, err = a.knownAt(cmd, &f, r, o); err != nil {
 					return err
 				}
 				missed.New = gate.MissedBy(&o.result.Stats, &before).New
+				if more := gate.MissedBy(&commits, gate.Sum(&before, &o.result.Stats)); len(more.New) > 0 {
+					missed.Any, missed.New = true, append(missed.New, more.New...)
+					o.result.Notes = append(o.result.Notes, "Of the change's commits could not be scanned: "+gate.Enumerate(more.New)+".")
+				}
 			}
 			o.result.Notes = append(o.result.Notes, o.verified()...)
 			d := policy.Decide(o.result.Findings, known, missed, time.Now())
@@ -98,6 +103,9 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 			o.result.Notes = append(o.result.Notes, decisionNotes(&d, from, base, known)...)
 			if at != nil && at.Shallow() {
 				o.result.Notes = append(o.result.Notes, "The clone is shallow: commits of the change that it lacks were not looked at for secrets (fetch-depth: 0, GIT_DEPTH: \"0\").")
+			}
+			if d.Missed {
+				o.result.Notes = append(o.result.Notes, "What could not be scanned may pass by the policy that decided: `exclude` leaves files out, `incomplete: never` lets them through. The limit of size is scan.max_file_size.")
 			}
 			if missed.Any && !d.Stopped {
 				o.result.Notes = append(o.result.Notes, "Passed without a look at what is named above as not scanned: it could hold anything. `incomplete: always` in the policy stops it.")
@@ -155,23 +163,52 @@ Exit code 0 says that the change may pass, 1 that it may not, 2 that it could no
 	return cmd
 }
 
-// baseOfEnvironment is what a build server says that a change is to be merged into.
-func baseOfEnvironment(env func(string) string) string {
+// openBase opens the first of the bases that is here; nil if none is named.
+func (a *app) openBase(ctx context.Context, root string, bases []string) (*assembly.CIBase, error) {
+	var first error
+	for _, base := range bases {
+		at, err := a.settings.OpenBase(root, base)
+		if err == nil {
+			err = at.Check(ctx, &a.settings)
+		}
+		switch {
+		case err == nil && first != nil:
+			fmt.Fprintf(a.stderr, "testudo: warning: %v; compared with %s, which whoever makes the change chose: policy and ignore files are as they were there\n", first, scan.Printable(base))
+			return at, nil
+		case err == nil:
+			return at, nil
+		case first == nil:
+			first = fmt.Errorf("the base %s: %w", scan.Printable(base), err)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, first
+}
+
+// basesOfEnvironment is what a build server says that a change is to be merged into, the best first. Where GitLab says that a change left
+// its target is a commit that its author chose: the target's own state is better, but in a fork's pipeline, where origin is the fork.
+func basesOfEnvironment(env func(string) string) (bases []string) {
 	if branch := env("GITHUB_BASE_REF"); branch != "" {
-		return "origin/" + branch
+		return []string{"origin/" + branch}
+	}
+	own := env("CI_MERGE_REQUEST_PROJECT_ID") == env("CI_PROJECT_ID")
+	if branch := env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"); branch != "" && own {
+		bases = append(bases, "origin/"+branch)
 	}
 	if commit := env("CI_MERGE_REQUEST_DIFF_BASE_SHA"); commit != "" {
-		return commit
+		bases = append(bases, commit)
 	}
-	if branch := env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"); branch != "" {
-		return "origin/" + branch
-	}
-	return ""
+	return bases
 }
 
 // fromBase takes from the base what decides about the change: which files are looked at, and which findings are known.
 func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline string) (err error) {
-	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil || baseline == "" {
+	if r.IgnoreFiles, err = r.Base.Ignores(ctx, &a.settings); err != nil {
+		return err
+	}
+	if r.Tracked, err = r.Base.Tracked(ctx, &a.settings, r.IgnoreFiles); err != nil || baseline == "" {
 		return err
 	}
 	known, ok, err := r.Base.Baseline(ctx, baseline)
@@ -181,9 +218,9 @@ func (a *app) fromBase(ctx context.Context, r *assembly.ScanRequest, baseline st
 	return err
 }
 
-// knownAt returns what is wrong at the base already and what could not be scanned there, and adds what the change's own commits hold
-// and its last state does not: a secret that was committed is known to whoever has the branch.
-func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (map[string]bool, scan.Stats, error) {
+// knownAt returns what is wrong at the base already, and what could not be scanned there and in the change's own commits. It adds what
+// these hold and its last state does not: a secret that was committed is known to whoever has the branch.
+func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanRequest, o *scanned) (known map[string]bool, before, commits scan.Stats, err error) {
 	settings := a.settings
 	settings.Scan.Exclude = slices.Concat(settings.Scan.Exclude, f.exclude)
 	if f.confidence != "" {
@@ -193,46 +230,44 @@ func (a *app) knownAt(cmd *cobra.Command, f *scanFlags, from assembly.ScanReques
 	r := assembly.ScanRequest{Target: from.Target, Base: base, IgnoreFiles: from.IgnoreFiles, For: f.judges, Gitleaks: f.gitleaks, VEX: f.vex, DataDir: a.data, Baseline: o.plan.Options.Baseline}
 	was, before, err := base.Findings(cmd.Context(), &settings, r)
 	if err != nil {
-		return nil, before, fmt.Errorf("the base %s: %w", base.Revision, err)
+		return nil, before, commits, fmt.Errorf("the base %s: %w", base.Revision, err)
 	}
-	known := notMore(was, o.result.Findings)
+	known = notMore(was, o.result.Findings)
+	if o.plan.Vuln != nil {
+		notGone(known, was, o.result.Findings, o.plan.Vuln.Flaws())
+	}
 	if len(f.judges) > 0 && !slices.Contains(f.judges, "secret") {
-		return known, before, nil
+		return known, before, commits, nil
 	}
 	r.Kind, r.Range, r.For = assembly.ScanHistory, base.Revision+"..HEAD", []string{"secret"}
 	plan, err := settings.PlanScan(cmd.Context(), r)
 	if err != nil {
-		return nil, before, err
+		return nil, before, commits, err
 	}
 	defer plan.Close()
 	here := map[string]bool{}
 	for i := range o.result.Findings {
 		here[o.result.Findings[i].ID] = true
 	}
-	_, err = scan.Run(cmd.Context(), plan.Options, func(f signal.Finding) {
+	commits, err = scan.Run(cmd.Context(), plan.Options, func(f signal.Finding) {
 		if !here[f.ID] {
 			o.result.Findings = append(o.result.Findings, f)
 		}
 	})
 	if err != nil {
-		return nil, before, fmt.Errorf("the commits of the change: %w", err)
+		return nil, before, commits, fmt.Errorf("the commits of the change: %w", err)
 	}
-	return known, before, nil
+	return known, before, commits, nil
 }
 
 // notMore returns the ids that are known from the base: of what is there now as often as then. A second version of a package with a flaw
 // that another version has already makes one more, and both are shown.
 func notMore(base, now []signal.Finding) map[string]bool {
-	// A flaw in a package at a place, whatever the version; of other findings the id says that.
 	key := func(f *signal.Finding) string {
-		purl := f.EvidenceOf(signal.EvidencePackage)
-		if f.Kind != signal.FindingVulnerability || purl == "" {
-			return f.ID
+		if purl := f.EvidenceOf(signal.EvidencePackage); f.Kind == signal.FindingVulnerability && purl != "" {
+			return flawAt(f.Rule, purl, f.Location.Path)
 		}
-		if at := strings.LastIndexByte(purl, '@'); at > 0 {
-			purl = purl[:at]
-		}
-		return strings.Join([]string{f.Rule, purl, f.Location.Path}, "\x00")
+		return f.ID
 	}
 	more := map[string]int{}
 	for i := range now {
@@ -255,6 +290,32 @@ func notMore(base, now []signal.Finding) map[string]bool {
 		}
 	}
 	return known
+}
+
+// flawAt names a flaw in a package at a place, whatever the version.
+func flawAt(id, purl, path string) string {
+	if at := strings.LastIndexByte(purl, '@'); at > 0 {
+		purl = purl[:at]
+	}
+	return strings.Join([]string{scan.Printable(id), scan.Printable(purl), scan.Printable(path)}, "\x00")
+}
+
+// notGone takes out of what is known what the base has and the change too, but for a decision: such as flaws of the standard library that the
+// toolchain here does not have, which is asked about the change alone.
+func notGone(known map[string]bool, base, now []signal.Finding, flaws []*vuln.Flaw) {
+	there, here := map[string]bool{}, map[string]bool{}
+	for _, f := range flaws {
+		there[flawAt(f.ID, f.Package().PURL, f.Package().Path)] = true
+	}
+	for i := range now {
+		here[now[i].ID] = true
+	}
+	for i := range base {
+		f := &base[i]
+		if !here[f.ID] && there[flawAt(f.Rule, f.EvidenceOf(signal.EvidencePackage), f.Location.Path)] {
+			delete(known, f.ID)
+		}
+	}
 }
 
 // onlyNew leaves out what the base has too, and says how much that is.

@@ -128,6 +128,7 @@ func TestHostPages(t *testing.T) {
 	admin := signedIn(t, w, s, consoletest.AdminName)
 	_, body = admin.get("/system/files")
 	has(t, "files", body, "/system/files/accept")
+	has(t, "files", body, "Not what their package says")
 }
 
 // TestOrderProcess: what an order touches is said before it is done, and only who may gives one.

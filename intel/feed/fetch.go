@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/testudo-sec/testudo/intel"
 )
 
 // fetcher downloads. It is safe for concurrent use.
@@ -237,12 +239,45 @@ func forget(path string) {
 
 // sweep takes away what forget left of a download when it was killed between the two.
 func sweep(work string) {
-	notes, _ := filepath.Glob(filepath.Join(work, "*.part.json"))
-	for _, note := range notes {
+	for _, note := range endingIn(work, ".part.json") {
 		if _, err := os.Stat(strings.TrimSuffix(note, ".json")); errors.Is(err, fs.ErrNotExist) {
 			_ = os.Remove(note)
 		}
 	}
+}
+
+// sweepParts takes away downloads that did not end, but for those of what is still missing: of the rest nobody will go on with them.
+func sweepParts(work string, sources []Outcome) {
+	wanted := map[string]bool{}
+	for _, s := range sources {
+		if s.Err != nil || s.State == Kept {
+			wanted[partOf(work, s.Kind, s.Name)] = true
+		}
+	}
+	for _, part := range endingIn(work, ".part") {
+		if !wanted[part] {
+			forget(part)
+		}
+	}
+}
+
+// endingIn returns the files of a folder with that ending.
+func endingIn(dir, ending string) (paths []string) {
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), ending) {
+			paths = append(paths, filepath.Join(dir, f.Name()))
+		}
+	}
+	return paths
+}
+
+// partOf is where the download of a source stands while it has not ended.
+func partOf(work string, kind intel.Kind, name string) string {
+	if kind == intel.KindOSV {
+		name = fileName(name) + ".zip"
+	}
+	return filepath.Join(work, name+".part")
 }
 
 func (f *fetcher) attempt(ctx context.Context, url, path, sum string) (s state, digest string, err error) {

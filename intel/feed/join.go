@@ -93,7 +93,7 @@ func (u *updater) list(ctx context.Context, o *Outcome, where string, read func(
 				return err
 			}
 		}
-		path = filepath.Join(u.work, o.Name+".part")
+		path = partOf(u.work, o.Kind, o.Name)
 		small := *u.f
 		small.limit = min(small.limit, maxListDownload)
 		if s, src.ContentDigest, err = small.download(ctx, where, path, ""); err != nil {

@@ -91,7 +91,7 @@ func (r *remote) advisory(ctx context.Context, ecosystem, id string) ([]byte, er
 }
 
 func (r *remote) archive(ctx context.Context, ecosystem string) (string, state, string, func(), error) {
-	path := filepath.Join(r.work, fileName(ecosystem)+".zip.part")
+	path := partOf(r.work, intel.KindOSV, ecosystem)
 	s, digest, err := r.f.download(ctx, r.url(ecosystem, archiveFile), path, r.sums[ecosystem+"/"+archiveFile])
 	return path, s, digest, func() { forget(path) }, err
 }

@@ -325,7 +325,10 @@ func TestLies(t *testing.T) {
 			<-r.Context().Done()
 			return true
 		}, "stopped sending"},
-		"hang at once": {func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, "timeout"},
+		"hang at once": {func(w http.ResponseWriter, r *http.Request) bool {
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // or it would answer 200 after all
+		}, "timeout"},
 		"cut off": {func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Content-Length", "100000")
 			_, _ = w.Write([]byte("PK"))
@@ -474,7 +477,7 @@ func TestBusyAndCancelled(t *testing.T) {
 		}
 		once.Do(func() { close(entered) })
 		<-r.Context().Done()
-		return true
+		panic(http.ErrAbortHandler)
 	}
 	b.m.mu.Unlock()
 	b.o.Config.Timeout = time.Minute

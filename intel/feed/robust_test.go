@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,17 +85,47 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
-// TestHalfForgotten: what an update that was killed left beside a download that is gone does not stay.
+// TestHalfForgotten: what an update that was killed left of downloads does not stay: neither a note beside a download that is gone, nor a download that the next update
+// does without, as it asks for what changed only.
 func TestHalfForgotten(t *testing.T) {
 	b := newBench(t)
 	b.update(t)
-	left := filepath.Join(b.path+".work", "npm-6e706d.zip.part.json")
-	if err := os.WriteFile(left, []byte("{}"), 0o600); err != nil {
-		t.Fatal(err)
+	work := b.path + ".work"
+	leave := func(names ...string) {
+		for _, name := range names {
+			if err := os.WriteFile(filepath.Join(work, name), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
+	rest := func() (names []string) {
+		left, err := os.ReadDir(work)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range left {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	leave("npm-6e706d.zip.part.json")
 	b.update(t)
-	if _, err := os.Stat(left); err == nil {
-		t.Error("it is still there")
+	if got := rest(); !slices.Equal(got, []string{"lock"}) {
+		t.Errorf("a note: %q", got)
+	}
+	of := []string{"npm-6e706d.zip.part", "npm-6e706d.zip.part.json", "kev.part", "kev.part.json", "of-none-that-is-wanted.zip.part"}
+	leave(of...)
+	b.m.fill("npm", 301, nil)
+	b.update(t)
+	if got := rest(); !slices.Equal(got, []string{"lock"}) {
+		t.Errorf("downloads: %q", got)
+	}
+	// What could not be asked for is gone on with later.
+	leave(of[:2]...)
+	b.o.Only = []string{"Rocky Linux"}
+	b.update(t)
+	if got := rest(); !slices.Equal(got, []string{"lock", of[0], of[1]}) {
+		t.Errorf("downloads of others: %q", got)
 	}
 }
 

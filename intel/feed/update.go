@@ -136,6 +136,7 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 	if err := u.w.Commit(u.now); err != nil {
 		return nil, err
 	}
+	sweepParts(work, res.Sources)
 	d, err := intel.Open(o.Path)
 	if err != nil {
 		return nil, err

@@ -4,12 +4,18 @@ package bpf
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/testudo-sec/testudo/kernel"
 )
+
+// ErrBehind is that of what was seen something is not handed on: it is late, or was lost.
+var ErrBehind = errors.New("what was seen is late, or was lost")
 
 // distrust is for how long after a loss nobody is told that all is handed on.
 const distrust = 10 * time.Second
@@ -25,18 +31,18 @@ type flushes struct {
 // flush is answered once what was written up to a position is handed on. The reader sets that when it takes the question, which is not before it was asked.
 type flush struct {
 	till uint64
-	done chan bool
+	done chan error
 }
 
-// Flush has all that was seen until now handed on before it returns. It reports false where that is not certain: ctx ended before, nobody reads, or records
-// were lost lately.
-func (l *Loader) Flush(ctx context.Context) bool {
+// Flush has all that was seen until now handed on before it returns. The error is ErrBehind where that is not certain, as ctx ended before or records were lost lately, and
+// kernel.ErrUnable while nobody reads.
+func (l *Loader) Flush(ctx context.Context) error {
 	q := &l.flushes
-	done := make(chan bool, 1)
+	done := make(chan error, 1)
 	q.mu.Lock()
 	if !q.open {
 		q.mu.Unlock()
-		return false
+		return kernel.ErrUnable
 	}
 	q.waiting = append(q.waiting, flush{done: done})
 	if len(q.waiting) == 1 { // else it is awake
@@ -44,10 +50,10 @@ func (l *Loader) Flush(ctx context.Context) bool {
 	}
 	q.mu.Unlock()
 	select {
-	case whole := <-done:
-		return whole
+	case err := <-done:
+		return err
 	case <-ctx.Done():
-		return false
+		return ErrBehind
 	}
 }
 
@@ -63,7 +69,7 @@ func (q *flushes) end() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, f := range q.waiting {
-		f.done <- false
+		f.done <- kernel.ErrUnable
 	}
 	q.open, q.wake, q.waiting = false, nil, nil
 }
@@ -83,12 +89,16 @@ func (q *flushes) take(to []flush, written func() uint64) []flush {
 
 // answer answers those whose position is read.
 func (r *reader) answer() {
-	at, whole := *position(r.ring.consumer), time.Since(r.lostAt) > distrust
+	at := *position(r.ring.consumer)
+	var err error
+	if time.Since(r.lostAt) <= distrust {
+		err = ErrBehind
+	}
 	r.flushes = slices.DeleteFunc(r.flushes, func(f flush) bool {
 		if f.till > at {
 			return false
 		}
-		f.done <- whole
+		f.done <- err
 		return true
 	})
 }
@@ -96,7 +106,7 @@ func (r *reader) answer() {
 // giveUp answers the others when nobody reads any more.
 func (r *reader) giveUp() {
 	for _, f := range r.flushes {
-		f.done <- false
+		f.done <- kernel.ErrUnable
 	}
 	r.flushes = nil
 }

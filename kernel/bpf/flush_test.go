@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/testudo-sec/testudo/internal/require"
+	"github.com/testudo-sec/testudo/kernel"
 	"github.com/testudo-sec/testudo/kernel/record"
 )
 
@@ -25,7 +27,7 @@ func TestFlush(t *testing.T) {
 	if err := l.Attach(); err != nil {
 		t.Fatal(err)
 	}
-	if l.Flush(t.Context()) {
+	if l.Flush(t.Context()) == nil {
 		t.Error("nobody reads, and all is handed on")
 	}
 	var mu sync.Mutex
@@ -44,7 +46,7 @@ func TestFlush(t *testing.T) {
 			})
 		})
 	}()
-	for !l.Flush(t.Context()) { // until it reads
+	for l.Flush(t.Context()) != nil { // until it reads
 		time.Sleep(time.Millisecond)
 	}
 	for i := range 50 {
@@ -55,7 +57,7 @@ func TestFlush(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				if !l.Flush(t.Context()) {
+				if l.Flush(t.Context()) != nil {
 					t.Error("not all is handed on")
 				}
 				mu.Lock()
@@ -70,14 +72,14 @@ func TestFlush(t *testing.T) {
 	}
 	gone, stop := context.WithCancel(t.Context())
 	stop()
-	if l.Flush(gone) {
+	if !errors.Is(l.Flush(gone), ErrBehind) {
 		t.Log("it was answered before it looked whether anybody waits")
 	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if l.Flush(t.Context()) {
-		t.Error("nobody reads any more, and all is handed on")
+	if err := l.Flush(t.Context()); !errors.Is(err, kernel.ErrUnable) {
+		t.Errorf("nobody reads any more: %v", err)
 	}
 }

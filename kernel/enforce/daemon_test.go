@@ -111,6 +111,11 @@ func actOn(verb string, args []string) error {
 			return err
 		}
 		return f.Close()
+	case "flood": // until it is killed, but not for ever
+		for range 5_000_000 {
+			_ = reach("datagram", args[0], args[1], false)
+		}
+		return nil
 	case "tcp", "udp", "datagram", "fastopen":
 		return reach(verb, args[0], args[1], len(args) > 2)
 	}

@@ -63,13 +63,14 @@ type Enforcer struct {
 	generation uint32
 	revision   uint64
 	compiled   *compiled
-	past       map[uint64]*compiled // revisions that decisions may still be told of
 	pins       *pins
-	settling   []chan struct{} // wait until the decisions made before are handed on
-	wake       func() error    // has Run look for them; nil while it does not run
 	closed     bool
 	loaded     bool
 	err        error // of the load
+
+	pastMu   sync.Mutex
+	past     map[uint64]*compiled // revisions that decisions may still be told of
+	settling settling
 }
 
 type namedLink struct {
@@ -194,6 +195,14 @@ func (e *Enforcer) swap(c *compiled, closed bool) (err error) {
 	if err = e.objects.put(next, c); err != nil {
 		return err
 	}
+	// What they decide may be told of before this returns.
+	e.pastMu.Lock()
+	e.past[c.table.Revision] = c
+	delete(e.past, c.table.Revision-keepPast)
+	e.pastMu.Unlock()
+	if len(c.rules) > 0 {
+		e.settling.deciding.Store(true)
+	}
 	for hook := range c.hooks {
 		if e.links[hook] == nil {
 			if fresh[hook], err = e.plan.attach(hook); err != nil {
@@ -215,8 +224,7 @@ func (e *Enforcer) swap(c *compiled, closed bool) (err error) {
 	before := e.compiled
 	e.generation, e.compiled, e.closed = next, c, closed
 	e.revision++
-	e.past[e.revision] = c
-	delete(e.past, e.revision-keepPast)
+	e.settling.deciding.Store(len(c.rules) > 0)
 	e.settle(before)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -20,6 +21,9 @@ import (
 
 // lostEvery is how often untold decisions are looked for.
 const lostEvery = time.Second
+
+// recordHeader is what the ring buffer puts before each record, which it aligns to eight bytes.
+const recordHeader = 8
 
 const decisionSize = int(unsafe.Sizeof(guardDecision{}))
 
@@ -39,22 +43,18 @@ func (e *Enforcer) Run(ctx context.Context, receive func(batch []byte)) error {
 		return err
 	}
 	rd, err := ringbuf.NewReader(e.objects.decisions)
-	if err == nil {
-		e.wake = rd.Flush
-	}
 	e.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("decisions of the guard: %w", err)
 	}
 	defer rd.Close()
-	var asked []chan struct{}
-	defer func() {
-		e.mu.Lock()
-		asked, e.settling, e.wake = append(asked, e.settling...), nil, nil
-		e.mu.Unlock()
-		answer(asked)
-	}()
-	defer context.AfterFunc(ctx, func() { _ = rd.Close() })() // wakes Read
+	e.settling.begin(rd.Flush)
+	defer e.settling.end()
+	var asked []settled
+	var read uint64 // bytes
+	written := func() uint64 { return read + uint64(rd.AvailableBytes()) }
+	defer func() { answer(asked, math.MaxUint64) }()
+	defer context.AfterFunc(ctx, func() { _ = rd.Flush() })() // wakes Read
 	var raw ringbuf.Record
 	var batch []byte
 	var told uint64
@@ -65,53 +65,22 @@ func (e *Enforcer) Run(ctx context.Context, receive func(batch []byte)) error {
 		case errors.Is(err, ringbuf.ErrClosed):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if len(asked) > 0 { // all that was there when they asked is read
-				answer(asked)
-				asked = nil
-			} else if batch = e.lost(batch[:0], &told); len(batch) > 0 {
+			if batch = e.lost(batch[:0], &told); len(batch) > 0 {
 				receive(batch)
 			}
 			rd.SetDeadline(time.Now().Add(lostEvery))
-		case errors.Is(err, ringbuf.ErrFlushed):
-			e.mu.Lock()
-			asked, e.settling = append(asked, e.settling...), nil
-			e.mu.Unlock()
-			rd.SetDeadline(time.Unix(1, 0)) // once more, without waiting: they may have come after the last look
+		case errors.Is(err, ringbuf.ErrFlushed): // somebody asks
 		case err != nil:
 			return fmt.Errorf("decisions of the guard: %w", err)
 		default:
 			if batch = e.records(batch[:0], raw.RawSample); len(batch) > 0 {
 				receive(batch)
 			}
+			read += recordHeader + (uint64(len(raw.RawSample))+7)&^7 // guard.c discards none
 		}
+		asked = answer(e.settling.take(asked, written), read)
 	}
 	return nil
-}
-
-// Settle returns when the decisions that were made until now are handed on, or ctx has ended. It takes no time where there is nothing to decide.
-func (e *Enforcer) Settle(ctx context.Context) {
-	e.mu.Lock()
-	if e.wake == nil || e.compiled == nil || len(e.compiled.rules) == 0 {
-		e.mu.Unlock()
-		return
-	}
-	done := make(chan struct{})
-	e.settling = append(e.settling, done)
-	err := e.wake()
-	e.mu.Unlock()
-	if err != nil {
-		return
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-}
-
-func answer(all []chan struct{}) {
-	for _, done := range all {
-		close(done)
-	}
 }
 
 // lost appends a record of what was not told since the last time.
@@ -138,9 +107,9 @@ func (e *Enforcer) records(b, raw []byte) []byte {
 	if int(d.Args)+int(d.Path) > len(text) {
 		return b
 	}
-	e.mu.Lock()
+	e.pastMu.Lock()
 	c := e.past[d.Revision]
-	e.mu.Unlock()
+	e.pastMu.Unlock()
 	if c == nil {
 		return b
 	}

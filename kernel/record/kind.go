@@ -60,6 +60,7 @@ const (
 	FlagTTY                         // the process has a controlling terminal
 	FlagUnsure                      // where the name that was passed led is not certain: what it leads through has changed, or cannot be looked at
 	FlagMarked                      // of a gate's question: a mark of this Time or a later one comes among the records; of a decision: it comes once more, behind what was seen before it. No program of the kernel sets it
+	FlagPartial                     // of a gate's question: of what was seen before it something is late or was lost. No program of the kernel sets it
 )
 
 // Gate is what carried out, or would carry out, a verdict.

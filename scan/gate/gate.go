@@ -169,6 +169,8 @@ const (
 // Decision is what the policy says of a scan.
 type Decision struct {
 	Stopped bool
+	// Missed says that what could not be scanned is among the reasons.
+	Missed bool
 	// Reasons say in sentences what stopped it.
 	Reasons []string
 	// Of has the decision for each finding's id.
@@ -236,13 +238,14 @@ func (p *Policy) Decide(findings []signal.Finding, base map[string]bool, missed 
 		}
 	}
 	d.Reasons = reasons(stops, base != nil && !p.Known)
+	found := len(d.Reasons)
 	switch {
 	case p.Incomplete != IncompleteNever && len(missed.New) > 0:
-		d.Reasons = append(d.Reasons, "what the change brings could not be scanned: "+enumerate(missed.New))
+		d.Reasons = append(d.Reasons, "what the change brings could not be scanned: "+Enumerate(missed.New))
 	case p.Incomplete == IncompleteAlways && missed.Any:
 		d.Reasons = append(d.Reasons, "something could not be scanned")
 	}
-	d.Stopped = len(d.Reasons) > 0
+	d.Stopped, d.Missed = len(d.Reasons) > 0, len(d.Reasons) > found
 	return d
 }
 

@@ -71,6 +71,9 @@ func TestDecide(t *testing.T) {
 		if diff := cmp.Diff(tc.reasons, d.Reasons); diff != "" || d.Stopped != (len(tc.reasons) > 0) {
 			t.Errorf("%s: stopped %t: %s", tc.name, d.Stopped, diff)
 		}
+		if want := strings.Contains(strings.Join(tc.reasons, " "), "not be scanned"); d.Missed != want {
+			t.Errorf("%s: stopped by what was missed: %t", tc.name, d.Missed)
+		}
 		if len(d.Expired) != tc.expired || len(d.Unused) != tc.unused {
 			t.Errorf("%s: %d expired, %d unused", tc.name, len(d.Expired), len(d.Unused))
 		}
@@ -134,5 +137,14 @@ func TestMissedBy(t *testing.T) {
 		if d := cmp.Diff(tc.want, gate.MissedBy(&tc.change, tc.base)); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
+	}
+}
+
+func TestSum(t *testing.T) {
+	a := scan.Stats{Skipped: []scan.Skip{{Path: "a"}}, TooLarge: 1, TooDeep: 2, Unreadable: 3, Failed: 4, Dropped: 5, NoRoom: 6}
+	b := scan.Stats{Skipped: []scan.Skip{{Path: "b"}}, TooLarge: 10, TooDeep: 10, Unreadable: 10, Failed: 10, Dropped: 10, NoRoom: 10}
+	want := &scan.Stats{Skipped: []scan.Skip{{Path: "a"}, {Path: "b"}}, TooLarge: 11, TooDeep: 12, Unreadable: 13, Failed: 14, Dropped: 15, NoRoom: 16}
+	if d := cmp.Diff(want, gate.Sum(&a, &b)); d != "" {
+		t.Error(d)
 	}
 }

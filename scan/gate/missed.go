@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/testudo-sec/testudo/scan"
@@ -45,6 +46,12 @@ func MissedBy(change, base *scan.Stats) Missed {
 	return m
 }
 
+// Sum is what two scans together could not look at.
+func Sum(a, b *scan.Stats) *scan.Stats {
+	return &scan.Stats{Skipped: slices.Concat(a.Skipped, b.Skipped), TooLarge: a.TooLarge + b.TooLarge, TooDeep: a.TooDeep + b.TooDeep, Unreadable: a.Unreadable + b.Unreadable,
+		Failed: a.Failed + b.Failed, Dropped: a.Dropped + b.Dropped, NoRoom: a.NoRoom + b.NoRoom}
+}
+
 // files counts what could have been named.
 func files(s *scan.Stats) uint64 { return s.TooLarge + s.TooDeep + s.Unreadable + s.Failed }
 
@@ -55,7 +62,8 @@ func unnamed(s *scan.Stats) uint64 {
 	return 0
 }
 
-func enumerate(names []string) string {
+// Enumerate lists the first of the names, and says how many more there are.
+func Enumerate(names []string) string {
 	if n := len(names); n > maxEnumerated {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxEnumerated], ", "), n-maxEnumerated)
 	}

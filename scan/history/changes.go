@@ -111,27 +111,46 @@ func (c *Changes) resolve(ctx context.Context, w *reading) (now id, before []id,
 	if err := g.add(ctx, to, false); err != nil {
 		return none, nil, err
 	}
-	g.order()
-	if n := g.index[to]; n >= 0 && g.commits[n].hidden {
+	order, _ := g.order()
+	if n, ok := g.index[to]; ok && n >= 0 && g.commits[n].hidden {
 		return none, nil, nil
 	}
-	forks := map[id]bool{}
-	for i := range g.commits {
-		if g.commits[i].hidden {
-			continue
-		}
-		for _, p := range g.commits[i].parents {
-			if g.commits[p].hidden && g.commits[p].tree != none && !forks[g.commits[p].tree] {
-				forks[g.commits[p].tree] = true
-				before = append(before, g.commits[p].tree)
-			}
-		}
+	if !g.full { // else it is not known where it left the base
+		before = g.forks(order)
 	}
 	if len(before) == 0 {
 		before = []id{w.treeOf(base)}
 	}
 	return w.treeOf(to), before, nil
 }
+
+// forks returns the trees of the hidden commits that the others stand on, the newest of each line alone: who merges an old state of the base
+// into a branch that has a newer one began at the newer one.
+func (g *graph) forks(order []int32) (trees []id) {
+	edge, older := make([]bool, len(g.commits)), make([]bool, len(g.commits))
+	for i := range g.commits {
+		if !g.commits[i].hidden {
+			for _, p := range g.commits[i].parents {
+				edge[p] = g.commits[p].hidden
+			}
+		}
+	}
+	for _, n := range slices.Backward(order) { // children first
+		c := &g.commits[n]
+		if edge[n] && !older[n] && c.tree != none && !slices.Contains(trees, c.tree) && len(trees) < maxForks {
+			trees = append(trees, c.tree)
+		}
+		if edge[n] || older[n] {
+			for _, p := range c.parents {
+				older[p] = true
+			}
+		}
+	}
+	return trees
+}
+
+// maxForks bounds the states that a commit is compared with.
+const maxForks = 100
 
 // give offers files of a tree.
 func (w *reading) give(ctx context.Context, tree map[string]id, wanted func(path string, o id) bool) error {
@@ -145,6 +164,7 @@ func (w *reading) give(ctx context.Context, tree map[string]id, wanted func(path
 			list = append(list, f)
 		}
 	}
+	w.files = newTreeFiles(w, tree)
 	return w.offer(ctx, nil, w.keep(w.ignoreLists(ignores), list))
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Fork is the files as they were where a branch left its base: what a change is compared with. Where the two have no
-// commit in common, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
+// commit in common, or left each other in several places, or the clone is too shallow to know, it is the files of the base. Submodules that are checked out count with the commits
 // that this state names.
 type Fork struct {
 	Root     string
@@ -36,11 +36,26 @@ func (f *Fork) Files(ctx context.Context, v scan.Visitor) error {
 	if err != nil {
 		return err
 	}
-	if err := w.give(ctx, below(w.flatten(ctx, tree), f.Below), func(string, id) bool { return true }); err != nil {
+	files, links := w.flattened(ctx, tree)
+	w.aside(below(links, f.Below))
+	if err := w.give(ctx, below(files, f.Below), func(string, id) bool { return true }); err != nil {
 		return err
 	}
 	w.rd = newReader(w.repo, &w.budget, treeCache) // the trees are needed again
 	return w.nested(ctx, tree, f.Below, "", 0)
+}
+
+// aside tells of links in the place of files that name packages, as a scan of the folder does.
+func (w *reading) aside(links map[string]id) {
+	for at, o := range links {
+		kind, to, err := w.rd.read(o, maxPath)
+		if err != nil || kind != blobObject {
+			continue
+		}
+		if name, reason, aside := scan.LinkAside(w.v, at, string(to)); aside {
+			w.v.Skip(scan.Unreadable, name, reason)
+		}
+	}
 }
 
 // below returns the files of a folder, by their paths from there on.
@@ -66,6 +81,12 @@ func (f *Fork) tree(ctx context.Context, w *reading) (id, error) {
 		return none, fmt.Errorf("what %s is compared with: %w", scan.Printable(f.Root), err)
 	case len(bases) == 0:
 		o, err := w.rd.revision(orHead(f.Revision)) // it brings nothing: it is in the base
+		if err != nil {
+			return none, err
+		}
+		return w.treeOf(o), nil
+	case len(bases) > 1: // whoever makes the change could choose
+		o, err := w.rd.revision(f.Base)
 		if err != nil {
 			return none, err
 		}
@@ -114,6 +135,60 @@ func (f *Fork) Ignores(ctx context.Context) (map[string][]byte, error) {
 		return ctx.Err()
 	})
 	return out, err
+}
+
+// Tracked returns the files of the commit that the .gitignore files given by their paths leave out, and the folders that hold them, below
+// the folder: git ignores nothing that was committed.
+func (f *Fork) Tracked(ctx context.Context, ignores map[string][]byte) (map[string]bool, error) {
+	w, err := begin(f.Root, f.Config, f.Scan, nobody{})
+	if err != nil {
+		return nil, err
+	}
+	defer w.end()
+	o, err := w.rd.revision(orHead(f.Revision))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	folders := ignoredFolders{ignores, map[string]ignoredFolder{}}
+	for name := range below(w.flatten(ctx, w.treeOf(o)), f.Below) {
+		in := folders.at(path.Dir(name))
+		if ignored, _ := in.list.Decide(name, false); !ignored && !in.ignored {
+			continue
+		}
+		for at := name; at != "." && at != "/" && !out[at]; at = path.Dir(at) {
+			out[at] = true
+		}
+	}
+	return out, ctx.Err()
+}
+
+// ignoredFolders is what .gitignore files say of folders.
+type ignoredFolders struct {
+	files map[string][]byte
+	known map[string]ignoredFolder
+}
+
+type ignoredFolder struct {
+	list    *ignore.List // for what is in it
+	ignored bool         // as a whole
+}
+
+func (f *ignoredFolders) at(dir string) ignoredFolder {
+	if in, ok := f.known[dir]; ok {
+		return in
+	}
+	var in ignoredFolder
+	own := ""
+	if dir != "." && dir != "/" && dir != ".." {
+		in = f.at(path.Dir(dir))
+		out, _ := in.list.Decide(dir, true)
+		in.ignored = in.ignored || out
+		own = dir
+	}
+	in.list = in.list.Extend(own, f.files[path.Join(own, ".gitignore")])
+	f.known[dir] = in
+	return in
 }
 
 const maxIgnoreFiles = 10_000

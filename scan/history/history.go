@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -56,6 +57,9 @@ type reading struct {
 	budget atomic.Int64
 	rd     *reader           // for commits and trees
 	given  map[string][]byte // ignore files in place of the repository's own
+	prefix string            // before the paths that the visitor sees: a submodule's place
+	files  *treeFiles        // what stands beside a file; nil where no one tree is read
+	heavy  sync.Mutex        // held while a file above MaxFileSize is
 
 	mu      sync.Mutex
 	missing uint64
@@ -463,6 +467,13 @@ func (w *reading) packNumber(o id) id {
 // file offers one version.
 func (w *reading) file(ctx context.Context, rd *reader, g *graph, f *version) {
 	k, data, err := rd.read(f.object, int64(w.scan.MaxFileSize))
+	large := false
+	if errors.Is(err, errTooLarge) && w.files != nil && w.v.Wants(f.path, blobInfo{path.Base(f.path), int64(w.scan.MaxFileSize) + 1}) {
+		w.heavy.Lock()
+		defer w.heavy.Unlock()
+		k, data, err = rd.read(f.object, w.files.limit)
+		large = len(data) > int(w.scan.MaxFileSize)
+	}
 	if err == nil && k != blobObject {
 		err = fmt.Errorf("%w: not a file", errCorrupted)
 	}
@@ -475,6 +486,12 @@ func (w *reading) file(ctx context.Context, rd *reader, g *graph, f *version) {
 		return
 	}
 	file := &scan.File{Path: f.path, Name: f.path, Data: data, Current: f.current, Order: int(f.order), Info: blobInfo{path.Base(f.path), int64(len(data))}}
+	if w.files != nil {
+		file.FS = w.files
+	}
+	if large { // for those who read packages alone, as in a folder
+		file.Data, file.Content = nil, bytes.NewReader(data)
+	}
 	if f.commit >= 0 && g != nil {
 		c := &g.commits[f.commit]
 		file.Commit = w.repo.name(c.id)

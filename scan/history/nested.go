@@ -58,13 +58,15 @@ func (w *reading) submodule(ctx context.Context, root, commit, prefix string, de
 		return nil
 	}
 	defer in.repo.close() // what is bad with it is no fault of the base's
-	in.given = map[string][]byte{}
+	in.given, in.prefix = map[string][]byte{}, prefix
 	o, err := in.rd.revision(commit)
 	if err != nil {
 		return nil
 	}
 	tree := in.treeOf(o)
-	if err := in.give(ctx, in.flatten(ctx, tree), func(string, id) bool { return true }); err != nil {
+	files, links := in.flattened(ctx, tree)
+	in.aside(links)
+	if err := in.give(ctx, files, func(string, id) bool { return true }); err != nil {
 		return err
 	}
 	in.rd = newReader(in.repo, &in.budget, treeCache)

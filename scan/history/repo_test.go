@@ -100,10 +100,13 @@ type collector struct {
 	found   int
 	onFile  func(f *scan.File)
 	discard bool
+	wants   string // the ending of files that are wanted however large
 }
 
-func (c *collector) Found(n int, _ bool)            { c.mu.Lock(); c.found += n; c.mu.Unlock() }
-func (c *collector) Wants(string, fs.FileInfo) bool { return false }
+func (c *collector) Found(n int, _ bool) { c.mu.Lock(); c.found += n; c.mu.Unlock() }
+func (c *collector) Wants(path string, _ fs.FileInfo) bool {
+	return c.wants != "" && strings.HasSuffix(path, c.wants)
+}
 func (c *collector) File(_ context.Context, f *scan.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -104,13 +104,24 @@ func folderLeftOut(l *lists, dir string, known map[string]bool, depth int) bool 
 
 // flatten returns every file of a tree by its path.
 func (w *reading) flatten(ctx context.Context, tree id) map[string]id {
-	out := map[string]id{}
+	files, _ := w.flattened(ctx, tree)
+	return files
+}
+
+// flattened is flatten, with the links.
+func (w *reading) flattened(ctx context.Context, tree id) (out, links map[string]id) {
+	out, links = map[string]id{}, map[string]id{}
 	room := names(maxNames)
 	walker := w.trees(ctx, lists{}, func(o id, dir, name string) {
 		if at := join(dir, name); room.take(at) {
 			out[at] = o
 		}
 	}).quiet()
+	walker.link = func(o id, at string) {
+		if len(links) < maxLinks && room.take(at) {
+			links[at] = o
+		}
+	}
 	walker.every = true
 	steps, stopped := 0, walker.stopped
 	walker.stopped = func() bool {
@@ -118,5 +129,8 @@ func (w *reading) flatten(ctx context.Context, tree id) map[string]id {
 		return steps > w.config.MaxFiles || len(out) > w.config.MaxFiles || stopped()
 	}
 	walker.walk(tree, none, "", 0)
-	return out
+	return out, links
 }
+
+// maxLinks bounds the links that are held.
+const maxLinks = 100_000

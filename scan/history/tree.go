@@ -89,6 +89,7 @@ type trees struct {
 	every    bool // also trees that were seen: each path counts
 	// file is called for every file of a tree that is not the same in the tree before it.
 	file    func(o id, dir, name string)
+	link    func(o id, at string) // of links; may be nil
 	ignored func()
 	special func()
 	tooDeep func(path string)
@@ -137,6 +138,9 @@ func (w *trees) walk(t, before id, dir string, depth int) {
 
 func (w *trees) entry(e *treeEntry, before id, dir string, depth int) {
 	if !e.isTree() && !e.isFile() {
+		if o := w.find(e.object); string(e.mode) == "120000" && w.link != nil && o != none && len(dir)+1+len(e.name) <= maxPath {
+			w.link(o, join(dir, string(e.name)))
+		}
 		w.special()
 		return
 	}

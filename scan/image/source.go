@@ -284,6 +284,8 @@ func (r *reading) large(ctx context.Context, s *stream, h *tar.Header, j job) er
 	}
 	if wanted {
 		limit = r.options.Scan.MaxArtifactSize
+	} else if c, ok := r.v.(scan.Chooser); ok && c.Passes(j.entry.path, j.entry.info()) {
+		return nil
 	}
 	if !wanted || j.entry.size > int64(limit) {
 		r.keep(j.layer, j.entry.path, scan.Result{Skips: []scan.LeftOut{{Why: scan.TooLarge, Path: j.entry.path, Count: 1,

@@ -22,7 +22,8 @@ import (
 // convert says in our words what scalibr found. The path is filled in later.
 func (in *input) convert(p *extractor.Package, f *format) scan.Package {
 	out := scan.Package{Name: strings.TrimSpace(p.Name), Version: strings.TrimSpace(p.Version), FoundBy: f.name, Licenses: licenses(p.Licenses...)}
-	if d := p.Location.Descriptor; d != nil && d.File != nil {
+	// What go.sum names beside a go.mod has its line there.
+	if d := p.Location.Descriptor; d != nil && d.File != nil && (d.File.Path == "" || d.File.Path == in.path) {
 		out.Line = max(d.File.LineNumber, 0)
 	}
 	if g, ok := p.Metadata.(osv.DepGroups); ok {

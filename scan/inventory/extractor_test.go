@@ -241,6 +241,29 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestLinesOfGoSum: a package that only go.sum names has no line in go.mod.
+func TestLinesOfGoSum(t *testing.T) {
+	const mod = "module example.com/shop\n\ngo 1.13\n\nrequire example.com/direct v1.0.0\n"
+	sum := ""
+	for _, name := range []string{"direct v1.0.0", "other v1.0.0", "more v1.1.0"} {
+		sum += "example.com/" + name + " h1:vEOn+mP2zCOVzKckCZy6YsCtDblrpj/w7B9nxGNELpg=\nexample.com/" + name + "/go.mod h1:h1NjWce9XRLGQEsW7wpKNCjG9DtNlClVuFLEZdDNbEs=\n"
+	}
+	got, err := extract(t, newExtractor(t), fstest.MapFS{"go.mod": {Data: []byte(mod)}, "go.sum": {Data: []byte(sum)}}, "go.mod", []byte(mod))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]int{}
+	for _, p := range got {
+		lines[p.Name] = p.Line
+	}
+	want := map[string]int{"stdlib": 3, "example.com/direct": 5, "example.com/other": 0, "example.com/more": 0}
+	for name, line := range want {
+		if at, there := lines[name]; !there || at != line {
+			t.Errorf("%s: line %d, %t", name, at, there)
+		}
+	}
+}
+
 // TestDeepOldLock wants an end of dependencies within dependencies.
 func TestDeepOldLock(t *testing.T) {
 	text := strings.Repeat(`{"dependencies":{"a":`, 5000)

@@ -20,6 +20,9 @@ const (
 func writeMarkdown(w io.Writer, r Result) error {
 	var b bytes.Buffer
 	head := "testudo: nothing found"
+	if r.comparing() {
+		head = "testudo: nothing new found"
+	}
 	switch {
 	case r.Verdict != nil && r.Verdict.Stopped:
 		head = "testudo: stopped"

@@ -34,6 +34,9 @@ type Result struct {
 	Notes    []string       // what was not looked for, and what else is to be said
 }
 
+// comparing reports whether there was a base.
+func (r *Result) comparing() bool { return r.Verdict != nil && r.Verdict.New != nil }
+
 // Options is how a table looks; JSON and SARIF do not depend on it.
 type Options struct {
 	Color bool

@@ -100,6 +100,25 @@ func TestTableClean(t *testing.T) {
 	}
 }
 
+// TestVerdict: a verdict is wrapped where people read it, and one line where a log is searched; nothing new is not nothing.
+func TestVerdict(t *testing.T) {
+	r := report.Result{Root: ".", Verdict: &report.Verdict{Stopped: true, Reasons: []string{"what the change brings could not be scanned: a/long/path/package-lock.json (unexpected EOF)"}}}
+	const line = "Stopped: what the change brings could not be scanned: a/long/path/package-lock.json (unexpected EOF)."
+	if got := write(t, "table", r, report.Options{}); !strings.Contains(got, "\n"+line+"\n") || !strings.HasPrefix(got, "Nothing found.") {
+		t.Error(got)
+	}
+	got := write(t, "table", r, report.Options{Width: 60, Color: true})
+	if want := "\n\x1b[1;31mStopped:\x1b[0m what the change brings could not be scanned:\n  a/long/path/package-lock.json (unexpected EOF).\n"; !strings.Contains(got, want) {
+		t.Errorf("%q", got)
+	}
+	r.Verdict = &report.Verdict{New: map[string]bool{}}
+	for _, format := range []string{"table", "markdown"} {
+		if got := write(t, format, r, report.Options{Width: 60}); !strings.Contains(strings.ToLower(got), "nothing new found") {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+}
+
 func TestTableManyPlaces(t *testing.T) {
 	r := result()
 	one := r.Findings[0]

@@ -20,6 +20,7 @@ const maxPlaces = 20
 type painter struct {
 	bytes.Buffer
 	Options
+	terminal bool // its width is known
 }
 
 const (
@@ -66,11 +67,12 @@ func inert(line string) string {
 
 // writeTable groups the findings by severity and rule, so that what to do is said once.
 func writeTable(w io.Writer, r Result, o Options) error {
-	if o.Width <= 0 {
+	terminal := o.Width > 0
+	if !terminal {
 		o.Width = 100
 	}
 	o.Width = max(o.Width, 40)
-	p := &painter{Options: o}
+	p := &painter{Options: o, terminal: terminal}
 	ups, rest := upgrades(r.Findings, r.Verdict)
 	for i := range ups {
 		p.upgrade(&ups[i])
@@ -237,9 +239,24 @@ func (p *painter) verdict(v *Verdict) {
 	switch {
 	case v == nil:
 	case v.Stopped:
-		p.line(p.paint("1;31", "Stopped:") + " " + strings.Join(v.Reasons, ", ") + ".")
+		p.lead("1;31", "Stopped:", " "+strings.Join(v.Reasons, ", ")+".")
 	default:
-		p.line(p.paint("1;"+green, "Passed:") + " nothing stops the change.")
+		p.lead("1;"+green, "Passed:", " nothing stops the change.")
+	}
+}
+
+// lead writes one line that begins with words in a colour; on a terminal as many lines as it needs. A log is searched for it.
+func (p *painter) lead(style, words, text string) {
+	lines := []string{words + text}
+	if p.terminal {
+		lines = wrap(lines[0], p.Width-2)
+	}
+	for i, l := range lines {
+		if i > 0 {
+			p.line("  " + l)
+			continue
+		}
+		p.line(p.paint(style, words) + strings.TrimPrefix(l, words))
 	}
 }
 
@@ -271,9 +288,13 @@ func (p *painter) summary(r Result) {
 		read = plural(s.Packages, "package") + ", " + read
 	}
 	if len(r.Findings) == 0 {
-		p.line(p.paint("1;"+green, "Nothing found.") + " Read " + read + ".")
+		nothing := "Nothing found."
+		if r.comparing() {
+			nothing = "Nothing new found."
+		}
+		p.lead("1;"+green, nothing, " Read "+read+".")
 	} else {
-		p.line(p.paint(bold, plural(uint64(len(r.Findings)), "finding")) + ": " + severityCounts(r.Findings) + ". Read " + read + ".")
+		p.lead(bold, plural(uint64(len(r.Findings)), "finding"), ": "+severityCounts(r.Findings)+". Read "+read+".")
 	}
 	for _, l := range leftOut(s) {
 		for i, part := range wrap(l, p.Width-4) {

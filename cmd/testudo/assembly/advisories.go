@@ -58,9 +58,12 @@ func (p *ScanPlan) Judged(inv *scan.Inventory) []string {
 		}
 	}
 	var out []string
+	var unknown []string
 	for _, family := range slices.Sorted(maps.Keys(missing)) {
-		out = append(out, fmt.Sprintf("Not judged for known vulnerabilities: %s of %s, about which the advisory database has nothing. `testudo db update` brings it.",
-			counted(missing[family], "package"), scan.Printable(family)))
+		unknown = append(unknown, fmt.Sprintf("%s of %s", counted(missing[family], "package"), scan.Printable(family)))
+	}
+	if len(unknown) > 0 {
+		out = append(out, "Not judged for known vulnerabilities: "+strings.Join(unknown, ", ")+", about which the advisory database has nothing. `testudo db update` brings it.")
 	}
 	s := p.Vuln.Summary()
 	if s.NoVersion > 0 {

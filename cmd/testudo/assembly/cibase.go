@@ -132,6 +132,11 @@ func (b *CIBase) Ignores(ctx context.Context, s *Settings) (map[string][]byte, e
 	return b.fork(s).Ignores(ctx)
 }
 
+// Tracked returns what was committed though git's ignore files of the base leave it out: a change can bring it.
+func (b *CIBase) Tracked(ctx context.Context, s *Settings, ignores map[string][]byte) (map[string]bool, error) {
+	return b.fork(s).Tracked(ctx, ignores)
+}
+
 const maxBaseline = 256 << 20
 
 // Baseline returns the baseline that the base has under the name of a file of the repository; ok is false for any other file.

@@ -35,9 +35,11 @@ func (s *seeing) Open(ctx context.Context) error {
 }
 
 // Flush implements flusher, where what sees can.
-func (s *seeing) Flush(ctx context.Context) bool {
-	by, ok := s.eyes.(flusher)
-	return ok && by.Flush(ctx)
+func (s *seeing) Flush(ctx context.Context) error {
+	if by, ok := s.eyes.(flusher); ok {
+		return by.Flush(ctx)
+	}
+	return kernel.ErrUnable
 }
 
 // Status implements eyes.

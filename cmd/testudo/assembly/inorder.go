@@ -3,6 +3,7 @@ package assembly
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 	"github.com/testudo-sec/testudo/kernel/record"
 )
 
-// flusher is what of the eyes can say that all is handed on that was seen until now.
+// flusher is what of the eyes can say that all is handed on that was seen until now. kernel.ErrUnable: they do not see what happens, or not yet, and /proc is what there is.
 type flusher interface {
-	Flush(ctx context.Context) bool
+	Flush(ctx context.Context) error
 }
 
 // inOrder is the receiver of the gates. What they ask and tell comes behind what was seen before it, and so is judged by who does it and what that one came from: a program that was
@@ -35,10 +36,10 @@ const (
 	maxDecisions = 1024 // batches of them that wait
 )
 
-// flush reports whether all that was seen until now was handed on.
-func (o *inOrder) flush(ctx context.Context) bool {
+// flush has all that was seen until now handed on.
+func (o *inOrder) flush(ctx context.Context) error {
 	if o.eyes == nil {
-		return false
+		return kernel.ErrUnable
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushWithin)
 	defer cancel()
@@ -97,7 +98,7 @@ func (o *inOrder) tell(ctx context.Context) {
 				more = false
 			}
 		}
-		o.flush(ctx)
+		_ = o.flush(ctx)
 		o.Receiver.Records(batch)
 	}
 }
@@ -109,10 +110,15 @@ func (o *inOrder) Ask(ctx context.Context, rec []byte, gate record.Gate) kernel.
 		return o.Receiver.Ask(ctx, rec, gate)
 	}
 	var before []byte
-	if !o.flush(ctx) && o.known != nil {
-		before = o.known(nil, r.PID)
-	}
 	r.Flags |= record.FlagMarked
+	if err := o.flush(ctx); err != nil {
+		if o.known != nil {
+			before = o.known(nil, r.PID)
+		}
+		if !errors.Is(err, kernel.ErrUnable) { // who has ended is not in /proc, nor is a request
+			r.Flags |= record.FlagPartial
+		}
+	}
 	o.marking.Lock()
 	r.Time = o.now() // what was read of /proc has a time before
 	mark := record.Record{Kind: record.KindMark, Time: r.Time}

@@ -2,6 +2,7 @@ package assembly
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -51,6 +52,8 @@ func (h *heard) Ask(_ context.Context, rec []byte, _ record.Gate) kernel.Answer 
 	var r record.Record
 	if _, err := record.Decode(rec, &r); err != nil || r.Flags&record.FlagMarked == 0 || r.Time > h.mark || h.mark == 0 {
 		h.say("a question without its mark")
+	} else if r.Flags&record.FlagPartial != 0 {
+		h.say("question of which not all is known")
 	} else {
 		h.say("question")
 	}
@@ -59,14 +62,14 @@ func (h *heard) Ask(_ context.Context, rec []byte, _ record.Gate) kernel.Answer 
 
 // handsOn is eyes that have something in their ring.
 type handsOn struct {
-	to    kernel.Receiver
-	whole bool
+	to  kernel.Receiver
+	err error
 }
 
-func (f *handsOn) Flush(context.Context) bool {
+func (f *handsOn) Flush(context.Context) error {
 	fork := record.Record{Kind: record.KindFork, PID: 5}
 	f.to.Records(fork.Append(nil))
-	return f.whole
+	return f.err
 }
 
 // TestGatesSpeakInOrder: what was seen comes before the question, and before the decision; where that is not certain, so does what /proc knows.
@@ -79,8 +82,9 @@ func TestGatesSpeakInOrder(t *testing.T) {
 		eyes func(to kernel.Receiver) flusher
 		want []string
 	}{
-		{"seen", func(to kernel.Receiver) flusher { return &handsOn{to, true} }, []string{"fork", "mark", "question"}},
-		{"not all was seen", func(to kernel.Receiver) flusher { return &handsOn{to, false} }, []string{"fork", "exec", "mark", "question"}},
+		{"seen", func(to kernel.Receiver) flusher { return &handsOn{to, nil} }, []string{"fork", "mark", "question"}},
+		{"not all was seen", func(to kernel.Receiver) flusher { return &handsOn{to, errors.New("records were lost")} }, []string{"fork", "exec", "mark", "question of which not all is known"}},
+		{"not seen yet", func(to kernel.Receiver) flusher { return &handsOn{to, kernel.ErrUnable} }, []string{"fork", "exec", "mark", "question"}},
 		{"nothing is seen", func(kernel.Receiver) flusher { return nil }, []string{"exec", "mark", "question"}},
 	} {
 		h := &heard{}
@@ -98,7 +102,7 @@ func TestGatesSpeakInOrder(t *testing.T) {
 	}
 
 	h := &heard{came: make(chan string, 8)}
-	o := &inOrder{Receiver: h, eyes: &handsOn{h, true}, decided: make(chan []byte, 1)}
+	o := &inOrder{Receiver: h, eyes: &handsOn{h, nil}, decided: make(chan []byte, 1)}
 	o.Records(decision.Append(nil)) // it waits for nothing
 	o.Records(decision.Append(nil)) // there is no room for this one: it is told as it comes
 	ctx, cancel := context.WithCancel(t.Context())

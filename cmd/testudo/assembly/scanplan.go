@@ -64,8 +64,9 @@ type ScanRequest struct {
 	Stdin    io.Reader
 	// Base, if not nil, has the documents named here that are the repository's own, and is what a fork is of.
 	Base *CIBase
-	// IgnoreFiles, if not nil, count in place of the target's own, by their paths.
+	// IgnoreFiles, if not nil, count in place of the target's own, by their paths. Tracked is looked at though git's say no.
 	IgnoreFiles map[string][]byte
+	Tracked     map[string]bool
 	DataDir     string // for caches and the database; empty stands for the defaults
 }
 
@@ -320,7 +321,7 @@ func (p *ScanPlan) addSource(ctx context.Context, s *Settings, r ScanRequest, se
 	}
 	switch p.Kind {
 	case ScanTree:
-		o.IgnoreFiles = r.IgnoreFiles
+		o.IgnoreFiles, o.Tracked = r.IgnoreFiles, r.Tracked
 		if history.Bare(r.Target) {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s is a repository without a worktree: --git looks at what is in it.", scan.Printable(r.Target)))
 		}

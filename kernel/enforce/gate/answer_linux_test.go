@@ -77,6 +77,56 @@ func TestOthersWaitNoLongerThanTheDeadline(t *testing.T) {
 	}
 }
 
+// tired is a judge who gives up when the question's time is over.
+type tired struct{ judge }
+
+func (j *tired) Ask(ctx context.Context, _ []byte, _ record.Gate) kernel.Answer {
+	<-ctx.Done()
+	return kernel.Answer{}
+}
+
+// TestWhoGivesUpIsLate: an answer without a verdict that comes with the deadline is none, and counted as that.
+func TestWhoGivesUpIsLate(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/a")
+	g, _ := begin(t, Config{Deadline: 20 * time.Millisecond, Waiting: 64}, new(tired), true, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	const n = 40
+	if got := run(t, "as-crowd", dir+"/a", fmt.Sprint(n)); got != fmt.Sprint(n, 0) {
+		t.Error("refused, opened: ", got)
+	}
+	if c := g.Counts(); c.Late != n || c.Allowed+c.Denied != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestOneHardQuestionStopsNobody: while others are answered, it is the question that takes long and not the judge.
+func TestOneHardQuestionStopsNobody(t *testing.T) {
+	dir := tmpfs(t)
+	create(t, dir+"/a", dir+"/hard")
+	release, hard := make(chan struct{}), make(chan struct{})
+	j := &judge{says: func(r *record.Record) bool {
+		if strings.HasSuffix(string(r.Path), "/hard") {
+			hard <- struct{}{}
+			<-release
+		}
+		return true
+	}}
+	defer close(release)
+	g, _ := begin(t, Config{Deadline: 5 * time.Second, Waiting: 4}, j, true, kernel.AskScope{Hook: kernel.HookOpen, Mount: dir, Files: kernel.Paths{All: true}})
+	late := make(chan string)
+	go func() { late <- run(t, "as-opener", dir+"/hard") }()
+	<-hard
+	if got := run(t, "as-opener", dir+"/a"); got != refused {
+		t.Error(got)
+	}
+	if got := <-late; got != refused { // as the guard is closed
+		t.Error(got)
+	}
+	if c := g.Counts(); c.Late != 1 || g.stuck.Load() {
+		t.Errorf("one question has it give up on all: %+v", c)
+	}
+}
+
 func TestJudgesAreNotAskedAbout(t *testing.T) {
 	dir := tmpfs(t)
 	create(t, dir+"/a")

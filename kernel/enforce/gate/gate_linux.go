@@ -28,7 +28,9 @@ type Gate struct {
 	closed atomic.Bool
 	places chan struct{} // of those that are asked about
 	queue  chan struct{} // of those that wait for such a place
-	stuck  atomic.Bool   // the last one that was asked about had no answer in time
+	stuck  atomic.Bool   // one waited for as long as he may, and nobody was answered meanwhile
+	born   time.Time
+	last   atomic.Int64 // when somebody was answered in time, in nanoseconds since it was born
 	counts struct {
 		seen, own, passed, allowed, denied, late, full, unknown, lost, unread, gone atomic.Uint64
 	}
@@ -61,7 +63,7 @@ func New(cfg Config, log *slog.Logger, judges ...int) (*Gate, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{cfg: cfg, log: log, self: int32(os.Getpid()), cgroup: mountOfCgroup2(), places: make(chan struct{}, cfg.Waiting),
+	g := &Gate{cfg: cfg, log: log, born: time.Now(), self: int32(os.Getpid()), cgroup: mountOfCgroup2(), places: make(chan struct{}, cfg.Waiting),
 		queue: make(chan struct{}, maxQueued)}
 	for _, pid := range judges {
 		fd, err := unix.PidfdOpen(pid, 0)
@@ -300,13 +302,21 @@ func (g *Gate) ask(r *reader, to kernel.Receiver, e event, rec *record.Record, t
 		finish(false, &g.counts.own)
 		return
 	}
-	late := time.AfterFunc(time.Until(till), func() {
-		g.stuck.Store(true)
+	giveUp := func() {
+		if time.Duration(g.last.Load()) < till.Add(-g.cfg.Deadline).Sub(g.born) { // else it is this question that takes long
+			g.stuck.Store(true)
+		}
 		finish(g.closed.Load(), &g.counts.late)
-	})
+	}
+	late := time.AfterFunc(time.Until(till), giveUp)
 	defer late.Stop()
 	a := to.Ask(ctx, rec.Append(nil), record.GateFanotify)
+	if a.Rule == "" && ctx.Err() != nil { // it is no verdict that comes with the deadline and names no rule
+		giveUp()
+		return
+	}
 	if late.Stop() {
+		g.last.Store(int64(time.Since(g.born)))
 		g.stuck.Store(false)
 	}
 	if a.Deny {

@@ -69,6 +69,8 @@ func actor(role string, args []string) {
 			}
 		}
 		fmt.Println(no, ran)
+	case "as-loader": // runs what is named by its arguments, and says how it ended
+		fmt.Println(exec.Command(args[0], args[1:]...).Run())
 	case "as-exec": // becomes a program in a way, which makes the file that its argument names; says why it does not
 		fmt.Println(become(args[0], args[1], args[2]))
 	case "as-crowd": // opens one file so many times at once, and says how often it was refused, and opened
@@ -258,7 +260,7 @@ func create(t testing.TB, paths ...string) {
 }
 
 // begin runs a gate until the returned function is called, or the test ends.
-func begin(t testing.TB, cfg Config, j *judge, closed bool, scopes ...kernel.AskScope) (*Gate, func()) {
+func begin(t testing.TB, cfg Config, j kernel.Receiver, closed bool, scopes ...kernel.AskScope) (*Gate, func()) {
 	t.Helper()
 	g, err := New(cfg, nil)
 	if err != nil {

@@ -367,7 +367,10 @@ func TestLeavesAlone(t *testing.T) {
 		why     string
 	}{
 		{"asks for patience", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, time.Minute, 1, "asks for patience"},
-		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 100 * time.Millisecond, 3, "left alone"},
+		{"hangs", func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // or it would answer 200 after all
+		}, 100 * time.Millisecond, 3, "left alone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProvider(t, c.answer)
@@ -401,7 +404,11 @@ func TestLeavesAlone(t *testing.T) {
 // TestEnds: a question ends with its scan.
 func TestEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := newProvider(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
+	p := newProvider(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
 	got := verifier(p).Verify(ctx, secret.Question{Rule: rule(t, bearer), Secret: []byte(theSecret)})
 	if got.Live != secret.LiveUnknown || got.Why != "the scan was ended" {
 		t.Errorf("%+v", got)
