@@ -41,6 +41,7 @@ type Blocklist interface {
 type Deps struct {
 	Sink       signal.Sink           // judges and records; required
 	Inspector  Inspector             // nil: no web application firewall
+	Guard      Guard                 // nil: nothing is held to what its API is
 	Blocklist  Blocklist             // nil: nobody is blocked
 	Follower   Follower              // nil: nobody is told where requests go, which then costs nothing
 	Logger     *slog.Logger          // nil: no log
@@ -55,6 +56,7 @@ type Edge struct {
 	cfg       Config
 	sink      signal.Sink
 	inspector Inspector
+	guard     Guard
 	blocklist Blocklist
 	follower  Follower
 	log       *slog.Logger
@@ -99,7 +101,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	}
 	cfg.Routes = slices.Clone(cfg.Routes)
 	ed := &Edge{
-		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, blocklist: deps.Blocklist, follower: deps.Follower, log: deps.Logger, now: deps.Now,
+		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, guard: deps.Guard, blocklist: deps.Blocklist, follower: deps.Follower, log: deps.Logger, now: deps.Now,
 		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
 		formRecords:  throttle.New(2, 50),
 		blockRecords: throttle.New(2, 100),
@@ -152,7 +154,7 @@ func (ed *Edge) makeRoutes() error {
 		}
 		ed.routes = append(ed.routes, &route{
 			cfg: cfg, name: cfg.Name, prefix: strings.TrimSuffix(cfg.Path, "/"), mode: string(cfg.Mode),
-			block: cfg.Mode == ModeBlock, closed: cfg.Fail == "closed", waf: cfg.WAF && cfg.Mode != ModeOff && ed.inspector != nil,
+			block: cfg.Mode == ModeBlock, closed: cfg.Fail == "closed", waf: cfg.WAF && cfg.Mode != ModeOff && ed.inspector != nil, api: cfg.Mode != ModeOff && ed.guard != nil,
 			mask: newMasker(&cfg.Record), pool: p, count: ed.metrics.route(cfg.Name),
 		})
 	}

@@ -222,6 +222,7 @@ func (x *exchange) answer(final bool) signal.Verdict {
 	if x.inspection != nil {
 		x.describeResult(e, true)
 	}
+	x.describeFound(e, true)
 	if final {
 		x.answered = true
 		e.SetInt(signal.FieldDuration, now.Sub(x.start).Milliseconds())

@@ -44,6 +44,7 @@ type exchange struct {
 
 	inspection Inspection
 	result     Result
+	api        guarded
 	body       *clientBody // nil where there is none
 	verdict    signal.Verdict
 	unjudged   bool // the judge returned an error and the request passed
@@ -104,11 +105,13 @@ func (ed *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if problem == nil {
 			x.finish()
+			x.unguard()
 			x.release()
 			return
 		}
 		// An aborted exchange may still be read by the transport: it is not used again.
 		x.finish()
+		x.unguard()
 		if problem != http.ErrAbortHandler {
 			what := fmt.Sprintf("%T", problem) // another value could hold a part of the request
 			if e, ok := problem.(runtime.Error); ok {
@@ -320,31 +323,37 @@ func (x *exchange) inspectRequest() bool {
 		l := &x.ed.cfg.Limits
 		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w), h1: x.h1, ctx: r.Context()}
 	}
-	if !x.route.waf {
+	if !x.route.waf && !x.route.api {
 		return true
 	}
-	x.inspection = x.ed.inspector.Begin(r.Context(), Exchange{
+	ex := Exchange{
 		Request: r, Client: netip.AddrPortFrom(x.client.Addr, x.client.Port), Server: x.conn.local,
-		ID: x.requestID, Paranoia: x.route.cfg.Paranoia,
-	})
-	result, want := x.inspection.Headers()
-	if want > 0 {
-		var held []byte
-		var truncated bool
-		if x.body != nil {
-			var err error
-			held, truncated, err = x.body.hold(min(want, int64(x.route.cfg.InspectLimit)), r.ContentLength)
-			if err != nil {
-				x.refuseBody(false)
-				return false
-			}
-			if isForm(r.Header) {
-				x.args = x.route.mask.ArgNames(x.args, string(held))
-			}
-		}
-		result = x.inspection.Body(held, truncated)
+		ID: x.requestID, Time: x.start, Route: x.route.name, Host: x.host, Path: x.rawPath, Paranoia: x.route.cfg.Paranoia,
 	}
-	x.result = result
+	var forWAF int64
+	if x.route.waf {
+		x.inspection = x.ed.inspector.Begin(r.Context(), ex)
+		x.result, forWAF = x.inspection.Headers()
+	}
+	forAPI := x.guardRequest(ex)
+	var held []byte
+	var truncated bool
+	if want := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit)); want > 0 && x.body != nil {
+		var err error
+		if held, truncated, err = x.body.hold(want, r.ContentLength); err != nil {
+			x.refuseBody(false)
+			return false
+		}
+		if isForm(r.Header) {
+			x.args = x.route.mask.ArgNames(x.args, string(held))
+		}
+	}
+	if forWAF > 0 {
+		x.result = x.inspection.Body(part(held, truncated, forWAF))
+	}
+	if forAPI > 0 {
+		x.guard(func(c Check) { c.RequestBody(part(held, truncated, forAPI)) })
+	}
 	return true
 }
 
@@ -369,6 +378,7 @@ func isForm(h http.Header) bool {
 // judgeRequest asks for a verdict and obeys it. It reports false where the exchange is over.
 func (x *exchange) judgeRequest() bool {
 	x.describeResult(&x.event, false)
+	x.describeFound(&x.event, false)
 	verdict, err := x.ed.sink.Event(x.r.Context(), &x.event)
 	if err != nil {
 		x.ed.metrics.notJudged.Inc()
@@ -385,6 +395,10 @@ func (x *exchange) judgeRequest() bool {
 	}
 	if x.result.Err != nil && x.route.closed {
 		x.fail(http.StatusServiceUnavailable, "waf-error")
+		return false
+	}
+	if x.api.found.Err != nil && x.route.closed {
+		x.fail(http.StatusServiceUnavailable, "api-error")
 		return false
 	}
 	switch verdict.Decision {

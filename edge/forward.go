@@ -37,6 +37,7 @@ func (x *exchange) outbound(hints *earlyHints) *http.Request {
 	r := x.r
 	upgrade := upgradeOf(r)
 	x.setForwarding(r.Header)
+	x.guard(func(c Check) { c.Forward(r.Header) })
 	if upgrade != "" {
 		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}

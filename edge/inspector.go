@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"time"
 )
 
 // An Inspector looks into requests and responses for attacks: the web application
@@ -20,6 +21,10 @@ type Exchange struct {
 	Client   netip.AddrPort
 	Server   netip.AddrPort
 	ID       string // request id
+	Time     time.Time
+	Route    string
+	Host     string // asked for, in lower case, without port
+	Path     string // as received: percent-encoded, without the query
 	Paranoia int    // paranoia level of the route, 1 to 4
 }
 

@@ -61,6 +61,9 @@ func (x *exchange) respond(resp *http.Response) {
 		}
 		dst[k] = v
 	}
+	if x.api.news() { // what the event of the head could not tell
+		x.answered = false
+	}
 	x.answer(true)
 }
 
@@ -80,7 +83,7 @@ func (x *exchange) judgeResponse(length int64, dst http.Header) bool {
 	} else {
 		verdict = x.answer(false)
 	}
-	failed := x.unjudged && x.route.closed || x.result.Err != nil && x.route.closed
+	failed := x.route.closed && (x.unjudged || x.result.Err != nil || x.api.found.Err != nil)
 	if !x.route.block || verdict.Decision < signal.Challenge && !failed {
 		return true
 	}
@@ -92,36 +95,33 @@ func (x *exchange) judgeResponse(length int64, dst http.Header) bool {
 	return false
 }
 
-// inspectResponse lets the inspector look at the head, and at the beginning of the body
-// where it asks for that. It reports whether held is the whole body, and ok as false where
+// inspectResponse lets the inspector and the guard look at the head, and at the beginning of the body
+// where they ask for that. It reports whether held is the whole body, and ok as false where
 // the exchange is over.
 func (x *exchange) inspectResponse(resp *http.Response) (held []byte, whole, ok bool) {
-	if x.inspection == nil {
+	var forWAF, forAPI int64
+	if x.inspection != nil {
+		x.result, forWAF = x.inspection.ResponseHeaders(resp.StatusCode, resp.Header)
+	}
+	x.guard(func(c Check) { forAPI, x.api.pass = c.Response(resp.StatusCode, resp.Header) })
+	limit := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit))
+	if limit <= 0 {
 		return nil, false, true
 	}
-	result, want := x.inspection.ResponseHeaders(resp.StatusCode, resp.Header)
-	if want > 0 {
-		truncated := false
-		if resp.ContentLength != 0 && x.r.Method != http.MethodHead && !bodyless(resp.StatusCode) {
-			limit := min(want, int64(x.route.cfg.InspectLimit))
-			var err error
-			held, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
-			if err != nil {
-				if x.r.Context().Err() != nil {
-					x.abandon()
-				}
-				x.status = 0
-				x.fail(http.StatusBadGateway, bodyError(err))
-				return nil, false, false
-			}
-			truncated = int64(len(held)) > limit
-			whole = !truncated
-			result = x.inspection.ResponseBody(held[:min(int64(len(held)), limit)], truncated)
-		} else {
-			result = x.inspection.ResponseBody(nil, false)
+	truncated := false
+	if resp.ContentLength != 0 && x.r.Method != http.MethodHead && !bodyless(resp.StatusCode) {
+		if held, whole, ok = x.holdResponse(resp, limit); !ok {
+			return nil, false, false
 		}
+		truncated = !whole
 	}
-	x.result = result
+	seen := held[:min(int64(len(held)), limit)]
+	if forWAF > 0 {
+		x.result = x.inspection.ResponseBody(part(seen, truncated, forWAF))
+	}
+	if forAPI > 0 {
+		x.guard(func(c Check) { c.ResponseBody(part(seen, truncated, forAPI)) })
+	}
 	return held, whole, true
 }
 
@@ -142,7 +142,7 @@ func (x *exchange) copyBody(body io.Reader, held []byte, length int64) error {
 		return nil
 	}
 	if len(held) > 0 {
-		if err := send(held); err != nil {
+		if err := x.sendChecked(held, false, send); err != nil {
 			return err
 		}
 	}
@@ -151,12 +151,12 @@ func (x *exchange) copyBody(body io.Reader, held []byte, length int64) error {
 	for {
 		n, err := body.Read(*buf)
 		if n > 0 {
-			if err := send((*buf)[:n]); err != nil {
+			if err := x.sendChecked((*buf)[:n], false, send); err != nil {
 				return err
 			}
 		}
 		if err == io.EOF {
-			return nil
+			return x.sendChecked(nil, true, send)
 		}
 		if err != nil {
 			return err
@@ -164,15 +164,22 @@ func (x *exchange) copyBody(body io.Reader, held []byte, length int64) error {
 	}
 }
 
-var errClientGone = errors.New("edge: the client is gone")
+var (
+	errClientGone = errors.New("edge: the client is gone")
+	errStopped    = errors.New("edge: the guard stopped the response")
+)
 
 // broken ends an exchange whose body did not arrive whole. The connection is cut, so that the
 // client does not take the part for the whole.
 func (x *exchange) broken(err error) {
 	x.failure = bodyError(err)
-	if errors.Is(err, errClientGone) || x.r.Context().Err() != nil {
+	switch {
+	case errors.Is(err, errStopped):
+		x.failure = "stopped"
+		x.ed.metrics.byResponse.Inc()
+	case errors.Is(err, errClientGone) || x.r.Context().Err() != nil:
 		x.failure = "client-gone"
-	} else {
+	default:
 		x.up.Failed(x.failure, x.ed.now())
 		x.ed.metrics.upstream.WithLabelValues(x.route.name, x.up.Host, x.failure).Inc()
 	}

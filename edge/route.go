@@ -11,6 +11,7 @@ type route struct {
 	block  bool // obey verdicts
 	closed bool // refuse what could not be judged
 	waf    bool
+	api    bool // a guard looks at it
 	mask   masker
 	pool   *upstream.Pool
 	count  *routeMetrics

@@ -342,7 +342,17 @@ const (
 	FieldVulnerabilitiesCVEEpssScore       Field = 304 // vulnerabilities.cve.epss.score: probabilities of exploitation within 30 days, 0 to 1
 	FieldVulnerabilitiesIsFixAvailable     Field = 305 // vulnerabilities.is_fix_available: whether there is a version without it
 
-	fieldCount = 305
+	// API protection; the operation is api.operation, its document api.service.name.
+	FieldAPIViolations Field = 306 // api.violations: check and code of what is not as it should be, as in body/maxLength
+	FieldAPIMessages   Field = 307 // api.messages: the same in words, same order
+	FieldAPITargets    Field = 308 // api.targets: parameters, headers and JSON pointers, same order
+	FieldAPIBlock      Field = 309 // api.block: whether the route blocks by one of them
+	FieldAPISubject    Field = 310 // api.subject: whose credentials, a keyed hash
+	FieldAPIAuth       Field = 311 // api.auth: kind of the credentials: none, jwt, other
+	FieldAPISensitive  Field = 312 // api.sensitive: kinds of sensitive data in the response
+	FieldAPIError      Field = 313 // api.error: why something could not be checked
+
+	fieldCount = 313
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -651,4 +661,12 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldKernelUnsure:                                  {path: "kernel.unsure", kind: KindBool, doc: "whether it is not certain where the name led that a program passed: file.path may be what it passed"},
 	FieldVulnerabilitiesCVEEpssScore:                   {path: "vulnerabilities[].cve.epss.score", kind: KindStrings, doc: "probabilities of exploitation within 30 days, 0 to 1"},
 	FieldVulnerabilitiesIsFixAvailable:                 {path: "vulnerabilities[].is_fix_available", kind: KindStrings, doc: "whether there is a version without it"},
+	FieldAPIViolations:                                 {path: "api.violations", kind: KindStrings, doc: "check and code of what is not as it should be, as in body/maxLength"},
+	FieldAPIMessages:                                   {path: "api.messages", kind: KindStrings, doc: "the same in words, same order"},
+	FieldAPITargets:                                    {path: "api.targets", kind: KindStrings, doc: "parameters, headers and JSON pointers, same order"},
+	FieldAPIBlock:                                      {path: "api.block", kind: KindBool, doc: "whether the route blocks by one of them"},
+	FieldAPISubject:                                    {path: "api.subject", kind: KindString, doc: "whose credentials, a keyed hash"},
+	FieldAPIAuth:                                       {path: "api.auth", kind: KindString, doc: "kind of the credentials: none, jwt, other"},
+	FieldAPISensitive:                                  {path: "api.sensitive", kind: KindStrings, doc: "kinds of sensitive data in the response"},
+	FieldAPIError:                                      {path: "api.error", kind: KindString, doc: "why something could not be checked"},
 }
