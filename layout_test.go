@@ -65,6 +65,12 @@ var ground = []string{
 	"edge/waf/ftw",       // the Core Rule Set's regression tests
 	"edge/waf/waftest",   // what tests of several parts need beside them
 	"edge/api/schema",    // JSON values against JSON Schema: documents are made of it
+	"edge/api/openapi",   // the parts of the guard of APIs, which its host composes
+	"edge/api/graphql",
+	"edge/api/grpc",
+	"edge/api/inventory",
+	"edge/api/owner",
+	"edge/api/token",
 }
 
 type file struct {

@@ -34,7 +34,7 @@ type Check interface {
 	// ResponseBody looks at the body, or its first bytes where truncated, before the head is sent. Pass is given the same bytes again.
 	ResponseBody(body []byte, truncated bool)
 	// Pass is given the body as it goes to the client, piece by piece, and at its end nil once with last. It returns what is sent in its place: valid
-	// until the next call, in all as many bytes as it was given. With ok false the response is cut off.
+	// until the next call, in all as many bytes as it was given. With ok false the response is cut off. On a route that does not block what it was given is sent.
 	Pass(piece []byte, last bool) (out []byte, ok bool)
 	// Found returns what was found so far: all of it, in its order.
 	Found() *Found
@@ -129,6 +129,9 @@ func (x *exchange) passPiece(p []byte, last bool) (out []byte, ok bool) {
 	out, ok = p, true
 	if x.api.pass {
 		x.guard(func(c Check) { out, ok = c.Pass(p, last) })
+		if !x.route.block { // it is told, and everything passes
+			return p, true
+		}
 		if x.api.check == nil && x.route.block && x.route.closed { // it panicked
 			return nil, false
 		}

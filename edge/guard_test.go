@@ -157,6 +157,8 @@ func TestGuard(t *testing.T) {
 			[]string{"begin", "headers", "body 012", "response headers", "response body 012", "close"}},
 		{"a leak in the answer", "/?say=leak", "", fake{hold: 100, block: true}, ModeBlock, false, 502, "",
 			[]string{"begin shop /", "request", "forward", "response 200", "answer leak false", "close 502 0 true"}, nil},
+		{"not masked where nothing is blocked", "/?say=card", "", fake{pass: true}, ModeDetect, false, 200, "card",
+			[]string{"begin shop /", "request", "forward", "response 200", "pass card false", "pass  true", "close 200 4 true"}, nil},
 		{"masked on its way", "/?say=card", "", fake{pass: true}, ModeBlock, false, 200, "****",
 			[]string{"begin shop /", "request", "forward", "response 200", "pass card false", "pass  true", "close 200 4 true"}, nil},
 	} {

@@ -54,6 +54,8 @@ func (x *exchange) respond(resp *http.Response) {
 		if err := x.copyBody(resp.Body, held, length); err != nil {
 			x.broken(err)
 		}
+	} else if _, ok := x.passPiece(nil, true); !ok {
+		x.broken(errStopped)
 	}
 	for k, v := range resp.Trailer {
 		if len(resp.Trailer) != announced {

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/detect/personal"
+	"github.com/testudo-sec/testudo/edge/api/inventory"
+	"github.com/testudo-sec/testudo/edge/api/openapi"
+)
+
+// answer is what is known of the response.
+type answer struct {
+	message
+	status int
+	header http.Header
+	media  string
+	seen   bool             // ResponseBody has looked at the beginning
+	stream *personal.Stream // masks, or watches for what ends the response
+	stop   bool             // it is to end here
+	size   int64
+	over   bool // all of it was looked at, and learned
+}
+
+// Forward implements edge.Check: who changes a response on its way, or stops it, must be able to read it, and all of it.
+func (c *check) Forward(h http.Header) {
+	if c.holds() || c.r.cfg.Leaks.Mode == Mask {
+		h["Accept-Encoding"] = []string{"identity"}
+		delete(h, "Range")
+		delete(h, "If-Range")
+	}
+}
+
+// holds reports whether a response is looked at before its head is sent.
+func (c *check) holds() bool {
+	return c.r.cfg.Leaks.Mode == Block || c.r.cfg.Responses == Block && c.r.document != nil || c.r.cfg.Exposure == Block
+}
+
+// Response implements edge.Check.
+func (c *check) Response(status int, h http.Header) (int64, bool) {
+	a, cfg := &c.answer, &c.r.cfg
+	a.status, a.header, a.media = status, h, mediaType(h)
+	coded := len(h["Content-Encoding"]) > 0 && a.coded(h)
+	text := isText(a.media)
+	if c.r.leaks != nil && text && (cfg.Leaks.Mode == Mask || cfg.Leaks.Mode == Block) {
+		switch {
+		case coded:
+			c.tell(Report, "leak", openapi.CodeNotChecked, "response", "the answer is compressed, though that was not asked for: it cannot be changed on its way")
+			if cfg.Leaks.Mode == Block {
+				c.found.Violations[len(c.found.Violations)-1].Block = true
+			}
+		case cfg.Leaks.Mode == Mask:
+			a.stream = c.r.leaks.Stream(c.leak)
+			for _, name := range []string{"Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
+				delete(h, name) // they are of what the server sent
+			}
+			delete(h, "Accept-Ranges")
+		default:
+			a.stream = c.r.leaks.Stream(c.leak)
+		}
+	}
+	var hold int64
+	if c.holds() && !coded && text && a.media != "text/event-stream" {
+		hold = int64(cfg.Bodies)
+	}
+	return hold, true
+}
+
+// isText reports whether a body of that type is looked at for data.
+func isText(media string) bool {
+	return strings.HasPrefix(media, "text/") || isJSON(media) || media == "application/xml" || strings.HasSuffix(media, "+xml") || media == "application/javascript" ||
+		media == "application/x-ndjson" || media == "application/x-www-form-urlencoded" || media == "application/graphql"
+}
+
+// leak notes a match in the response, and says whether it is masked.
+func (c *check) leak(m personal.Match) bool {
+	cfg := &c.r.cfg.Leaks
+	if !slices.Contains(c.found.Sensitive, m.Kind.ID) {
+		c.found.Sensitive = append(c.found.Sensitive, m.Kind.ID)
+	}
+	alert := slices.Contains(cfg.Alert, m.Kind.ID) || slices.Contains(cfg.Alert, m.Kind.Group)
+	if cfg.Mode == Mask || alert {
+		mode, what := cfg.Mode, " in the answer"
+		if mode == Mask {
+			mode = Report
+			if c.answer.stream != nil {
+				what += ", masked"
+			}
+		}
+		c.tell(mode, "leak", m.Kind.ID, "response", m.Kind.Name+what)
+	}
+	if cfg.Mode == Block && alert {
+		c.answer.stop = true
+	}
+	return cfg.Mode == Mask
+}
+
+// ResponseBody implements edge.Check: of a response that can still be stopped.
+func (c *check) ResponseBody(body []byte, truncated bool) {
+	a := &c.answer
+	a.body, a.truncated, a.seen = body, truncated, true
+	if c.r.cfg.Leaks.Mode == Block {
+		c.r.leaks.Find(body, func(m personal.Match) bool { c.leak(m); return true })
+		a.stop = false // the verdict stops it, or nobody does
+	}
+	c.checkAnswer()
+}
+
+// checkAnswer holds what is there of the response to the document.
+func (c *check) checkAnswer() {
+	a, cfg := &c.answer, &c.r.cfg
+	if c.operation != nil && cfg.Responses != Off {
+		res := openapi.Response{Status: a.status, Header: a.header, Body: a.body, Truncated: a.truncated, Decoded: a.decoded, Head: c.x.Request.Method == http.MethodHead}
+		for _, v := range c.operation.CheckResponse(&res) {
+			if v.Code == openapi.CodeNotChecked {
+				continue // long answers are many, and no attack
+			}
+			c.tell(cfg.Responses, v.Check, v.Code, v.Where, v.Message)
+		}
+		a.json = res.JSON
+	} else if isJSON(a.media) {
+		a.read()
+	}
+}
+
+// Pass implements edge.Check.
+func (c *check) Pass(piece []byte, last bool) (out []byte, ok bool) {
+	a := &c.answer
+	a.size += int64(len(piece))
+	if room := int(c.r.cfg.Bodies) - len(a.body); !a.seen && room > 0 && c.keeps() {
+		a.body = append(a.body, piece[:min(len(piece), room)]...)
+		a.truncated = a.truncated || len(piece) > room
+	} else if !a.seen && len(piece) > 0 {
+		a.truncated = true
+	}
+	out = piece
+	if a.stream != nil {
+		before := a.stop
+		var masked []byte
+		if last { // without a piece
+			masked = a.stream.Close()
+		} else {
+			masked = a.stream.Write(piece)
+		}
+		if a.stop && !before {
+			return nil, false
+		}
+		out = masked // without what may be the beginning of a match
+	}
+	if last {
+		c.end()
+	}
+	return out, true
+}
+
+// keeps reports whether the response's body is looked at when it is over.
+func (c *check) keeps() bool {
+	a := &c.answer
+	if isJSON(a.media) {
+		return true
+	}
+	return c.operation != nil && c.r.cfg.Responses != Off || c.r.leaks != nil && a.stream == nil && isText(a.media)
+}
+
+// end looks at a response when all of it is there.
+func (c *check) end() {
+	a, cfg := &c.answer, &c.r.cfg
+	if a.over {
+		return
+	}
+	a.over = true
+	if !a.seen {
+		a.decode(a.header, int(cfg.Bodies))
+		if c.r.leaks != nil && a.stream == nil && isText(a.media) && !a.coded(a.header) {
+			c.r.leaks.Find(a.body, func(m personal.Match) bool { c.leak(m); return true })
+		}
+		c.checkAnswer()
+	}
+	if c.r.owned && c.template != "" {
+		acc := c.access()
+		acc.Response, acc.Status, acc.Bytes, acc.Location = a.json, a.status, a.size, a.header.Get("Location")
+		c.tellOwned(c.g.owner.Seen(acc))
+	}
+	if cfg.Inventory {
+		c.learn()
+	}
+}
+
+// learn has the inventory take the exchange into account.
+func (c *check) learn() {
+	a, r := &c.answer, c.x.Request
+	o := inventory.Observation{Time: c.x.Time, Route: c.r.cfg.Route, Host: c.x.Host, Method: r.Method, Path: c.x.Path, Request: c.request.json, Response: a.json,
+		RequestType: c.media, ResponseType: a.media, RequestBytes: max(r.ContentLength, 0), ResponseBytes: a.size, Status: a.status, Auth: c.who, Sensitive: c.found.Sensitive, Caller: c.subject}
+	if o.Caller == 0 {
+		o.Caller = c.client()
+	}
+	if r.URL.RawQuery != "" {
+		for name, values := range c.values() {
+			o.Query = append(o.Query, inventory.Value{Name: name, Value: values[0]})
+		}
+	}
+	c.g.inventory.Learn(&o)
+}
+
+// Close implements edge.Check.
+func (c *check) Close(status int, _ int64, _ bool) {
+	if c.answer.status == 0 && status != 0 && c.r.owned && c.template != "" { // refused here: it was tried all the same
+		a := c.access()
+		a.Status = status
+		c.g.owner.Seen(a)
+	}
+}

@@ -1,0 +1,304 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api/graphql"
+	"github.com/testudo-sec/testudo/edge/api/grpc"
+	"github.com/testudo-sec/testudo/edge/api/inventory"
+	"github.com/testudo-sec/testudo/edge/api/openapi"
+	"github.com/testudo-sec/testudo/edge/api/owner"
+	"github.com/testudo-sec/testudo/edge/api/token"
+)
+
+// check follows one exchange.
+type check struct {
+	g     *Guard
+	r     *route
+	x     edge.Exchange
+	ctx   context.Context
+	found edge.Found
+
+	operation *openapi.Operation // nil where no document describes it
+	params    []openapi.Param
+	template  string // document's, else the inventory's; "" where none is known
+	objects   []owner.Object
+	query     url.Values
+	media     string // of the request, in lower case, without parameters
+	method    *grpc.Method
+	subject   uint64
+	who       []inventory.Credential
+	request   message
+	answer    answer
+}
+
+// message is a body as all parts need it.
+type message struct {
+	body      []byte
+	truncated bool
+	decoded   bool // it was compressed, and is no more
+	json      any
+}
+
+// maxFound bounds the violations of one exchange.
+const maxFound = 64
+
+// Found implements edge.Check.
+func (c *check) Found() *edge.Found { return &c.found }
+
+// tell adds a violation, unless it is left out or told already.
+func (c *check) tell(m Mode, check, code, target, message string) {
+	if m == Off || len(c.found.Violations) >= maxFound {
+		return
+	}
+	v := edge.Violation{Code: check + "/" + code, Target: target, Message: message, Block: m == Block}
+	if slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Code == v.Code && o.Target == v.Target }) {
+		return
+	}
+	c.found.Violations = append(c.found.Violations, v)
+	c.g.metrics.violations.WithLabelValues(c.r.cfg.Route, check).Inc()
+}
+
+// Request implements edge.Check.
+func (c *check) Request() int64 {
+	r, cfg := c.x.Request, &c.r.cfg
+	c.media = mediaType(r.Header)
+	c.findOperation()
+	c.bypass()
+	c.identify()
+	if c.r.grpc != nil && strings.HasPrefix(c.media, "application/grpc") {
+		method, v := c.r.grpc.Find(c.x.Path)
+		if v != nil {
+			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
+		}
+		c.method = method
+	}
+	if r.ContentLength == 0 || !c.reads() {
+		c.requestChecks()
+		return 0
+	}
+	return int64(cfg.Bodies)
+}
+
+// findOperation says what the request is for.
+func (c *check) findOperation() {
+	r, cfg := c.x.Request, &c.r.cfg
+	if d := c.r.document; d != nil {
+		op, params, found := d.Find(r.Method, c.x.Path)
+		c.operation, c.params = op, params
+		if op != nil {
+			c.found.Document = d.Title
+			c.template = found.Path
+		}
+		for _, v := range found.Violations {
+			c.tell(cfg.Undocumented, v.Check, v.Code, v.Where, v.Message)
+		}
+	}
+	if c.template == "" && (cfg.Inventory || c.r.owned) {
+		m, values := c.g.inventory.Match(cfg.Route, r.Method, c.x.Path, nil)
+		c.template = m.Template
+		for _, v := range values {
+			c.params = append(c.params, openapi.Param(v))
+		}
+	}
+	if c.template != "" {
+		c.found.Operation = r.Method + " " + c.template
+	}
+	if !c.r.owned {
+		return
+	}
+	for _, p := range c.params {
+		c.objects = append(c.objects, owner.Object(p))
+	}
+	for name, values := range c.values() {
+		if lower := strings.ToLower(name); lower == "id" || strings.HasSuffix(lower, "_id") || strings.HasSuffix(name, "Id") || strings.HasSuffix(name, "ID") {
+			c.objects = append(c.objects, owner.Object{Name: name, Value: values[0]})
+		}
+	}
+	slices.SortStableFunc(c.objects[len(c.params):], func(a, b owner.Object) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// values are the parameters of the query.
+func (c *check) values() url.Values {
+	if c.query == nil {
+		c.query = c.x.Request.URL.Query()
+	}
+	return c.query
+}
+
+// bypass looks for what makes the request another one to the server behind.
+func (c *check) bypass() {
+	m := c.r.cfg.Bypass
+	if m == Off {
+		return
+	}
+	r := c.x.Request
+	for _, v := range owner.Tricks(owner.Head{Method: r.Method, Path: c.x.Path, Query: r.URL.RawQuery, Header: func(name string) []string { return r.Header[name] }}, c.resolve) {
+		mode := m
+		if mode == Block && v.Confidence < certain {
+			mode = Report
+		}
+		c.tell(mode, v.Check, v.Code, v.Where, v.Message)
+	}
+}
+
+// certain is the confidence from which a guess of who reaches what blocks.
+const certain = 80
+
+func (c *check) resolve(method, path string) (string, bool) {
+	if d := c.r.document; d != nil {
+		if op, _, found := d.Find(method, path); op != nil {
+			return method + " " + found.Path, true
+		}
+	}
+	m, _ := c.g.inventory.Match(c.r.cfg.Route, method, path, nil)
+	return method + " " + m.Template, m.Known && m.Template != ""
+}
+
+// identify says whose credentials there are, and holds tokens to their issuers.
+func (c *check) identify() {
+	h, cfg := c.x.Request.Header, &c.r.cfg
+	c.who = credentials(h, cfg.SessionCookie)
+	if c.r.tokens != nil {
+		var need []string
+		if cfg.Tokens.ByDocument {
+			need = scopes(c.operation)
+		}
+		res := c.r.tokens.Verify(c.ctx, h, need)
+		c.found.Auth, c.found.Err = res.Auth, res.Err
+		free := cfg.Tokens.ByDocument && c.operation != nil && !secured(c.operation)
+		for _, v := range res.Violations {
+			if v.Code == token.CodeMissing && res.Auth != token.AuthToken && free {
+				continue
+			}
+			c.tell(cfg.Tokens.Mode, v.Check, v.Code, v.Where, v.Message)
+		}
+		if res.Verified {
+			c.found.Subject = res.Subject
+			if raw, err := hex.DecodeString(res.Subject); err == nil && len(raw) >= 8 {
+				c.subject = be64(raw)
+			}
+		}
+		return
+	}
+	if len(c.who) > 0 {
+		c.found.Auth = string(c.who[0].Kind)
+	}
+	if said := whose(h, c.who); said != "" {
+		c.subject = c.g.hash("credential", said)
+		c.found.Subject = hex64(c.subject)
+	}
+}
+
+// reads reports whether the body of the request is worth reading.
+func (c *check) reads() bool {
+	if c.operation != nil && c.r.cfg.Requests != Off {
+		return true
+	}
+	return c.method != nil || c.isGraphQL() || isJSON(c.media) && (c.r.cfg.Inventory || c.r.owned)
+}
+
+func (c *check) isGraphQL() bool { return c.r.graphql != nil && c.x.Path == c.r.cfg.GraphQL.Path }
+
+// RequestBody implements edge.Check.
+func (c *check) RequestBody(body []byte, truncated bool) {
+	m := &c.request
+	m.body, m.truncated = body, truncated
+	m.decode(c.x.Request.Header, int(c.r.cfg.Bodies))
+	c.requestChecks()
+}
+
+// requestChecks looks at the request once all of it is there that is looked at.
+func (c *check) requestChecks() {
+	r, cfg, m := c.x.Request, &c.r.cfg, &c.request
+	if c.method != nil {
+		for _, v := range c.r.grpc.Check(&grpc.Request{Method: c.method, ContentType: r.Header.Get("Content-Type"), Encoding: r.Header.Get("Grpc-Encoding"), Body: m.body, Truncated: m.truncated}, cfg.GRPC.limits()) {
+			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
+		}
+	}
+	if c.operation != nil && cfg.Requests != Off {
+		req := openapi.Request{Params: c.params, RawQuery: r.URL.RawQuery, Header: r.Header, Body: m.body, Truncated: m.truncated, Decoded: m.decoded, AnyQuery: cfg.AnyQuery}
+		for _, v := range c.operation.CheckRequest(&req) {
+			if v.Check == openapi.CheckSecurity && c.r.tokens != nil {
+				continue // tokens are held to more than being there
+			}
+			mode := cfg.Requests
+			if v.Code == openapi.CodeNotChecked {
+				mode = cfg.Unchecked
+			}
+			c.tell(mode, v.Check, v.Code, v.Where, v.Message)
+		}
+		m.json = req.JSON
+	} else if isJSON(c.media) {
+		m.read()
+	}
+	if c.isGraphQL() {
+		get := r.Method == http.MethodGet || r.Method == http.MethodHead
+		res := c.r.graphql.Check(&graphql.Request{Get: get, ContentType: r.Header.Get("Content-Type"), Query: c.values(), Body: m.body, Truncated: m.truncated, JSON: m.json, Parsed: m.json != nil})
+		for _, v := range res.Violations {
+			c.tell(cfg.GraphQL.Mode, "graphql", v.Code, v.Where, v.Message)
+		}
+	}
+	if c.r.owned && c.template != "" {
+		a := c.access()
+		c.tellOwned(c.g.owner.Before(a))
+	}
+}
+
+// access is the exchange as the owner package sees it.
+func (c *check) access() owner.Access {
+	a := owner.Access{Time: c.x.Time, Route: c.r.cfg.Route, Method: c.x.Request.Method, Template: c.template, Subject: c.subject, Client: c.client(), Credentials: len(c.who) > 0,
+		Objects: c.objects, Request: c.request.json}
+	if c.operation != nil {
+		a.Document = fieldsOf(c.operation, "application/json", "application/json", http.StatusOK)
+	}
+	return a
+}
+
+// client stands for where the request comes from.
+func (c *check) client() uint64 {
+	b := c.x.Client.Addr().As16()
+	return c.g.hash("address", string(b[:]))
+}
+
+// tellOwned tells what was found of who reaches what, each kind in the mode that is meant for it.
+func (c *check) tellOwned(all []owner.Violation) {
+	cfg := &c.r.cfg
+	for _, v := range all {
+		m := map[string]Mode{owner.CheckObject: cfg.Objects, owner.CheckAssignment: cfg.Assignment, owner.CheckExposure: cfg.Exposure, owner.CheckAuthentication: cfg.Authentication}[v.Check]
+		if m == Block && v.Confidence < certain {
+			m = Report
+		}
+		if v.Code == owner.CodeExtra && slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Target == v.Where }) {
+			continue // the document has said it
+		}
+		if m != "" {
+			c.tell(m, v.Check, v.Code, v.Where, v.Message)
+		}
+	}
+}
+
+// mediaType returns the type of a message's body in lower case; "" where it has none, or several.
+func mediaType(h http.Header) string {
+	v := h["Content-Type"]
+	if len(v) != 1 {
+		return ""
+	}
+	media, _, err := mime.ParseMediaType(v[0])
+	if err != nil {
+		media, _, _ = strings.Cut(v[0], ";")
+		media = strings.ToLower(strings.TrimSpace(media))
+	}
+	return media
+}
+
+func isJSON(media string) bool {
+	return media == "application/json" || strings.HasSuffix(media, "+json") || media == "text/json"
+}

@@ -1,0 +1,290 @@
+package api
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/testudo-sec/testudo/detect/personal"
+	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api/graphql"
+	"github.com/testudo-sec/testudo/edge/api/grpc"
+	"github.com/testudo-sec/testudo/edge/api/inventory"
+	"github.com/testudo-sec/testudo/edge/api/openapi"
+	"github.com/testudo-sec/testudo/edge/api/owner"
+	"github.com/testudo-sec/testudo/edge/api/token"
+)
+
+// Store keeps what was learned between two runs.
+type Store interface {
+	// Load returns what was saved last, nil where nothing was.
+	Load(ctx context.Context) ([]byte, error)
+	// Save replaces it, whole or not at all.
+	Save(ctx context.Context, b []byte) error
+}
+
+// Deps is what a Guard needs of others.
+type Deps struct {
+	Routes     []string              // names of the edge's routes
+	Dir        string                // that relative paths of the configuration start from
+	Secret     []byte                // key of the hashes that stand for people, 16 bytes or more; the same at each start
+	Store      Store                 // nil: what was learned ends with the process
+	Logger     *slog.Logger          // nil: no log
+	Registerer prometheus.Registerer // nil: metrics are not shown
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Guard is the edge.Guard of all routes. It is safe for concurrent use.
+type Guard struct {
+	cfg       Config
+	log       *slog.Logger
+	now       func() time.Time
+	store     Store
+	secret    []byte
+	routes    map[string]*route
+	inventory *inventory.Inventory
+	owner     *owner.Tracker
+	metrics   *metrics
+}
+
+// route is a Route made ready.
+type route struct {
+	cfg       Route
+	document  *openapi.Document // nil where there is none
+	described inventory.Document
+	tokens    *token.Verifier
+	graphql   *graphql.Checker
+	grpc      *grpc.Descriptors
+	leaks     *personal.Detector
+	owned     bool // somebody watches who reaches what
+}
+
+// New reads the documents and schemas that the configuration names, and makes a guard of them. It begins with what was saved; what of that cannot be read is told to the log and left.
+func New(ctx context.Context, c Config, d Deps) (*Guard, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	if len(d.Secret) < 16 {
+		return nil, errors.New("api: the key of hashes is shorter than 16 bytes")
+	}
+	g := &Guard{cfg: c, log: d.Logger, now: d.Now, store: d.Store, secret: d.Secret, routes: map[string]*route{}, inventory: inventory.New(c.Inventory), owner: owner.New(c.Objects)}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	for i := range c.Routes {
+		if !slices.Contains(d.Routes, c.Routes[i].Route) {
+			return nil, fmt.Errorf("api: routes[%d]: the edge has no route %q; it has %q", i, c.Routes[i].Route, d.Routes)
+		}
+	}
+	for _, name := range d.Routes {
+		cfg := c.Default
+		if i := slices.IndexFunc(c.Routes, func(r Route) bool { return r.Route == name }); i >= 0 {
+			cfg = c.Routes[i]
+		}
+		cfg.Route = name
+		r, err := g.ready(cfg, d.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("api: route %s: %w", name, err)
+		}
+		if r != nil {
+			g.routes[name] = r
+		}
+	}
+	g.metrics = newMetrics(g)
+	if d.Registerer != nil {
+		if err := d.Registerer.Register(g.metrics); err != nil {
+			return nil, fmt.Errorf("api: metrics: %w", err)
+		}
+	}
+	if g.store != nil {
+		saved, err := g.store.Load(ctx)
+		if err == nil && saved != nil {
+			err = g.inventory.Restore(saved)
+		}
+		if err != nil {
+			g.log.Warn("what was learned of APIs cannot be read: it is learned anew", "error", err)
+		}
+		g.inventory.Refresh()
+	}
+	return g, nil
+}
+
+// ready reads what a route names; nil where nothing is looked at.
+func (g *Guard) ready(cfg Route, dir string) (*route, error) {
+	r := &route{cfg: cfg}
+	path := func(p string) string {
+		if filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(dir, p)
+	}
+	var err error
+	if cfg.Document != "" {
+		if r.document, err = load(path(cfg.Document), cfg.Bases); err != nil {
+			return nil, err
+		}
+		r.described = describedBy(r.document)
+		for _, w := range r.document.Warnings {
+			g.log.Warn("a part of a document is not enforced", "route", cfg.Route, "document", cfg.Document, "reason", w)
+		}
+	}
+	if t := cfg.Tokens; t != nil && t.Mode != Off {
+		if r.tokens, err = token.New(t.Verify, token.Options{Secret: g.secret, Log: g.log, Now: g.now}); err != nil {
+			return nil, fmt.Errorf("tokens: %w", err)
+		}
+	}
+	if q := cfg.GraphQL; q != nil && q.Mode != Off {
+		var text []byte
+		if q.Schema != "" {
+			if text, err = os.ReadFile(path(q.Schema)); err != nil {
+				return nil, fmt.Errorf("graphql: %w", err)
+			}
+		}
+		if r.graphql, err = graphql.New(q.limits(), q.Schema, text); err != nil {
+			return nil, fmt.Errorf("graphql: %w", err)
+		}
+	}
+	if p := cfg.GRPC; p != nil && p.Mode != Off {
+		text, err := os.ReadFile(path(p.Descriptors))
+		if err == nil {
+			r.grpc, err = grpc.Load(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("grpc: %w", err)
+		}
+	}
+	if cfg.Leaks.Mode != Off {
+		if r.leaks, err = personal.New(cfg.Leaks.Find); err != nil {
+			return nil, fmt.Errorf("leaks: %w", err)
+		}
+	}
+	r.owned = cfg.Objects != Off || cfg.Assignment != Off || cfg.Exposure != Off || cfg.Authentication != Off
+	if !cfg.Inventory && r.document == nil && r.tokens == nil && r.graphql == nil && r.grpc == nil && r.leaks == nil && !r.owned && cfg.Bypass == Off {
+		return nil, nil
+	}
+	return r, nil
+}
+
+// load reads a document from a file, with what it refers to beside it.
+func load(path string, bases []string) (*openapi.Document, error) {
+	text, err := readDocument(path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := openapi.Load(path, text, readDocument)
+	if err == nil && len(bases) > 0 {
+		d, err = d.Under(bases...)
+	}
+	return d, err
+}
+
+// maxDocument bounds one file of a document.
+const maxDocument = 32 << 20
+
+func readDocument(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxDocument {
+		return nil, fmt.Errorf("%s: want a file of at most %d bytes", path, maxDocument)
+	}
+	return os.ReadFile(path)
+}
+
+// Begin implements edge.Guard.
+func (g *Guard) Begin(ctx context.Context, x edge.Exchange) edge.Check {
+	r := g.routes[x.Route]
+	if r == nil {
+		return nil
+	}
+	return &check{g: g, r: r, x: x, ctx: ctx}
+}
+
+// Inventory returns what is learned of endpoints.
+func (g *Guard) Inventory() *inventory.Inventory { return g.inventory }
+
+// Compare tells how all routes differ from their documents, and what is new where there is none.
+func (g *Guard) Compare() []inventory.Drift {
+	var all []inventory.Drift
+	for name, r := range g.routes {
+		if r.cfg.Inventory {
+			all = append(all, g.inventory.Compare(name, r.described, inventory.Options{Now: g.now(), Unused: g.cfg.Unused, Settle: g.cfg.Settle})...)
+		}
+	}
+	return all
+}
+
+// Times of Run.
+const (
+	refreshEvery = 30 * time.Second
+	saveEvery    = 5 * time.Minute
+)
+
+// Run reads the keys of tokens, has what was learned known, and saves it, until ctx ends; then it saves once more.
+func (g *Guard) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, r := range g.routes {
+		if r.tokens != nil {
+			all.Go(func() {
+				if err := r.tokens.Run(ctx); err != nil && ctx.Err() == nil {
+					g.log.Error("keys of tokens are not read anew any more", "route", r.cfg.Route, "error", err)
+				}
+			})
+		}
+	}
+	refresh, save := time.NewTicker(refreshEvery), time.NewTicker(saveEvery)
+	defer refresh.Stop()
+	defer save.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			g.save(context.WithoutCancel(ctx))
+			return nil
+		case <-refresh.C:
+			g.inventory.Refresh()
+		case <-save.C:
+			g.save(ctx)
+		}
+	}
+}
+
+// save keeps what was learned. It is learned from traffic again if that fails.
+func (g *Guard) save(ctx context.Context) {
+	if g.store == nil {
+		return
+	}
+	b, err := g.inventory.Snapshot()
+	if err == nil {
+		err = g.store.Save(ctx, b)
+	}
+	if err != nil {
+		g.metrics.unsaved.Inc()
+		g.log.Warn("what was learned of APIs could not be saved", "error", err)
+	}
+}
+
+// hash stands for somebody without saying who: of one kind of thing, by the key.
+func (g *Guard) hash(kind, what string) uint64 {
+	h := hmac.New(sha256.New, g.secret)
+	h.Write([]byte(kind))
+	h.Write([]byte{0})
+	h.Write([]byte(what))
+	var sum [sha256.Size]byte
+	return max(binary.BigEndian.Uint64(h.Sum(sum[:0])), 1) // 0 is nobody
+}
