@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/testudo-sec/testudo/internal/atomicfile"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/store"
 )
@@ -68,7 +69,7 @@ func (n *Node) Resume(ctx context.Context, saved *SavedWindows) error {
 	if n.windows == "" {
 		return nil
 	}
-	removeUnfinished(n.windows)
+	atomicfile.Sweep(n.windows)
 	if ctx.Err() != nil {
 		n.windows = "" // what is there stays
 		return ctx.Err()

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/testudo-sec/testudo/internal/atomicfile"
 )
 
 // WindowsFile is the name in the data directory of the file that keeps windows over a restart.
@@ -92,44 +92,9 @@ func (w *SavedWindows) append(b []byte) []byte {
 
 // write puts the file in place durably: a crash leaves the old one or the new one.
 func (w *SavedWindows) write(path string) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // of no effect once it is renamed
 	b := w.append(make([]byte, 0, len(w.State)+len(w.Judge)+64))
 	if len(b) > maxWindows {
-		err = fmt.Errorf("they take %d bytes, and no more than %d are read again: have fewer rules with windows, or group by what has fewer values", len(b), maxWindows)
-	} else {
-		_, err = f.Write(b)
+		return fmt.Errorf("they take %d bytes, and no more than %d are read again: have fewer rules with windows, or group by what has fewer values", len(b), maxWindows)
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// removeUnfinished removes what a crash left beside the file.
-func removeUnfinished(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-*"))
-	for _, name := range left {
-		if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeType == 0 {
-			_ = os.Remove(name)
-		}
-	}
+	return atomicfile.Write(path, b)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api"
 	"github.com/testudo-sec/testudo/internal/bytesize"
 )
 
@@ -245,6 +246,8 @@ func (r *reference) key(f reflect.StructField, v reflect.Value, path string, dep
 		inner = reflect.New(v.Type().Elem()).Elem()
 		if inner.Type() == reflect.TypeFor[edge.Route]() {
 			inner = reflect.ValueOf(edge.DefaultRoute()) // its items start from these
+		} else if inner.Type() == reflect.TypeFor[api.Route]() {
+			inner = reflect.ValueOf(api.DefaultRoute())
 		}
 		if inner.Type() == reflect.TypeFor[edge.Upstream]() {
 			inner = reflect.ValueOf(edge.Upstream{Weight: 1})

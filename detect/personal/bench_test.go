@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/testudo-sec/testudo/internal/require"
 )
 
 // harmless are bodies without anything to find, as services send them.
@@ -102,9 +104,7 @@ func TestNothingFoundAllocatesNothing(t *testing.T) {
 // rates in docs/data-leaks.md were measured.
 func TestHarmlessFiles(t *testing.T) {
 	folders := os.Getenv("TESTUDO_HARMLESS")
-	if folders == "" {
-		t.Skip("TESTUDO_HARMLESS names no folder of harmless files")
-	}
+	require.Part(t, "harmless-files", folders != "", "name folders of harmless files in TESTUDO_HARMLESS")
 	d := detector(t)
 	total, kinds, shown := 0, map[string]int{}, map[string]int{}
 	for _, folder := range filepath.SplitList(folders) {

@@ -49,7 +49,7 @@ type Route struct {
 	Route string `yaml:"route"`
 	// Inventory learns the route's endpoints from its traffic.
 	Inventory bool `yaml:"inventory"`
-	// Document is an OpenAPI document, 3.0 or later, in YAML or JSON; a path relative to the configuration file. It may refer to files beside it.
+	// Document is an OpenAPI document, 3.0 or later, in YAML or JSON. It may refer to files beside it.
 	Document string `yaml:"document"`
 	// Bases are what the document's paths stand under, in place of what its servers say: "" or "/api/v2".
 	Bases []string `yaml:"bases"`
@@ -64,11 +64,11 @@ type Route struct {
 	// Responses holds answers to the document.
 	Responses Mode `yaml:"responses"`
 	// Tokens holds the JSON Web Tokens of requests to their issuers.
-	Tokens *Tokens `yaml:"tokens"`
+	Tokens Tokens `yaml:"tokens"`
 	// GraphQL bounds what GraphQL requests ask for.
-	GraphQL *GraphQL `yaml:"graphql"`
+	GraphQL GraphQL `yaml:"graphql"`
 	// GRPC holds gRPC calls to descriptors.
-	GRPC *GRPC `yaml:"grpc"`
+	GRPC GRPC `yaml:"grpc"`
 	// Objects is about one subject that walks through the objects of others.
 	Objects Mode `yaml:"objects"`
 	// Assignment is about fields of requests that nobody should set.
@@ -154,7 +154,11 @@ func Default() Config {
 
 // DefaultRoute returns how a route is guarded that nobody said anything of.
 func DefaultRoute() Route {
+	q := graphql.DefaultLimits()
 	return Route{
+		Tokens:    Tokens{Mode: Off, Verify: token.Default()},
+		GraphQL:   GraphQL{Mode: Off, Path: "/graphql", Depth: q.Depth, Cost: q.Cost, Aliases: q.Aliases, RootFields: q.RootFields, Directives: q.Directives, Batch: q.Batch, ListSize: 10},
+		GRPC:      GRPC{Mode: Off, Message: 4 * bytesize.MiB, Messages: 1000},
 		Inventory: true, Undocumented: Report, Requests: Block, Unchecked: Report, Responses: Report, Objects: Report, Assignment: Report, Exposure: Report, Authentication: Report, Bypass: Report,
 		Leaks: Leaks{Mode: Report, Alert: []string{personal.Card, personal.Secret, personal.Trace}, Find: personal.Default()}, Bodies: 128 * bytesize.KiB,
 	}
@@ -167,31 +171,9 @@ func (r *Route) UnmarshalYAML(decode func(any) error) error {
 	return decode((*plain)(r))
 }
 
-// UnmarshalYAML reads what is said of tokens over the defaults.
-func (t *Tokens) UnmarshalYAML(decode func(any) error) error {
-	type plain Tokens
-	*t = Tokens{Mode: Block, Verify: token.Default()}
-	return decode((*plain)(t))
-}
-
-// UnmarshalYAML reads bounds over the defaults.
-func (g *GraphQL) UnmarshalYAML(decode func(any) error) error {
-	type plain GraphQL
-	d := graphql.DefaultLimits()
-	*g = GraphQL{Mode: Block, Path: "/graphql", Depth: d.Depth, Cost: d.Cost, Aliases: d.Aliases, RootFields: d.RootFields, Directives: d.Directives, Batch: d.Batch, ListSize: 10}
-	return decode((*plain)(g))
-}
-
 func (g *GraphQL) limits() graphql.Limits {
 	return graphql.Limits{Depth: g.Depth, Cost: g.Cost, Aliases: g.Aliases, RootFields: g.RootFields, Directives: g.Directives, Batch: g.Batch, ListSize: g.ListSize,
 		Introspection: g.Introspection, Persisted: g.Persisted}
-}
-
-// UnmarshalYAML reads bounds over the defaults.
-func (g *GRPC) UnmarshalYAML(decode func(any) error) error {
-	type plain GRPC
-	*g = GRPC{Mode: Block, Message: 4 * bytesize.MiB, Messages: 1000}
-	return decode((*plain)(g))
 }
 
 func (g *GRPC) limits() grpc.Limits {
@@ -258,8 +240,8 @@ func (r *Route) validate(where string) error {
 			bad("bases: %q does not begin with /", b)
 		}
 	}
-	if t := r.Tokens; t != nil {
-		mode("tokens.mode", t.Mode)
+	mode("tokens.mode", r.Tokens.Mode)
+	if t := &r.Tokens; t.Mode != Off {
 		if t.ByDocument && r.Document == "" {
 			bad("tokens.by_document: there is no document")
 		}
@@ -267,8 +249,8 @@ func (r *Route) validate(where string) error {
 			bad("tokens.verify: %v", err)
 		}
 	}
-	if g := r.GraphQL; g != nil {
-		mode("graphql.mode", g.Mode)
+	mode("graphql.mode", r.GraphQL.Mode)
+	if g := &r.GraphQL; g.Mode != Off {
 		if !strings.HasPrefix(g.Path, "/") {
 			bad("graphql.path: %q does not begin with /", g.Path)
 		}
@@ -276,8 +258,8 @@ func (r *Route) validate(where string) error {
 			bad("graphql: a bound is less than 0")
 		}
 	}
-	if g := r.GRPC; g != nil {
-		mode("grpc.mode", g.Mode)
+	mode("grpc.mode", r.GRPC.Mode)
+	if g := &r.GRPC; g.Mode != Off {
 		if g.Descriptors == "" {
 			bad("grpc.descriptors: name a file")
 		}

@@ -142,12 +142,12 @@ func (g *Guard) ready(cfg Route, dir string) (*route, error) {
 			g.log.Warn("a part of a document is not enforced", "route", cfg.Route, "document", cfg.Document, "reason", w)
 		}
 	}
-	if t := cfg.Tokens; t != nil && t.Mode != Off {
+	if t := &cfg.Tokens; t.Mode != Off {
 		if r.tokens, err = token.New(t.Verify, token.Options{Secret: g.secret, Log: g.log, Now: g.now}); err != nil {
 			return nil, fmt.Errorf("tokens: %w", err)
 		}
 	}
-	if q := cfg.GraphQL; q != nil && q.Mode != Off {
+	if q := &cfg.GraphQL; q.Mode != Off {
 		var text []byte
 		if q.Schema != "" {
 			if text, err = os.ReadFile(path(q.Schema)); err != nil {
@@ -158,7 +158,7 @@ func (g *Guard) ready(cfg Route, dir string) (*route, error) {
 			return nil, fmt.Errorf("graphql: %w", err)
 		}
 	}
-	if p := cfg.GRPC; p != nil && p.Mode != Off {
+	if p := &cfg.GRPC; p.Mode != Off {
 		text, err := os.ReadFile(path(p.Descriptors))
 		if err == nil {
 			r.grpc, err = grpc.Load(text)

@@ -21,6 +21,7 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/console/ui"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/internal/addrset"
 	"github.com/testudo-sec/testudo/kernel/chain"
@@ -73,6 +74,7 @@ type Machine struct {
 	host       *respond.Host
 	people     *people.People
 	edge       *edge.Edge // nil where none runs
+	api        *api.Guard // nil where no edge runs
 	logs       *logPlane  // nil where none runs
 	kernel     *kernelPlane
 	chain      *chain.Table // nil where the host is not watched
@@ -233,7 +235,10 @@ func (m *Machine) openEdge(ctx context.Context) error {
 			break
 		}
 	}
-	deps := edge.Deps{Sink: m.node, Inspector: inspector, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
+	if err := m.openGuard(ctx, &cfg); err != nil {
+		return err
+	}
+	deps := edge.Deps{Sink: m.node, Inspector: inspector, Guard: m.api, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
 	if m.chain != nil {
 		deps.Follower = passages{m.chain}
 	}
@@ -405,6 +410,8 @@ func (m *Machine) Run(ctx context.Context) error {
 	}
 	if m.edge != nil {
 		run(gates, "edge", m.edge.Run)
+		run(hands, "api", m.api.Run)
+		run(hands, "api drift", m.followDrift)
 	}
 	if m.logs != nil {
 		run(gates, "logs", m.logs.run)

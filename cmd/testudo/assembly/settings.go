@@ -10,6 +10,7 @@ import (
 	"github.com/testudo-sec/testudo/config"
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api"
 	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/intel"
 	"github.com/testudo-sec/testudo/kernel"
@@ -48,6 +49,8 @@ type Settings struct {
 	Edge edge.Config `yaml:"edge"`
 	// WAF inspects requests and responses on the edge's routes.
 	WAF waf.Config `yaml:"waf"`
+	// API says how APIs on the edge's routes are guarded.
+	API api.Config `yaml:"api"`
 	// Policy says which rules judge.
 	Policy Policy `yaml:"policy"`
 	// Respond bounds what rules and people may have done.
@@ -160,6 +163,7 @@ func DefaultSettings() Settings {
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 		Edge:   edge.Default(),
 		WAF:    waf.DefaultConfig(),
+		API:    api.Default(),
 		Policy: Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},
