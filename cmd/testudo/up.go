@@ -14,6 +14,7 @@ import (
 
 	"github.com/testudo-sec/testudo/cmd/testudo/assembly"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/api"
 	"github.com/testudo-sec/testudo/kernel/privilege"
 )
 
@@ -28,12 +29,13 @@ var (
 
 // upFlags are the flags of up and edge.
 type upFlags struct {
-	protect string
-	listen  string
-	console string
-	scan    []string
-	mode    string
-	demo    bool
+	protect  string
+	document string
+	listen   string
+	console  string
+	scan     []string
+	mode     string
+	demo     bool
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -49,6 +51,7 @@ runs as the user behind sudo, else as the user testudo.
 
 What cannot run, because a port is busy or nothing is named, is said; the rest runs.`,
 		Example: `  testudo up --protect http://127.0.0.1:3000
+  testudo up --protect http://127.0.0.1:3000 --openapi openapi.yaml
   testudo up --protect http://127.0.0.1:3000 --edge :8080 --scan .`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,6 +63,7 @@ What cannot run, because a port is busy or nothing is named, is said; the rest r
 	cmd.Flags().StringVar(&f.console, "console", "", "address that the console listens on (default 127.0.0.1:7443)")
 	cmd.Flags().StringArrayVar(&f.scan, "scan", nil, "folder to scan for secrets; may be given several times")
 	cmd.Flags().StringVar(&f.mode, "mode", "", "what the edge does with attacks: block or detect")
+	cmd.Flags().StringVar(&f.document, "openapi", "", "OpenAPI document that the application is held to")
 	cmd.Flags().BoolVar(&f.demo, "demo", false, "print requests to try that fit the demo shop")
 	cmd.Flags().BoolVar(&a.noKernel, "no-kernel", false, "do not watch the processes, files and sockets of this host, as root")
 	_ = cmd.Flags().MarkHidden("demo")
@@ -81,6 +85,7 @@ func (a *app) edgeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.protect, "upstream", "", "application to guard, as in http://host:port")
 	cmd.Flags().StringVar(&f.listen, "listen", "", "address to listen on (default 127.0.0.1:8080)")
 	cmd.Flags().StringVar(&f.mode, "mode", "", "what to do with attacks: block or detect")
+	cmd.Flags().StringVar(&f.document, "openapi", "", "OpenAPI document that the application is held to")
 	return cmd
 }
 
@@ -110,6 +115,13 @@ func (f *upFlags) apply(s *assembly.Settings) error {
 		}
 		route.Upstreams = []edge.Upstream{{URL: f.protect, Weight: 1}}
 		s.Edge.Routes = append(s.Edge.Routes, route)
+		if f.document != "" {
+			described := api.DefaultRoute()
+			described.Route, described.Document = route.Name, f.document
+			s.API.Routes = append(s.API.Routes, described)
+		}
+	} else if f.document != "" {
+		return errors.New("--openapi describes the application that --protect or --upstream names; name it, or put the document under api.routes in testudo.yaml")
 	}
 	if f.mode != "" {
 		mode := edge.Mode(f.mode)
