@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 
+	"github.com/testudo-sec/testudo/bench/api"
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/edge"
 	"github.com/testudo-sec/testudo/bench/intel"
@@ -25,6 +26,7 @@ func bars() []bar.Bar {
 		intel.Bars(),
 		waf.Bars(),
 		edge.Bars(),
+		api.Bars(),
 		kernel.Bars(),
 		policy.Bars(),
 		replay.Bars(),
