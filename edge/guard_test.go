@@ -44,8 +44,7 @@ func (g *fakeGuard) note(call string, args ...any) {
 	g.calls = append(g.calls, fmt.Sprintf(call, args...))
 	g.mu.Unlock()
 	if method, _, _ := strings.Cut(call, " "); method == g.panics {
-		var none map[string]int
-		none["secret-value"] = 1
+		_ = []string{}[len(method)]
 	}
 }
 

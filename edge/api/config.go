@@ -248,6 +248,9 @@ func (r *Route) validate(where string) error {
 		if err := t.Verify.Validate(); err != nil {
 			bad("tokens.verify: %v", err)
 		}
+		if len(t.Verify.Issuers) == 0 {
+			bad("tokens.verify.issuers: name those whose tokens are taken")
+		}
 	}
 	mode("graphql.mode", r.GraphQL.Mode)
 	if g := &r.GraphQL; g.Mode != Off {

@@ -69,12 +69,12 @@ const (
 	maxLeeway  = 10 * time.Minute
 )
 
-// Validate reports what is wrong with a Config, all of it.
+// Validate reports what is wrong with a Config, all of it. It may be without issuers; New takes none such.
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if n := len(c.Issuers); n == 0 || n > maxIssuers {
-		bad("issuers has %d entries: want 1 to %d", n, maxIssuers)
+	if n := len(c.Issuers); n > maxIssuers {
+		bad("issuers has %d entries: want at most %d", n, maxIssuers)
 	}
 	seen := map[string]bool{}
 	for i := range c.Issuers {

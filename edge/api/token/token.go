@@ -101,6 +101,9 @@ func New(c Config, o Options) (*Verifier, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if len(c.Issuers) == 0 {
+		return nil, errors.New("no issuers: name those whose tokens are taken")
+	}
 	if len(o.Secret) < 16 {
 		return nil, errors.New("the secret of subjects has less than 16 bytes")
 	}

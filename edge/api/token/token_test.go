@@ -449,7 +449,7 @@ func TestConfig(t *testing.T) {
 		"no https address":    func(c *token.Config) { c.Issuers[0].Keys = "http://id.example/keys" },
 		"without a password":  func(c *token.Config) { c.Issuers[0].Keys = "https://a:b@id.example/keys" },
 		"each once":           func(c *token.Config) { c.Issuers = append(c.Issuers, c.Issuers[0]) },
-		"want 1 to 16":        func(c *token.Config) { c.Issuers = nil },
+		"want at most 16":     func(c *token.Config) { c.Issuers = make([]token.Issuer, 17) },
 		"leeway is 1h":        func(c *token.Config) { c.Leeway = time.Hour },
 		"stale is":            func(c *token.Config) { c.Stale = time.Second },
 		"name of a header":    func(c *token.Config) { c.Header = "a b" },
