@@ -22,6 +22,7 @@ type Explanation struct {
 	Decision signal.Decision `json:"decision"` // what the rule decides where it fires
 	Fires    bool            `json:"fires"`
 	Recorded bool            `json:"recorded"` // whether it fired when the event was judged
+	Why      string          `json:"why"`      // the rule's sentence for this event, where it fires
 	Because  []string        `json:"because"`  // what keeps it from firing besides its condition
 	Proof    []ProofLine     `json:"proof"`    // the condition, a line for each part, outer parts first
 	Inexact  []string        `json:"inexact"`  // why the answer may differ from the one of the moment

@@ -141,3 +141,40 @@ func TestExceptFromCorrelation(t *testing.T) {
 		t.Errorf("%+v, error %v", x, err)
 	}
 }
+
+// TestExceptOfAPI: what the guard of APIs found is excepted by the operation, what it found and where, not by the sum of it nor by what the firewall noticed beside.
+func TestExceptOfAPI(t *testing.T) {
+	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	events := shop(start, "/api/cart 203.0.113.1", "/api/cart 203.0.113.2", "/api/cart 203.0.113.3")
+	for i, violation := range []string{"body/additionalProperties /colour", "body/additionalProperties /colour", "body/additionalProperties /price"} {
+		code, target, _ := strings.Cut(violation, " ")
+		e := events[i]
+		e.SetString(signal.FieldAPIOperation, "POST /api/cart")
+		e.SetStrings(signal.FieldAPIViolations, []string{code})
+		e.SetStrings(signal.FieldAPITargets, []string{target})
+		e.SetStrings(signal.FieldAPIMessages, []string{"is not described"})
+		e.SetBool(signal.FieldAPIBlock, true)
+		e.SetStrings(signal.FieldWAFRules, []string{"920350"})
+		e.SetStrings(signal.FieldWAFTargets, []string{"REQUEST_HEADERS:Host"})
+	}
+	h := lakeOf(t, events, 1000)
+	set := setOf(t, ruleOf("api", signal.Deny, match.Int(match.Operand{Field: signal.FieldAPIBlock}, match.IntIs(1))))
+	x, err := replay.Except(t.Context(), h, set, replay.ExceptionQuery{Event: events[0].ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(x.Best, func(b replay.Exception) bool { return strings.Contains(b.String(), "api.violations") })
+	if i < 0 {
+		t.Fatalf("%v", x.Best)
+	}
+	first := x.Best[i]
+	if got := first.String(); got != `edge.route is "shop", and api.operation is "POST /api/cart", and api.violations has none but ["body/additionalProperties"], and api.targets has none but ["/colour"]` || first.Freed != 1 {
+		t.Errorf("%s frees %d others", got, first.Freed)
+	}
+	for _, b := range x.Best {
+		if strings.Contains(b.String(), "waf.") || strings.Contains(b.String(), "api.block") {
+			t.Errorf("%s", b.String())
+		}
+	}
+	holds(t, h, set, x)
+}

@@ -15,8 +15,14 @@ import (
 // rule holds and of those that say what the event is, exactly and by shape, on the event's route.
 func candidates(r *policy.Rule, e *signal.Event) []Exception {
 	fields := heldFields(r.Condition, e)
-	if slices.ContainsFunc(fields, isWAF) { // a score stands for the rules of the firewall and where they matched
-		fields = append([]signal.Field{signal.FieldWAFRules, signal.FieldWAFTargets}, fields...)
+	what, where := signal.FieldWAFRules, signal.FieldWAFTargets
+	api := slices.ContainsFunc(fields, isAPI)
+	switch { // a sum stands for what was found, and where
+	case api:
+		what, where = signal.FieldAPIViolations, signal.FieldAPITargets
+		fields = append([]signal.Field{what, where}, fields...)
+	case slices.ContainsFunc(fields, isWAF):
+		fields = append([]signal.Field{what, where}, fields...)
 	}
 	fields = slices.DeleteFunc(fields, says)
 	held := append(termsOf(e, fields), attrTerms(e, heldAttrs(r.Condition, e))...)
@@ -25,7 +31,11 @@ func candidates(r *policy.Rule, e *signal.Event) []Exception {
 	of := func(f signal.Field) []Term {
 		return slices.DeleteFunc(slices.Concat(held, context), func(t Term) bool { return t.Field != f })
 	}
-	places := of(placeOf(e))
+	place := placeOf(e)
+	if api && e.Has(signal.FieldAPIOperation) {
+		place = signal.FieldAPIOperation
+	}
+	places := of(place)
 	var out []Exception
 	add := func(context bool, terms ...Term) {
 		x := Exception{Terms: slices.Concat(scope, terms), context: context}
@@ -34,8 +44,8 @@ func candidates(r *policy.Rule, e *signal.Event) []Exception {
 		}
 	}
 	for _, p := range places {
-		for _, rules := range of(signal.FieldWAFRules) {
-			for _, targets := range of(signal.FieldWAFTargets) {
+		for _, rules := range of(what) {
+			for _, targets := range of(where) {
 				add(false, p, rules, targets)
 			}
 		}
@@ -59,10 +69,15 @@ func isWAF(f signal.Field) bool {
 	return slices.Contains([]signal.Field{signal.FieldWAFScore, signal.FieldWAFThreshold, signal.FieldWAFCategories, signal.FieldWAFMessages}, f)
 }
 
+// isAPI reports whether a field is one of what the guard of APIs found, or its sum.
+func isAPI(f signal.Field) bool {
+	return slices.Contains([]signal.Field{signal.FieldAPIBlock, signal.FieldAPIViolations, signal.FieldAPIMessages, signal.FieldAPITargets}, f)
+}
+
 // says reports whether a field says how an event was looked at, or a sum, and not what it was: an exception by it would
 // say nothing.
 func says(f signal.Field) bool {
-	return isWAF(f) || slices.Contains([]signal.Field{signal.FieldEdgeMode, signal.FieldEdgeRoute, signal.FieldWAFParanoia, signal.FieldWAFOutboundScore,
+	return isWAF(f) || slices.Contains([]signal.Field{signal.FieldAPIBlock, signal.FieldAPIMessages, signal.FieldAPIAuth, signal.FieldEdgeMode, signal.FieldEdgeRoute, signal.FieldWAFParanoia, signal.FieldWAFOutboundScore,
 		signal.FieldActivityID, signal.FieldHTTPRequestVersion, signal.FieldEdgeClientTrust, signal.FieldHTTPResponseLatency,
 		signal.FieldMetadataLogProduct, signal.FieldMetadataLogName, signal.FieldMetadataLogCategory, signal.FieldMetadataEventCode}, f)
 }

@@ -85,6 +85,9 @@ func printExplanation(w io.Writer, x *console.Explanation) {
 	switch {
 	case x.Fires:
 		fmt.Fprintf(w, "fires, and decides %s\n", x.Decision)
+		if x.Why != "" {
+			fmt.Fprintf(w, "  %s\n", policy.Printable(x.Why, 600))
+		}
 	case x.Recorded:
 		fmt.Fprintln(w, "fired when the event was judged, and does not now")
 	default:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/testudo-sec/testudo/signal"
 )
 
 // String returns a condition as text for people. It is not read back.
@@ -96,6 +98,10 @@ func (a *Atom) String() string {
 		add("'" + t + "'")
 	}
 	for _, r := range a.Ints {
+		if a.On.Field.Kind() == signal.KindBool && r.Min == r.Max {
+			add(strconv.FormatBool(r.Min != 0))
+			continue
+		}
 		add(r.String())
 	}
 	for _, r := range a.Numbers {

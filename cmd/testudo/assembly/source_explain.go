@@ -43,7 +43,7 @@ func explain(set *policy.Set, e *signal.Event, rule string) ([]console.Explanati
 		if !ok {
 			return nil, fmt.Errorf("rule %s: %w", policy.Printable(rule, 100), console.ErrNotFound)
 		}
-		return []console.Explanation{explanationOf(&x, e)}, nil
+		return []console.Explanation{explanationOf(&x, e, set.Rule(rule))}, nil
 	}
 	recorded := e.Strings(signal.FieldVerdictRules)
 	all := []console.Explanation{}
@@ -53,7 +53,7 @@ func explain(set *policy.Set, e *signal.Event, rule string) ([]console.Explanati
 			continue
 		}
 		if x, ok := set.Explain(e, r.ID); ok && (x.Fires || slices.Contains(recorded, r.ID)) {
-			all = append(all, explanationOf(&x, e))
+			all = append(all, explanationOf(&x, e, r))
 		}
 	}
 	for _, id := range recorded {
@@ -64,9 +64,12 @@ func explain(set *policy.Set, e *signal.Event, rule string) ([]console.Explanati
 	return all, nil
 }
 
-func explanationOf(x *policy.Explanation, e *signal.Event) console.Explanation {
+func explanationOf(x *policy.Explanation, e *signal.Event, r *policy.Rule) console.Explanation {
 	out := console.Explanation{Rule: x.Rule, Title: x.Title, Decision: x.Decision, Fires: x.Fires, Because: x.Because, Inexact: x.Inexact,
 		Recorded: slices.Contains(e.Strings(signal.FieldVerdictRules), x.Rule)}
+	if x.Fires && r != nil && r.Sentence != nil {
+		out.Why = r.Sentence(e)
+	}
 	var lines func(p *match.Proof, depth int)
 	lines = func(p *match.Proof, depth int) {
 		line := console.ProofLine{Depth: depth, Kind: p.Kind, Text: p.Text, Answer: p.Answer.String()}
