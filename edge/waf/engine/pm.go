@@ -6,34 +6,72 @@ import "errors"
 const maxPMCaptures = 10
 
 // pm finds words whatever the case of their ASCII letters: an automaton after Aho and Corasick, which reports the longest of
-// the words that begin leftmost, and goes on behind its first byte.
-type pm struct {
-	next   [][256]int32 // by state
-	length []int32      // of the longest word that ends in a state, 0: none
-	depth  []int32
+// the words that begin leftmost, and goes on behind its first byte. S is the number of a state.
+type pm[S uint16 | uint32] struct {
+	class   [256]uint8 // of a byte; 0: in no word
+	classes int
+	next    []S     // by state and class
+	length  []int32 // of the longest word that ends in a state, 0: none; negative: of a word that is a suffix
+	depth   []int32
 }
 
 func newPM(words []string) (operator, error) {
-	p := &pm{next: make([][256]int32, 1), length: []int32{0}, depth: []int32{0}}
+	bytes := 0
+	var used [256]bool
 	for _, word := range words {
 		if word == "" {
 			return nil, errors.New("@pm with an empty word")
 		}
-		state := int32(0)
-		for i := 0; i < len(word); i++ {
-			c := fold(word[i])
-			if p.next[state][c] == 0 {
-				p.next[state][c] = int32(len(p.next))
-				p.next = append(p.next, [256]int32{})
+		for i := range len(word) {
+			if c := fold(word[i]); !used[c] {
+				used[c] = true
+				bytes++
+			}
+		}
+	}
+	p := makePM(words, used, bytes+1)
+	if len(p.length) > 1<<16 {
+		return p, nil
+	}
+	small := &pm[uint16]{class: p.class, classes: p.classes, next: make([]uint16, len(p.next)), length: p.length, depth: p.depth}
+	for i, to := range p.next {
+		small.next[i] = uint16(to)
+	}
+	return small, nil
+}
+
+// makePM makes the automaton of words whose bytes, folded, are used: one class for each of these, and one for all others.
+func makePM(words []string, used [256]bool, classes int) *pm[uint32] {
+	p := &pm[uint32]{classes: classes, next: make([]uint32, classes), length: []int32{0}, depth: []int32{0}}
+	n := uint8(0)
+	for c := range 256 {
+		if f := fold(byte(c)); used[f] {
+			if f != byte(c) { // a capital letter, which stands before its small one
+				continue
+			}
+			n++
+			p.class[c] = n
+		}
+	}
+	for c := 'A'; c <= 'Z'; c++ {
+		p.class[c] = p.class[fold(byte(c))]
+	}
+	for _, word := range words {
+		state := uint32(0)
+		for i := range len(word) {
+			at := int(state)*classes + int(p.class[word[i]])
+			if p.next[at] == 0 {
+				p.next[at] = uint32(len(p.length))
+				p.next = append(p.next, make([]uint32, classes)...)
 				p.length = append(p.length, 0)
 				p.depth = append(p.depth, p.depth[state]+1)
 			}
-			state = p.next[state][c]
+			state = p.next[at]
 		}
 		p.length[state] = int32(len(word))
 	}
 	p.link()
-	return p, nil
+	return p
 }
 
 func fold(c byte) byte {
@@ -44,34 +82,40 @@ func fold(c byte) byte {
 }
 
 // link completes the automaton: a state without a way on goes where its longest proper suffix would.
-func (p *pm) link() {
-	fail := make([]int32, len(p.next))
-	order := []int32{0}
+func (p *pm[S]) link() {
+	fail := make([]S, len(p.length))
+	order := make([]S, 1, len(p.length))
 	for i := 0; i < len(order); i++ {
 		state := order[i]
-		for c := range 256 {
-			to := p.next[state][c]
+		row, back := p.row(state), p.row(fail[state])
+		for c := range row {
+			to := row[c]
 			if to == 0 {
 				if state != 0 {
-					p.next[state][c] = p.next[fail[state]][c]
+					row[c] = back[c]
 				}
 				continue
 			}
 			if state != 0 {
-				fail[to] = p.next[fail[state]][c]
+				fail[to] = back[c]
 			}
 			if p.length[to] == 0 {
-				p.length[to] = -p.suffix(fail[to]) // of a word that is a suffix
+				p.length[to] = -p.suffix(fail[to])
 			}
 			order = append(order, to)
 		}
 	}
 }
 
-// suffix returns the length of the longest word that ends in a state.
-func (p *pm) suffix(state int32) int32 { return max(p.length[state], -p.length[state]) }
+func (p *pm[S]) row(state S) []S {
+	at := int(state) * p.classes
+	return p.next[at : at+p.classes]
+}
 
-func (p *pm) match(tx *Transaction, value string) bool {
+// suffix returns the length of the longest word that ends in a state.
+func (p *pm[S]) suffix(state S) int32 { return max(p.length[state], -p.length[state]) }
+
+func (p *pm[S]) match(tx *Transaction, value string) bool {
 	if !tx.capture {
 		return p.test(tx, value)
 	}
@@ -87,10 +131,10 @@ func (p *pm) match(tx *Transaction, value string) bool {
 	return found > 0
 }
 
-func (p *pm) test(_ *Transaction, value string) bool {
-	state := int32(0)
+func (p *pm[S]) test(_ *Transaction, value string) bool {
+	state := S(0)
 	for i := 0; i < len(value); i++ {
-		if state = p.next[state][fold(value[i])]; p.length[state] != 0 {
+		if state = p.next[int(state)*p.classes+int(p.class[value[i]])]; p.length[state] != 0 {
 			return true
 		}
 	}
@@ -98,11 +142,11 @@ func (p *pm) test(_ *Transaction, value string) bool {
 }
 
 // leftmost returns where the first word from at on begins, and the longest that begins there ends.
-func (p *pm) leftmost(value string, at int) (start, end int) {
+func (p *pm[S]) leftmost(value string, at int) (start, end int) {
 	start, end = -1, -1
-	state := int32(0)
+	state := S(0)
 	for i := at; i < len(value); i++ {
-		state = p.next[state][fold(value[i])]
+		state = p.next[int(state)*p.classes+int(p.class[value[i]])]
 		if n := p.length[state]; n != 0 {
 			// The longest word that ends here begins first. Shorter ones begin later.
 			if from := i + 1 - int(max(n, -n)); start < 0 || from < start {
