@@ -33,12 +33,24 @@ type WhatIfQuery struct {
 	Replace bool       `json:"replace,omitempty" doc:"try these rules instead of all that are in force"`
 	Remove  []string   `json:"remove,omitempty" doc:"ids of rules to be taken away"`
 	Disable []string   `json:"disable,omitempty" doc:"ids of rules to be switched off"`
-	Enforce []string   `json:"enforce,omitempty" doc:"edge routes that are tried as if their mode were block; * for all"`
-	Since   time.Time  `json:"since,omitzero" doc:"not before (RFC 3339)"`
-	Until   time.Time  `json:"until,omitzero" doc:"before (RFC 3339)"`
-	Planes  []string   `json:"planes,omitempty" doc:"planes whose events are counted, as in edge; left out, all"`
-	Classes []string   `json:"classes,omitempty" doc:"short names of OCSF classes whose events are counted; left out, all"`
-	Verify  bool       `json:"verify,omitempty" doc:"judge all records again by the rules in force too, and compare with the recorded verdicts"`
+	// Firewall is tried in the place of the web application firewall as it was.
+	Firewall *FirewallChange `json:"firewall,omitempty" doc:"another setting of the web application firewall"`
+	Enforce  []string        `json:"enforce,omitempty" doc:"edge routes that are tried as if their mode were block; * for all"`
+	Since    time.Time       `json:"since,omitzero" doc:"not before (RFC 3339)"`
+	Until    time.Time       `json:"until,omitzero" doc:"before (RFC 3339)"`
+	Planes   []string        `json:"planes,omitempty" doc:"planes whose events are counted, as in edge; left out, all"`
+	Classes  []string        `json:"classes,omitempty" doc:"short names of OCSF classes whose events are counted; left out, all"`
+	Verify   bool            `json:"verify,omitempty" doc:"judge all records again by the rules in force too, and compare with the recorded verdicts"`
+}
+
+// FirewallChange is another setting of the web application firewall.
+type FirewallChange struct {
+	Directives string   `json:"directives,omitempty" doc:"SecLang that is put behind waf.before, where it excludes by ctl or sets the Core Rule Set up, or behind waf.after"`
+	Before     string   `json:"before,omitempty" doc:"SecLang behind waf.before"`
+	After      string   `json:"after,omitempty" doc:"SecLang behind waf.after"`
+	Paranoia   int      `json:"paranoia,omitempty" doc:"paranoia level, 1 to 4; left out, that of each request"`
+	Threshold  int      `json:"threshold,omitempty" doc:"score from which a request is an attack; left out, that of each request"`
+	Routes     []string `json:"routes,omitempty" doc:"edge routes that it is tried on; left out, all"`
 }
 
 // WhatIfReport says what a change of rules would have made of what is recorded.
@@ -57,6 +69,7 @@ type WhatIfReport struct {
 	ByAsset   []WhatIfRow         `json:"by_asset"`
 	ByClient  []WhatIfRow         `json:"by_client"`
 	Examples  []WhatIfExample     `json:"examples"`
+	Firewall  *WhatIfFirewall     `json:"firewall,omitempty" doc:"how a change of the web application firewall was tried"`
 	Exact     bool                `json:"exact"`
 	Inexact   []ReplayReason      `json:"inexact" doc:"why the answer may not be that of the moment"`
 	Verified  *ReplayVerification `json:"verified,omitempty"`
@@ -64,6 +77,16 @@ type WhatIfReport struct {
 	PerSecond int64               `json:"per_second"`
 	Files     int                 `json:"files" doc:"lake files read"`
 	Skipped   int                 `json:"skipped" doc:"lake files and parts of them that were ruled out unread"`
+}
+
+// WhatIfFirewall says how a change of the web application firewall was tried.
+type WhatIfFirewall struct {
+	Requests  int64       `json:"requests" doc:"that it was tried on"`
+	Kept      int64       `json:"kept" doc:"of them, those that were kept sealed and judged again themselves"`
+	Uncertain int64       `json:"uncertain" doc:"of them, those of which something is not certain; inexact says why"`
+	ByRule    []WhatIfRow `json:"by_rule" doc:"firewall rules: requests that each matched and would, and what becomes of those for which it makes the difference"`
+	Before    string      `json:"before,omitempty" doc:"directives that were tried behind waf.before"`
+	After     string      `json:"after,omitempty" doc:"directives that were tried behind waf.after"`
 }
 
 // WhatIfRules are ids of rules.

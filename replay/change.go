@@ -18,15 +18,24 @@ type change struct {
 	stateful      bool            // what matters depends on the order of events
 	within        time.Duration   // how far back the state of what matters may reach
 	doubt         time.Duration   // how far back the state of longest may reach
+	firewall      map[string]bool // rules that differ at most by what the firewall finds
 	longest       string          // a rule whose state may make a difference, the one that reaches furthest; "" for none
 }
 
-func compare(live, changed *policy.Set) *change {
-	c := &change{live: live, changed: changed, ids: make(map[string]bool)}
+// compare says what differs; with firewall also rules that go by what the firewall finds.
+func compare(live, changed *policy.Set, firewall bool) *change {
+	c := &change{live: live, changed: changed, ids: make(map[string]bool), firewall: make(map[string]bool)}
 	swap := policy.NewEngine(live).Swap(changed)
 	c.rules = RuleChanges{Added: list(swap.Added), Removed: list(swap.Removed), Changed: list(swap.Changed)}
 	for _, id := range slices.Concat(swap.Added, swap.Removed, swap.Changed) {
 		c.ids[id] = true
+	}
+	if firewall {
+		for _, r := range changed.Rules() {
+			if !r.Disabled && !c.ids[r.ID] && readsFirewall(r) {
+				c.ids[r.ID], c.firewall[r.ID] = true, true
+			}
+		}
 	}
 	for more := true; more; { // what feeds on a changed rule is changed
 		more = false
@@ -38,7 +47,7 @@ func compare(live, changed *policy.Set) *change {
 			}
 		}
 	}
-	if c.rules.Empty() {
+	if len(c.ids) == 0 {
 		return c
 	}
 	seen := make(map[*policy.Rule]bool)

@@ -18,6 +18,9 @@ import (
 func (w *whatIf) inexact(ctx context.Context, h History, got *store.ScanStats) ([]Reason, error) {
 	out := []Reason{}
 	out = append(out, w.maskReasons(got.Masked)...)
+	if w.wall != nil {
+		out = append(out, w.wall.reasons()...)
+	}
 	if w.raised > 0 {
 		out = append(out, Reason{"a changed rule reads severity_id, which the verdict may have raised before it was recorded", w.raised})
 	}
@@ -26,7 +29,7 @@ func (w *whatIf) inexact(ctx context.Context, h History, got *store.ScanStats) (
 			w.doubt, w.q.Since.UTC().Format(time.RFC3339), w.longest)})
 	}
 	out = append(out, lacks(got)...)
-	if w.rules.Empty() && len(w.q.Enforce) == 0 {
+	if w.rules.Empty() && len(w.q.Enforce) == 0 && w.wall == nil {
 		return out, nil
 	}
 	unseen, err := w.unjudged(ctx, h)
@@ -46,7 +49,7 @@ func (w *whatIf) maskReasons(masked store.Masked) []Reason {
 	for at, n := range masked {
 		var ids []string
 		for _, r := range w.matter {
-			if r.Condition != nil && (r.On == nil || slices.Contains(r.On, at.Class)) && slices.Contains(match.Fields(r.Condition), at.Field) && !slices.Contains(ids, r.ID) {
+			if r.Condition != nil && !w.firewall[r.ID] && (r.On == nil || slices.Contains(r.On, at.Class)) && slices.Contains(match.Fields(r.Condition), at.Field) && !slices.Contains(ids, r.ID) {
 				ids = append(ids, r.ID)
 			}
 		}

@@ -61,6 +61,9 @@ type Report struct {
 	ByClient []ByOne   `json:"by_client"`
 	Examples []Example `json:"examples"`
 
+	// Firewall is there where a change of the firewall was tried.
+	Firewall *FirewallReport `json:"firewall,omitempty"`
+
 	Exact    bool          `json:"exact"`
 	Inexact  []Reason      `json:"inexact"`
 	Verified *Verification `json:"verified,omitempty"`

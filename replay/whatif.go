@@ -21,6 +21,8 @@ type WhatIfQuery struct {
 	Planes       []signal.Plane // nil: all
 	// Enforce names edge routes for which the changed rules are tried as if they were in mode block, "*" for all.
 	Enforce []string
+	// Firewall, where it is not nil, is tried in the place of the web application firewall as it was.
+	Firewall Firewall
 	// Progress, where it is not nil, is called now and then with the share that is done, from 0 to 1.
 	Progress func(done float64)
 }
@@ -37,11 +39,19 @@ func WhatIf(ctx context.Context, h History, live, changed *policy.Set, q WhatIfQ
 		return nil, fmt.Errorf("since %s is not before until %s", q.Since.Format(time.RFC3339), q.Until.Format(time.RFC3339))
 	}
 	began := time.Now()
-	w := &whatIf{change: compare(live, changed), q: q, pairs: make(map[string]*pair),
+	w := &whatIf{change: compare(live, changed, q.Firewall != nil), q: q, pairs: make(map[string]*pair),
 		counts: Counts{}, byRule: table{}, byRoute: table{}, byAsset: table{}, byClient: table{}, examples: make(map[exampleKey][]exampleOf)}
+	if q.Firewall != nil {
+		w.wall = &firewalled{Firewall: q.Firewall, byRule: table{}, doubts: map[string]int64{}, masked: map[maskedRead]int64{}}
+		for _, r := range w.matter {
+			if w.firewall[r.ID] && r.Condition != nil && !slices.ContainsFunc(w.wall.rules, func(o *policy.Rule) bool { return o.ID == r.ID }) {
+				w.wall.rules = append(w.wall.rules, r)
+			}
+		}
+	}
 	enforces := len(q.Enforce) > 0
 	var got store.ScanStats
-	if !w.rules.Empty() || enforces {
+	if !w.rules.Empty() || enforces || w.wall != nil {
 		var err error
 		if got, err = w.run(ctx, h); err != nil {
 			return nil, err
@@ -51,6 +61,10 @@ func WhatIf(ctx context.Context, h History, live, changed *policy.Set, q WhatIfQ
 		Live: live.Digest(), Changed: changed.Digest(), Since: q.Since, Until: q.Until, Rules: w.rules,
 		Events: got.Events, Judged: w.judged, Counts: w.counts, ByRule: w.ruleRows(), ByRoute: w.byRoute.rows(), ByAsset: w.byAsset.rows(),
 		ByClient: w.byClient.rows(), Files: got.Files, Skipped: got.Skipped,
+	}
+	if w.wall != nil {
+		w.wall.report.ByRule = w.wall.byRule.rows()
+		r.Firewall = &w.wall.report
 	}
 	var err error
 	if r.Examples, err = w.told(ctx, h); err != nil {
@@ -70,6 +84,7 @@ func WhatIf(ctx context.Context, h History, live, changed *policy.Set, q WhatIfQ
 type whatIf struct {
 	*change
 	q     WhatIfQuery
+	wall  *firewalled      // nil where the firewall is not changed
 	pairs map[string]*pair // by judge
 	from  int64            // events before it only fill windows
 
@@ -97,6 +112,7 @@ type exampleOf struct {
 	time          int64
 	class         signal.Class
 	before, after signal.Decision
+	why           string // what is otherwise with the firewall, "" for nothing
 }
 
 // run replays the events that matter.
@@ -104,6 +120,9 @@ func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
 	x := w.relevant()
 	if len(w.q.Enforce) > 0 {
 		x = match.Or{x, w.enforced()}
+	}
+	if w.wall != nil {
+		x = match.Or{x, w.wall.touched()}
 	}
 	since := w.q.Since
 	if w.from = -1 << 63; !since.IsZero() {
@@ -117,6 +136,10 @@ func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
 	judging := readsOf(w.live, w.changed)
 	judging.add(recordFields()...)
 	judging.add(groupFields()...)
+	if w.wall != nil {
+		judging.unmapped = true
+		judging.add(w.wall.Fields()...)
+	}
 	asking := reads{}
 	asking.condition(x)
 	query := store.Query{
@@ -136,9 +159,14 @@ func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
 		}
 	}
 	got, err := h.Scan(ctx, query, func(e *signal.Event) bool {
-		w.event(e)
+		if w.event(ctx, e); w.wall != nil && w.wall.err != nil {
+			return false
+		}
 		return true
 	})
+	if w.wall != nil && w.wall.err != nil {
+		return got, w.wall.err
+	}
 	return got, err
 }
 
@@ -181,7 +209,7 @@ func (w *whatIf) changedFields() []signal.Field {
 }
 
 // event judges an event by both sets.
-func (w *whatIf) event(e *signal.Event) {
+func (w *whatIf) event(ctx context.Context, e *signal.Event) {
 	r := recordOf(e)
 	p := w.pairs[r.judge]
 	if p == nil {
@@ -190,7 +218,19 @@ func (w *whatIf) event(e *signal.Event) {
 	}
 	id, at := e.ID, e.Time
 	asJudged(e, &r)
-	was, would := p.live.Judge(e), p.changed.Judge(e)
+	covered := w.wall != nil && w.wall.covers(e)
+	if covered {
+		w.wall.Restore(ctx, e)
+	}
+	was := p.live.Judge(e)
+	score, threshold := e.Int(signal.FieldWAFScore), e.Int(signal.FieldWAFThreshold)
+	var found Finding
+	if covered {
+		if found, w.wall.err = w.wall.Find(ctx, e); w.wall.err != nil {
+			return
+		}
+	}
+	would := p.changed.Judge(e)
 	if at < w.from {
 		w.warmed++
 		return
@@ -199,6 +239,9 @@ func (w *whatIf) event(e *signal.Event) {
 		return
 	}
 	w.judged++
+	if covered {
+		w.wall.count(e, &found)
+	}
 	if len(r.rules) > 0 && slices.ContainsFunc(w.matter, func(r *policy.Rule) bool {
 		return r.Condition != nil && slices.Contains(match.Fields(r.Condition), signal.FieldSeverityID)
 	}) {
@@ -217,7 +260,12 @@ func (w *whatIf) event(e *signal.Event) {
 	w.byRoute.add(e.Str(signal.FieldEdgeRoute), kind)
 	w.byAsset.add(assetOf(e), kind)
 	w.byClient.add(clientOf(e), kind)
-	w.example(exampleKey{kind, rule}, exampleOf{id, at, e.Class, before, after})
+	one := exampleOf{id: id, time: at, class: e.Class, before: before, after: after}
+	if covered && (found.Flipped || len(found.Gone)+len(found.New) > 0) {
+		w.wall.differs(&found, kind)
+		one.why = w.wall.why(score, threshold, e, &found)
+	}
+	w.example(exampleKey{kind, rule}, one)
 }
 
 // wanted reports whether an event of a replay that sees more than was asked for is one of the query's.
@@ -362,6 +410,9 @@ func (w *whatIf) tell(ctx context.Context, h History, kind Kind, rule string, x 
 			if why = r.Title; r.Sentence != nil {
 				why = r.Sentence(e)
 			}
+		}
+		if x.why != "" {
+			why = x.why
 		}
 		out.Sentence = sentence(e, x.before, x.after, why)
 		return false

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,10 @@ type whatIfFlags struct {
 	planes, classes                  []string
 	remove, disable, enforce, failOn []string
 	replace, verify, asJSON, changed bool
+
+	directives, before, after string
+	paranoia, threshold       int
+	routes                    []string
 }
 
 func (a *app) whatIfCommand() *cobra.Command {
@@ -38,6 +43,9 @@ func (a *app) whatIfCommand() *cobra.Command {
 have been otherwise: newly blocked, no longer caught, newly alerted, by rule, route, asset and client.
 
 RULES are files or folders. Their rules take the place of those in force that have the same id; others are new.
+Directives of the web application firewall, its paranoia level and its thresholds are tried in the same way, also
+together: what excludes by ctl or sets the Core Rule Set up is put behind waf.before, all else behind waf.after.
+
 Nothing is put in force. Where no node runs, the data directory is opened.
 
 It exits with 0, with 1 where a difference exceeds what --fail-on allows or --verify finds records that
@@ -46,6 +54,7 @@ are not what the rules make of them, and with 2 where it could not be done.`,
   testudo whatif rules/ --replace --json
   testudo whatif --disable edge-scanner-agent --fail-on no-longer-blocked
   testudo whatif --enforce shop --since 1d
+  testudo whatif --waf-directives exclusions.conf --paranoia 2 --threshold 10 --route shop
   testudo whatif rules/ --fail-on newly-blocked=10 --fail-on no-longer-caught`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			limits, err := failLimits(f.failOn)
@@ -89,6 +98,12 @@ are not what the rules make of them, and with 2 where it could not be done.`,
 	flags.StringSliceVar(&f.remove, "remove", nil, "take the rule of this id away; may be repeated")
 	flags.StringSliceVar(&f.disable, "disable", nil, "switch the rule of this id off; may be repeated")
 	flags.StringSliceVar(&f.enforce, "enforce", nil, "try this edge route as if its mode were block, '*' for all; may be repeated")
+	flags.StringVar(&f.directives, "waf-directives", "", "try the SecLang of this file: more rules, exclusions, removals")
+	flags.StringVar(&f.before, "waf-before", "", "try the SecLang of this file behind waf.before")
+	flags.StringVar(&f.after, "waf-after", "", "try the SecLang of this file behind waf.after")
+	flags.IntVar(&f.paranoia, "paranoia", 0, "try the firewall at this paranoia level, 1 to 4")
+	flags.IntVar(&f.threshold, "threshold", 0, "try this score as the one from which a request is an attack")
+	flags.StringSliceVar(&f.routes, "route", nil, "try the firewall's changes on this edge route alone; may be repeated")
 	flags.StringSliceVar(&f.failOn, "fail-on", nil, "exit with 1 where there are events of this kind ("+strings.Join(kindNames(), ", ")+", any), or more than so many: newly-blocked=10")
 	flags.BoolVar(&f.verify, "verify", false, "also judge all records again by the rules in force, and compare with the recorded verdicts")
 	flags.BoolVar(&f.asJSON, "json", false, "the report as JSON")
@@ -152,8 +167,11 @@ func (a *app) whatIfQuery(ctx context.Context, paths []string, f *whatIfFlags) (
 			return q, fmt.Errorf("--until: %w", err)
 		}
 	}
-	if len(paths)+len(f.remove)+len(f.disable)+len(f.enforce) == 0 && !f.verify {
-		return q, errors.New("nothing would change: name rule files, or --remove, --disable, --enforce or --verify")
+	if q.Firewall, err = f.firewall(); err != nil {
+		return q, err
+	}
+	if len(paths)+len(f.remove)+len(f.disable)+len(f.enforce) == 0 && !f.verify && q.Firewall == nil {
+		return q, errors.New("nothing would change: name rule files, or --remove, --disable, --enforce or --verify; of the firewall --waf-directives, --paranoia or --threshold")
 	}
 	if f.replace && len(paths) == 0 {
 		return q, errors.New("--replace: name the rules that are to take the place of those in force")
@@ -173,6 +191,47 @@ func (a *app) whatIfQuery(ctx context.Context, paths []string, f *whatIfFlags) (
 		q.Files = append(q.Files, console.RuleText{Name: file.Name, Text: string(file.Text)})
 	}
 	return q, nil
+}
+
+// maxDirectives bounds a file of directives.
+const maxDirectives = 256 << 10
+
+// firewall reads the change of the firewall, nil for none.
+func (f *whatIfFlags) firewall() (*console.FirewallChange, error) {
+	c := &console.FirewallChange{Paranoia: f.paranoia, Threshold: f.threshold, Routes: f.routes}
+	for _, file := range []struct {
+		flag, path string
+		text       *string
+	}{{"--waf-directives", f.directives, &c.Directives}, {"--waf-before", f.before, &c.Before}, {"--waf-after", f.after, &c.After}} {
+		if file.path == "" {
+			continue
+		}
+		in, err := os.Open(file.path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file.flag, err)
+		}
+		b, err := io.ReadAll(io.LimitReader(in, maxDirectives+1))
+		_ = in.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file.flag, err)
+		}
+		if len(b) > maxDirectives {
+			return nil, fmt.Errorf("%s: %s has more than %d bytes", file.flag, file.path, maxDirectives)
+		}
+		*file.text = string(b)
+	}
+	switch {
+	case c.Directives == "" && c.Before == "" && c.After == "" && c.Paranoia == 0 && c.Threshold == 0:
+		if len(c.Routes) > 0 {
+			return nil, errors.New("--route: nothing of the firewall would change: name --waf-directives, --paranoia or --threshold")
+		}
+		return nil, nil
+	case f.paranoia < 0 || f.paranoia > 4:
+		return nil, fmt.Errorf("--paranoia %d: want 1 to 4", f.paranoia)
+	case f.threshold < 0:
+		return nil, fmt.Errorf("--threshold %d: want 1 or more", f.threshold)
+	}
+	return c, nil
 }
 
 // whatIf asks the node that runs, or opens the data directory where none does.
@@ -195,7 +254,7 @@ func (a *app) whatIf(ctx context.Context, q console.WhatIfQuery, progress func(f
 		return console.WhatIfReport{}, err
 	}
 	defer st.Close()
-	return assembly.WhatIf(ctx, st.History(), loader, live, q, progress)
+	return assembly.WhatIf(ctx, st.History(), loader, live, &a.settings.WAF, q, progress)
 }
 
 // problemsOf are problems as they came over the API.
@@ -227,6 +286,11 @@ func (a *app) printWhatIf(r *console.WhatIfReport, onlyChanged bool) error {
 	for _, k := range kinds {
 		fmt.Fprintf(w, "  %-18s %d\n", strings.ReplaceAll(k, "_", " "), r.Counts[k])
 	}
+	if f := r.Firewall; f != nil {
+		if err := whatIfTable(w, firewallRule, f.ByRule, kinds, width); err != nil {
+			return err
+		}
+	}
 	for _, table := range []struct {
 		name string
 		rows []console.WhatIfRow
@@ -253,6 +317,9 @@ func (a *app) printWhatIf(r *console.WhatIfReport, onlyChanged bool) error {
 	}
 	if onlyChanged {
 		return nil
+	}
+	if f := r.Firewall; f != nil {
+		fmt.Fprintf(w, "\nthe firewall was tried on %d requests: %s\n", f.Requests, howSure(f))
 	}
 	printReasons(w, r.Inexact)
 	if r.Verified != nil && r.Events == 0 {
@@ -291,10 +358,28 @@ func whatIfHead(r *console.WhatIfReport) string {
 			parts = append(parts, p.word+" "+strings.Join(p.ids, ", "))
 		}
 	}
+	if r.Firewall != nil {
+		parts = append(parts, "of the firewall another setting")
+	}
 	if len(parts) == 0 {
 		return "the rules are those in force"
 	}
 	return "rules " + strings.Join(parts, "; ")
+}
+
+// firewallRule heads the table of the firewall's own rules.
+const firewallRule = "FIREWALL RULE"
+
+// howSure says how far the answer of a changed firewall can be relied on.
+func howSure(f *console.WhatIfFirewall) string {
+	var parts []string
+	if f.Kept > 0 {
+		parts = append(parts, fmt.Sprintf("%d as they were received", f.Kept))
+	}
+	if f.Uncertain == 0 {
+		return strings.Join(append(parts, "exact"), ", ")
+	}
+	return strings.Join(append(parts, fmt.Sprintf("inexact for %d", f.Uncertain)), ", ")
 }
 
 // whatIfRowsShown bounds the rows of a table for people; --json has more.
@@ -302,7 +387,7 @@ const whatIfRowsShown = 15
 
 // whatIfTable prints a table whose columns are the kinds that occur.
 func whatIfTable(out io.Writer, name string, rows []console.WhatIfRow, kinds []string, width int) error {
-	rules := name == "RULE"
+	rules := name == "RULE" || name == firewallRule
 	shown := slices.DeleteFunc(slices.Clone(rows), func(r console.WhatIfRow) bool { return len(r.Counts) == 0 && (!rules || r.Before == r.After) })
 	if len(shown) == 0 {
 		return nil

@@ -21,15 +21,15 @@ import (
 type replays struct{ m *Machine }
 
 func (s replays) WhatIf(ctx context.Context, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
-	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), q, progress)
+	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
 }
 
 func (s replays) Exceptions(ctx context.Context, q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
 	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
 }
 
-// WhatIf replays a history for the console and the command; live are the rules in force.
-func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, live *policy.Set, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
+// WhatIf replays a history for the console and the command; live are the rules in force, firewall its settings.
+func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, live *policy.Set, firewall *waf.Config, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
 	none := whatIfReport(&replay.Report{})
 	changed, err := changedRules(loader, live, &q)
 	var problems policy.Problems
@@ -60,11 +60,23 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 	if !q.Until.IsZero() && !q.Since.Before(q.Until) {
 		return none, &console.InputError{Field: "until", Reason: "is not after since"}
 	}
+	var wall *changedFirewall
+	if q.Firewall != nil {
+		if wall, err = newChangedFirewall(*firewall, q.Firewall); err != nil {
+			none.Errors = append(none.Errors, console.RuleError{File: "firewall", Message: err.Error()})
+			return none, nil
+		}
+		defer wall.Close()
+		query.Firewall = wall
+	}
 	r, err := replay.WhatIf(ctx, history, live, changed, query)
 	if err != nil {
 		return none, err
 	}
 	out := whatIfReport(r)
+	if wall != nil && out.Firewall != nil {
+		out.Firewall.Before, out.Firewall.After = wall.before, wall.after
+	}
 	if q.Verify {
 		v, err := replay.Verify(ctx, history, []*policy.Set{live}, replay.VerifyQuery{Since: q.Since, Until: q.Until, Classes: query.Classes})
 		if err != nil {
@@ -133,6 +145,9 @@ func whatIfReport(r *replay.Report) console.WhatIfReport {
 		Errors: []console.RuleError{}, Examples: []console.WhatIfExample{}, Live: r.Live, Changed: r.Changed, Since: r.Since, Until: r.Until, Rules: console.WhatIfRules{Added: orNone(r.Rules.Added), Removed: orNone(r.Rules.Removed), Changed: orNone(r.Rules.Changed)}, Events: r.Events, Judged: r.Judged,
 		Counts: countsOf(r.Counts), ByRule: whatIfRows(r.ByRule), ByRoute: whatIfRows(r.ByRoute), ByAsset: whatIfRows(r.ByAsset), ByClient: whatIfRows(r.ByClient),
 		Exact: r.Exact, Inexact: replayReasons(r.Inexact), ElapsedMS: r.ElapsedMS, PerSecond: r.PerSecond, Files: r.Files, Skipped: r.Skipped,
+	}
+	if f := r.Firewall; f != nil {
+		out.Firewall = &console.WhatIfFirewall{Requests: f.Requests, Kept: f.Kept, Uncertain: f.Uncertain, ByRule: whatIfRows(f.ByRule)}
 	}
 	for _, e := range r.Examples {
 		out.Examples = append(out.Examples, console.WhatIfExample{Kind: string(e.Kind), Event: e.Event, Time: e.Time, Rule: e.Rule, Before: e.Before, After: e.After, Sentence: e.Sentence})
