@@ -328,7 +328,7 @@ func (x *exchange) inspectRequest() bool {
 	}
 	ex := Exchange{
 		Request: r, Client: netip.AddrPortFrom(x.client.Addr, x.client.Port), Server: x.conn.local,
-		ID: x.requestID, Time: x.start, Route: x.route.name, Host: x.host, Path: x.rawPath, Paranoia: x.route.cfg.Paranoia,
+		ID: x.requestID, Time: x.start, Route: x.route.name, Host: x.host, Path: x.rawPath, Paranoia: x.route.cfg.Paranoia, Blocks: x.route.block,
 	}
 	var forWAF int64
 	if x.route.waf {

@@ -67,6 +67,7 @@ type guarded struct {
 	found Found
 	asked int  // violations that were found in the request
 	pass  bool // it wants to see the body of the response
+	owed  int  // bytes of it that the check holds back
 	told  int  // violations, kinds of data and errors that an event has told of
 }
 
@@ -132,9 +133,10 @@ func (x *exchange) passPiece(p []byte, last bool) (out []byte, ok bool) {
 		if !x.route.block { // it is told, and everything passes
 			return p, true
 		}
-		if x.api.check == nil && x.route.block && x.route.closed { // it panicked
+		if x.api.check == nil && (x.route.closed || x.api.owed > 0) { // it panicked, and has what it held back
 			return nil, false
 		}
+		x.api.owed += len(p) - len(out)
 	}
 	return out, ok
 }
@@ -167,8 +169,8 @@ func (x *exchange) describeFound(e *signal.Event, response bool) {
 			e.SetString(field, v)
 		}
 	}
-	set(signal.FieldAPIOperation, f.Operation)
-	set(signal.FieldAPIServiceName, f.Document)
+	set(signal.FieldAPIOperation, clean(f.Operation, maxValue)) // a client makes up methods
+	set(signal.FieldAPIServiceName, clean(f.Document, maxValue))
 	set(signal.FieldAPISubject, f.Subject)
 	set(signal.FieldAPIAuth, f.Auth)
 	list := f.Violations
@@ -188,7 +190,12 @@ func (x *exchange) describeFound(e *signal.Event, response bool) {
 	if len(list) == 0 {
 		return
 	}
-	list = list[:min(len(list), maxViolations)]
+	blocks := func(v Violation) bool { return v.Block }
+	if len(list) > maxViolations { // others must not crowd out what it is refused by
+		list = slices.Clone(list)
+		slices.SortStableFunc(list, func(a, b Violation) int { return before(blocks(b), blocks(a)) })
+		list = list[:maxViolations]
+	}
 	codes, messages, targets := make([]string, len(list)), make([]string, len(list)), make([]string, len(list))
 	for i, v := range list {
 		codes[i], messages[i], targets[i] = v.Code, clean(v.Message, maxValue), clean(v.Target, maxValue)
@@ -196,13 +203,24 @@ func (x *exchange) describeFound(e *signal.Event, response bool) {
 	e.SetStrings(signal.FieldAPIViolations, codes)
 	e.SetStrings(signal.FieldAPIMessages, messages)
 	e.SetStrings(signal.FieldAPITargets, targets)
-	e.SetBool(signal.FieldAPIBlock, slices.ContainsFunc(list, func(v Violation) bool { return v.Block }))
+	e.SetBool(signal.FieldAPIBlock, slices.ContainsFunc(list, blocks))
+}
+
+// before puts true behind false.
+func before(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // maxViolations bounds what of one message is recorded.
 const maxViolations = 32
 
-// checked copies a response to the client by way of the check.
+// sendChecked sends a piece of the response by way of the check.
 func (x *exchange) sendChecked(p []byte, last bool, send func([]byte) error) error {
 	out, ok := x.passPiece(p, last)
 	if !ok {
@@ -214,7 +232,7 @@ func (x *exchange) sendChecked(p []byte, last bool, send func([]byte) error) err
 	return send(out)
 }
 
-// held is the beginning of a body, of which each who looks at it gets as much as he wants.
+// part is as much of the beginning of a body as one who looks at it wants.
 func part(held []byte, truncated bool, want int64) ([]byte, bool) {
 	if int64(len(held)) > want {
 		return held[:want], true

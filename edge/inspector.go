@@ -26,6 +26,7 @@ type Exchange struct {
 	Host     string // asked for, in lower case, without port
 	Path     string // as received: percent-encoded, without the query
 	Paranoia int    // paranoia level of the route, 1 to 4
+	Blocks   bool   // the route refuses, and lets answers be changed; else everything passes, and is told of
 }
 
 // An Inspection follows one exchange. Its methods are called in the order they stand in
