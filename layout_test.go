@@ -68,6 +68,7 @@ var ground = []string{
 	"edge/api/openapi",   // the parts of the guard of APIs, which its host composes
 	"edge/api/graphql",
 	"edge/api/grpc",
+	"edge/api/grpc/reflection",
 	"edge/api/inventory",
 	"edge/api/owner",
 	"edge/api/token",

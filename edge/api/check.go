@@ -32,6 +32,7 @@ type check struct {
 	objects   []owner.Object
 	query     url.Values
 	media     string // of the request, in lower case, without parameters
+	calls     *grpc.Descriptors
 	method    *grpc.Method
 	subject   uint64
 	who       []inventory.Credential
@@ -74,11 +75,7 @@ func (c *check) Request() int64 {
 	c.bypass()
 	c.identify()
 	if c.r.grpc != nil && strings.HasPrefix(c.media, "application/grpc") {
-		method, v := c.r.grpc.Find(c.x.Path)
-		if v != nil {
-			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
-		}
-		c.method = method
+		c.findMethod()
 	}
 	if r.ContentLength == 0 || !c.reads() {
 		c.requestChecks()
@@ -219,7 +216,7 @@ func (c *check) RequestBody(body []byte, truncated bool) {
 func (c *check) requestChecks() {
 	r, cfg, m := c.x.Request, &c.r.cfg, &c.request
 	if c.method != nil {
-		for _, v := range c.r.grpc.Check(&grpc.Request{Method: c.method, ContentType: r.Header.Get("Content-Type"), Encoding: r.Header.Get("Grpc-Encoding"), Body: m.body, Truncated: m.truncated}, cfg.GRPC.limits()) {
+		for _, v := range c.calls.Check(&grpc.Request{Method: c.method, ContentType: r.Header.Get("Content-Type"), Encoding: r.Header.Get("Grpc-Encoding"), Body: m.body, Truncated: m.truncated}, cfg.GRPC.limits()) {
 			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
 		}
 	}

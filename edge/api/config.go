@@ -10,6 +10,7 @@ import (
 	"github.com/testudo-sec/testudo/detect/personal"
 	"github.com/testudo-sec/testudo/edge/api/graphql"
 	"github.com/testudo-sec/testudo/edge/api/grpc"
+	"github.com/testudo-sec/testudo/edge/api/grpc/reflection"
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/edge/api/owner"
 	"github.com/testudo-sec/testudo/edge/api/token"
@@ -131,6 +132,9 @@ type GRPC struct {
 	Mode Mode `yaml:"mode"`
 	// Descriptors is a file with a FileDescriptorSet and all that it imports, as protoc and buf make it, or grpcurl of a server with reflection.
 	Descriptors string `yaml:"descriptors"`
+	// Reflection is a server that is asked for its descriptors instead: http://host:port without TLS, or https://host:port. It must serve reflection; calls cannot be checked until
+	// it has answered.
+	Reflection reflection.Target `yaml:"reflection"`
 	// Message bounds one message, in bytes.
 	Message bytesize.Size `yaml:"message"`
 	// Messages bounds the messages of a call, as far as they are looked at.
@@ -263,8 +267,13 @@ func (r *Route) validate(where string) error {
 	}
 	mode("grpc.mode", r.GRPC.Mode)
 	if g := &r.GRPC; g.Mode != Off {
-		if g.Descriptors == "" {
-			bad("grpc.descriptors: name a file")
+		if (g.Descriptors == "") == (g.Reflection == "") {
+			bad("grpc: name descriptors, a file, or reflection, a server")
+		}
+		if g.Reflection != "" {
+			if err := g.Reflection.Validate(); err != nil {
+				bad("grpc.reflection: %v", err)
+			}
 		}
 		if g.Message < 1 || g.Messages < 1 {
 			bad("grpc: message and messages must be more than 0")

@@ -19,7 +19,6 @@ import (
 	"github.com/testudo-sec/testudo/detect/personal"
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/api/graphql"
-	"github.com/testudo-sec/testudo/edge/api/grpc"
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/edge/api/openapi"
 	"github.com/testudo-sec/testudo/edge/api/owner"
@@ -65,7 +64,7 @@ type route struct {
 	described inventory.Document
 	tokens    *token.Verifier
 	graphql   *graphql.Checker
-	grpc      *grpc.Descriptors
+	grpc      *calls
 	leaks     *personal.Detector
 	owned     bool // somebody watches who reaches what
 }
@@ -159,12 +158,15 @@ func (g *Guard) ready(cfg Route, dir string) (*route, error) {
 		}
 	}
 	if p := &cfg.GRPC; p.Mode != Off {
-		text, err := os.ReadFile(path(p.Descriptors))
-		if err == nil {
-			r.grpc, err = grpc.Load(text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("grpc: %w", err)
+		r.grpc = &calls{from: p.Reflection}
+		if p.Descriptors != "" {
+			text, err := os.ReadFile(path(p.Descriptors))
+			if err == nil {
+				err = r.grpc.load(text)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("grpc: %w", err)
+			}
 		}
 	}
 	if cfg.Leaks.Mode != Off {
@@ -235,7 +237,7 @@ const (
 	saveEvery    = 5 * time.Minute
 )
 
-// Run reads the keys of tokens, has what was learned known, and saves it, until ctx ends; then it saves once more.
+// Run reads the keys of tokens, asks servers for their descriptors, has what was learned known, and saves it, until ctx ends; then it saves once more.
 func (g *Guard) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -246,6 +248,11 @@ func (g *Guard) Run(ctx context.Context) error {
 					g.log.Error("keys of tokens are not read anew any more", "route", r.cfg.Route, "error", err)
 				}
 			})
+		}
+	}
+	for _, r := range g.routes {
+		if r.grpc != nil && r.grpc.from != "" {
+			all.Go(func() { r.grpc.follow(ctx, g.log.With("route", r.cfg.Route)) })
 		}
 	}
 	refresh, save := time.NewTicker(refreshEvery), time.NewTicker(saveEvery)
