@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/testudo-sec/testudo/detect/personal"
@@ -13,19 +14,22 @@ import (
 // answer is what is known of the response.
 type answer struct {
 	message
-	status int
-	header http.Header
-	media  string
-	seen   bool             // ResponseBody has looked at the beginning
-	stream *personal.Stream // masks, or watches for what ends the response
-	stop   bool             // it is to end here
-	size   int64
-	over   bool // all of it was looked at, and learned
+	status  int
+	header  http.Header
+	media   string
+	seen    bool             // ResponseBody has looked at the beginning
+	stream  *personal.Stream // masks, or watches for what ends the response
+	watch   *personal.Stream // only tells, of what is not kept until the end
+	known   []string         // kinds of data that were there when the answer was judged
+	counted bool             // who reaches what was told of it
+	stop    bool             // it is to end here
+	size    int64
+	over    bool // all of it was looked at, and learned
 }
 
 // Forward implements edge.Check: who changes a response on its way, or stops it, must be able to read it, and all of it.
 func (c *check) Forward(h http.Header) {
-	if c.holds() || c.r.cfg.Leaks.Mode == Mask {
+	if c.holds() || c.masks() {
 		h["Accept-Encoding"] = []string{"identity"}
 		delete(h, "Range")
 		delete(h, "If-Range")
@@ -34,8 +38,11 @@ func (c *check) Forward(h http.Header) {
 
 // holds reports whether a response is looked at before its head is sent.
 func (c *check) holds() bool {
-	return c.r.cfg.Leaks.Mode == Block || c.r.cfg.Responses == Block && c.r.document != nil || c.r.cfg.Exposure == Block
+	return c.x.Blocks && (c.r.cfg.Leaks.Mode == Block || c.r.cfg.Responses == Block && c.r.document != nil || c.r.cfg.Exposure == Block)
 }
+
+// masks reports whether responses are changed on their way.
+func (c *check) masks() bool { return c.x.Blocks && c.r.cfg.Leaks.Mode == Mask }
 
 // Response implements edge.Check.
 func (c *check) Response(status int, h http.Header) (int64, bool) {
@@ -43,13 +50,14 @@ func (c *check) Response(status int, h http.Header) (int64, bool) {
 	a.status, a.header, a.media = status, h, mediaType(h)
 	coded := len(h["Content-Encoding"]) > 0 && a.coded(h)
 	text := isText(a.media)
-	if c.r.leaks != nil && text && (cfg.Leaks.Mode == Mask || cfg.Leaks.Mode == Block) {
+	if c.r.leaks != nil && text && c.x.Blocks && (cfg.Leaks.Mode == Mask || cfg.Leaks.Mode == Block) {
 		switch {
 		case coded:
-			c.tell(Report, "leak", openapi.CodeNotChecked, "response", "the answer is compressed, though that was not asked for: it cannot be changed on its way")
+			mode := Report
 			if cfg.Leaks.Mode == Block {
-				c.found.Violations[len(c.found.Violations)-1].Block = true
+				mode = Block
 			}
+			c.tell(mode, "leak", openapi.CodeNotChecked, "response", "the answer is compressed, though that was not asked for: it cannot be changed on its way")
 		case cfg.Leaks.Mode == Mask:
 			a.stream = c.r.leaks.Stream(c.leak)
 			for _, name := range []string{"Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
@@ -60,17 +68,34 @@ func (c *check) Response(status int, h http.Header) (int64, bool) {
 			a.stream = c.r.leaks.Stream(c.leak)
 		}
 	}
-	var hold int64
-	if c.holds() && !coded && text && a.media != "text/event-stream" {
-		hold = int64(cfg.Bodies)
+	if c.r.leaks != nil && text && !coded && a.stream == nil && isStream(a.media) {
+		a.watch = c.r.leaks.Stream(func(m personal.Match) bool { c.leak(m); return false })
 	}
-	return hold, true
+	if !c.holds() {
+		return 0, true
+	}
+	if !coded && text && !isStream(a.media) {
+		return int64(cfg.Bodies), true
+	}
+	if cfg.Responses == Block { // of what cannot be read yet the head can
+		c.describedAnswer(true)
+	}
+	return 0, true
+}
+
+// isStream reports whether an answer of that type comes bit by bit: clients wait for each.
+func isStream(media string) bool {
+	switch media {
+	case "text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq", "application/stream+json":
+		return true
+	}
+	return false
 }
 
 // isText reports whether a body of that type is looked at for data.
 func isText(media string) bool {
-	return strings.HasPrefix(media, "text/") || isJSON(media) || media == "application/xml" || strings.HasSuffix(media, "+xml") || media == "application/javascript" ||
-		media == "application/x-ndjson" || media == "application/x-www-form-urlencoded" || media == "application/graphql"
+	return media == "" || strings.HasPrefix(media, "text/") || isStream(media) || isJSON(media) || media == "application/xml" || strings.HasSuffix(media, "+xml") || media == "application/javascript" ||
+		media == "application/x-www-form-urlencoded" || media == "application/graphql"
 }
 
 // leak notes a match in the response, and says whether it is masked.
@@ -90,7 +115,7 @@ func (c *check) leak(m personal.Match) bool {
 		}
 		c.tell(mode, "leak", m.Kind.ID, "response", m.Kind.Name+what)
 	}
-	if cfg.Mode == Block && alert {
+	if cfg.Mode == Block && alert && !slices.Contains(c.answer.known, m.Kind.ID) {
 		c.answer.stop = true
 	}
 	return cfg.Mode == Mask
@@ -102,26 +127,44 @@ func (c *check) ResponseBody(body []byte, truncated bool) {
 	a.body, a.truncated, a.seen = body, truncated, true
 	if c.r.cfg.Leaks.Mode == Block {
 		c.r.leaks.Find(body, func(m personal.Match) bool { c.leak(m); return true })
-		a.stop = false // the verdict stops it, or nobody does
+		a.stop, a.known = false, slices.Clone(c.found.Sensitive) // the verdict stops it, or nobody does
 	}
 	c.checkAnswer()
+	if c.r.cfg.Exposure == Block {
+		a.size = int64(len(body))
+		if n, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64); err == nil {
+			a.size = n
+		}
+		c.count()
+		a.size = 0
+	}
+	if len(a.body) > maxParsed {
+		a.json = nil
+	}
 }
 
 // checkAnswer holds what is there of the response to the document.
 func (c *check) checkAnswer() {
-	a, cfg := &c.answer, &c.r.cfg
-	if c.operation != nil && cfg.Responses != Off {
-		res := openapi.Response{Status: a.status, Header: a.header, Body: a.body, Truncated: a.truncated, Decoded: a.decoded, Head: c.x.Request.Method == http.MethodHead}
-		for _, v := range c.operation.CheckResponse(&res) {
-			if v.Code == openapi.CodeNotChecked {
-				continue // long answers are many, and no attack
-			}
-			c.tell(cfg.Responses, v.Check, v.Code, v.Where, v.Message)
-		}
-		a.json = res.JSON
-	} else if isJSON(a.media) {
-		a.read()
+	if !c.describedAnswer(c.answer.truncated) && isJSON(c.answer.media) {
+		c.answer.read()
 	}
+}
+
+// describedAnswer holds the response to the document, and reports whether there is one that says something of it.
+func (c *check) describedAnswer(truncated bool) bool {
+	a, cfg := &c.answer, &c.r.cfg
+	if c.operation == nil || cfg.Responses == Off {
+		return false
+	}
+	res := openapi.Response{Status: a.status, Header: a.header, Body: a.body, Truncated: truncated, Decoded: a.decoded, Head: c.x.Request.Method == http.MethodHead}
+	for _, v := range c.operation.CheckResponse(&res) {
+		if v.Code == openapi.CodeNotChecked {
+			continue // long answers are many, and no attack
+		}
+		c.tell(cfg.Responses, v.Check, v.Code, v.Where, v.Message)
+	}
+	a.json = res.JSON
+	return true
 }
 
 // Pass implements edge.Check.
@@ -135,6 +178,14 @@ func (c *check) Pass(piece []byte, last bool) (out []byte, ok bool) {
 		a.truncated = true
 	}
 	out = piece
+	if a.watch != nil {
+		if room := int64(c.r.cfg.Bodies) - a.size + int64(len(piece)); room > 0 && !last {
+			a.watch.Write(piece[:min(int64(len(piece)), room)])
+		} else {
+			a.watch.Close()
+			a.watch = nil
+		}
+	}
 	if a.stream != nil {
 		before := a.stop
 		var masked []byte
@@ -157,6 +208,9 @@ func (c *check) Pass(piece []byte, last bool) (out []byte, ok bool) {
 // keeps reports whether the response's body is looked at when it is over.
 func (c *check) keeps() bool {
 	a := &c.answer
+	if isStream(a.media) {
+		return false
+	}
 	if isJSON(a.media) {
 		return true
 	}
@@ -171,20 +225,34 @@ func (c *check) end() {
 	}
 	a.over = true
 	if !a.seen {
-		a.decode(a.header, int(cfg.Bodies))
+		a.decode(a.header, int(cfg.Bodies), &c.g.unpackers)
 		if c.r.leaks != nil && a.stream == nil && isText(a.media) && !a.coded(a.header) {
 			c.r.leaks.Find(a.body, func(m personal.Match) bool { c.leak(m); return true })
 		}
 		c.checkAnswer()
+	} else if a.json == nil && isJSON(a.media) {
+		a.read()
 	}
-	if c.r.owned && c.template != "" {
-		acc := c.access()
-		acc.Response, acc.Status, acc.Bytes, acc.Location = a.json, a.status, a.size, a.header.Get("Location")
-		c.tellOwned(c.g.owner.Seen(acc))
+	if c.request.json == nil && isJSON(c.media) && a.status < 300 {
+		c.request.read()
 	}
+	c.count()
 	if cfg.Inventory {
 		c.learn()
 	}
+}
+
+// count has it known who reached what, once.
+func (c *check) count() {
+	a := &c.answer
+	if !c.r.owned || c.template == "" || a.counted {
+		return
+	}
+	a.counted = true
+	acc := c.access()
+	acc.Response, acc.Status, acc.Bytes, acc.Location = a.json, a.status, a.size, a.header.Get("Location")
+	acc.Unproved = !c.proved && a.status == http.StatusUnauthorized
+	c.tellOwned(c.g.owner.Seen(acc))
 }
 
 // learn has the inventory take the exchange into account.
@@ -196,18 +264,21 @@ func (c *check) learn() {
 		o.Caller = c.client()
 	}
 	if r.URL.RawQuery != "" {
-		for name, values := range c.values() {
-			o.Query = append(o.Query, inventory.Value{Name: name, Value: values[0]})
-		}
+		o.Query = c.pairs()
 	}
 	c.g.inventory.Learn(&o)
 }
 
 // Close implements edge.Check.
 func (c *check) Close(status int, _ int64, _ bool) {
-	if c.answer.status == 0 && status != 0 && c.r.owned && c.template != "" { // refused here: it was tried all the same
+	switch {
+	case c.answer.status != 0 && !c.answer.over: // who hangs up before the end has seen the rest
+		c.answer.truncated = true
+		c.answer.json = nil
+		c.count()
+	case c.answer.status == 0 && status != 0 && c.r.owned && c.template != "": // refused here: it was tried all the same
 		a := c.access()
-		a.Status = status
+		a.Status, a.Unproved = status, !c.proved
 		c.g.owner.Seen(a)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -63,15 +65,20 @@ func (c *calls) follow(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// findMethod says which method a call is for.
+// findMethod says which method a call is for. What comes to a method's address in another form than gRPC's is held to it too: there are servers that take it.
 func (c *check) findMethod() {
-	c.calls = c.r.grpc.known.Load()
-	if c.calls == nil {
-		c.found.Err = errNoDescriptors
+	isCall := strings.HasPrefix(c.media, "application/grpc")
+	if c.calls = c.r.grpc.known.Load(); c.calls == nil {
+		if isCall && c.r.cfg.GRPC.Mode == Block {
+			c.found.Err = errNoDescriptors
+		}
+		return
+	}
+	if !isCall && c.x.Request.Method != http.MethodPost {
 		return
 	}
 	method, v := c.calls.Find(c.x.Path)
-	if v != nil {
+	if v != nil && isCall {
 		c.tell(c.r.cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
 	}
 	c.method = method

@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"encoding/hex"
-	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -30,8 +28,13 @@ type check struct {
 	params    []openapi.Param
 	template  string // document's, else the inventory's; "" where none is known
 	objects   []owner.Object
-	query     url.Values
-	media     string // of the request, in lower case, without parameters
+	query     []inventory.Value // see pairs
+	graph     byte              // 1: not for GraphQL, 2: for GraphQL, 0: not known yet
+	exact     bool              // the document knows the path as it was sent
+	place     uint64            // see client
+	also      []uint64          // subjects of further credentials
+	proved    bool              // the subject's token was verified
+	media     string            // of the request, in lower case, without parameters
 	calls     *grpc.Descriptors
 	method    *grpc.Method
 	subject   uint64
@@ -40,23 +43,22 @@ type check struct {
 	answer    answer
 }
 
-// message is a body as all parts need it.
-type message struct {
-	body      []byte
-	truncated bool
-	decoded   bool // it was compressed, and is no more
-	json      any
-}
-
-// maxFound bounds the violations of one exchange.
-const maxFound = 64
+// Bounds of what is kept of one exchange.
+const (
+	maxFound  = 64      // violations that are told; as many again that something is refused by
+	maxParsed = 4 << 10 // bytes of a body that stays parsed while the exchange goes on: it takes forty times as much then
+)
 
 // Found implements edge.Check.
 func (c *check) Found() *edge.Found { return &c.found }
 
 // tell adds a violation, unless it is left out or told already.
 func (c *check) tell(m Mode, check, code, target, message string) {
-	if m == Off || len(c.found.Violations) >= maxFound {
+	most := maxFound
+	if m == Block { // who is told of for many small things is refused for the last one all the same
+		most *= 2
+	}
+	if m == Off || len(c.found.Violations) >= most {
 		return
 	}
 	v := edge.Violation{Code: check + "/" + code, Target: target, Message: message, Block: m == Block}
@@ -74,7 +76,7 @@ func (c *check) Request() int64 {
 	c.findOperation()
 	c.bypass()
 	c.identify()
-	if c.r.grpc != nil && strings.HasPrefix(c.media, "application/grpc") {
+	if c.r.grpc != nil {
 		c.findMethod()
 	}
 	if r.ContentLength == 0 || !c.reads() {
@@ -97,6 +99,13 @@ func (c *check) findOperation() {
 		for _, v := range found.Violations {
 			c.tell(cfg.Undocumented, v.Check, v.Code, v.Where, v.Message)
 		}
+		if c.exact = op != nil; op == nil && len(found.Violations) > 0 {
+			if c.operation, c.params, c.template = c.lax(d); c.operation != nil {
+				c.found.Document = d.Title
+			} else {
+				c.template = ""
+			}
+		}
 	}
 	if c.template == "" && (cfg.Inventory || c.r.owned) {
 		m, values := c.g.inventory.Match(cfg.Route, r.Method, c.x.Path, nil)
@@ -111,23 +120,7 @@ func (c *check) findOperation() {
 	if !c.r.owned {
 		return
 	}
-	for _, p := range c.params {
-		c.objects = append(c.objects, owner.Object(p))
-	}
-	for name, values := range c.values() {
-		if lower := strings.ToLower(name); lower == "id" || strings.HasSuffix(lower, "_id") || strings.HasSuffix(name, "Id") || strings.HasSuffix(name, "ID") {
-			c.objects = append(c.objects, owner.Object{Name: name, Value: values[0]})
-		}
-	}
-	slices.SortStableFunc(c.objects[len(c.params):], func(a, b owner.Object) int { return strings.Compare(a.Name, b.Name) })
-}
-
-// values are the parameters of the query.
-func (c *check) values() url.Values {
-	if c.query == nil {
-		c.query = c.x.Request.URL.Query()
-	}
-	return c.query
+	c.findObjects()
 }
 
 // bypass looks for what makes the request another one to the server behind.
@@ -136,8 +129,7 @@ func (c *check) bypass() {
 	if m == Off {
 		return
 	}
-	r := c.x.Request
-	for _, v := range owner.Tricks(owner.Head{Method: r.Method, Path: c.x.Path, Query: r.URL.RawQuery, Header: func(name string) []string { return r.Header[name] }}, c.resolve) {
+	for _, v := range owner.Tricks(c.head(), c.resolve) {
 		mode := m
 		if mode == Block && v.Confidence < certain {
 			mode = Report
@@ -169,16 +161,23 @@ func (c *check) identify() {
 			need = scopes(c.operation)
 		}
 		res := c.r.tokens.Verify(c.ctx, h, need)
-		c.found.Auth, c.found.Err = res.Auth, res.Err
-		free := cfg.Tokens.ByDocument && c.operation != nil && !secured(c.operation)
+		c.found.Auth = res.Auth
+		mode := cfg.Tokens.Mode
+		free := cfg.Tokens.ByDocument && c.exact && !secured(c.operation)
+		if free && mode == Block {
+			mode = Report // or nobody whose token has expired could sign in anew
+		}
+		if mode == Block {
+			c.found.Err = res.Err
+		}
 		for _, v := range res.Violations {
-			if v.Code == token.CodeMissing && res.Auth != token.AuthToken && free {
+			if v.Code == token.CodeMissing && res.Auth != token.AuthToken && (free || c.preflight()) {
 				continue
 			}
-			c.tell(cfg.Tokens.Mode, v.Check, v.Code, v.Where, v.Message)
+			c.tell(mode, v.Check, v.Code, v.Where, v.Message)
 		}
 		if res.Verified {
-			c.found.Subject = res.Subject
+			c.found.Subject, c.proved = res.Subject, true
 			if raw, err := hex.DecodeString(res.Subject); err == nil && len(raw) >= 8 {
 				c.subject = be64(raw)
 			}
@@ -188,10 +187,34 @@ func (c *check) identify() {
 	if len(c.who) > 0 {
 		c.found.Auth = string(c.who[0].Kind)
 	}
-	if said := whose(h, c.who); said != "" {
-		c.subject = c.g.hash("credential", said)
-		c.found.Subject = hex64(c.subject)
+	var room [maxSubjects]string
+	for i, said := range subjects(h, cfg.SessionCookie, room[:0]) {
+		n := c.g.hash("credential", said)
+		if i == 0 {
+			c.subject, c.found.Subject = n, hex64(n)
+			continue
+		}
+		c.also = append(c.also, n)
 	}
+}
+
+// preflight reports whether a browser asks if a page of another origin may send a request: it never shows credentials (Fetch standard, section 4.8).
+func (c *check) preflight() bool {
+	r := c.x.Request
+	if r.Method != http.MethodOptions || r.ContentLength != 0 || r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	for _, v := range owner.Tricks(c.head(), nil) { // to the server it may be another request
+		if v.Code == owner.CodeMethod {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *check) head() owner.Head {
+	r := c.x.Request
+	return owner.Head{Method: r.Method, Path: c.x.Path, Query: r.URL.RawQuery, Header: func(name string) []string { return r.Header[name] }}
 }
 
 // reads reports whether the body of the request is worth reading.
@@ -199,23 +222,21 @@ func (c *check) reads() bool {
 	if c.operation != nil && c.r.cfg.Requests != Off {
 		return true
 	}
-	return c.method != nil || c.isGraphQL() || isJSON(c.media) && (c.r.cfg.Inventory || c.r.owned)
+	return c.method != nil && !(c.method.ClientStreams && c.method.ServerStreams) || c.isGraphQL() || isJSON(c.media) && (c.r.cfg.Inventory || c.r.owned)
 }
-
-func (c *check) isGraphQL() bool { return c.r.graphql != nil && c.x.Path == c.r.cfg.GraphQL.Path }
 
 // RequestBody implements edge.Check.
 func (c *check) RequestBody(body []byte, truncated bool) {
 	m := &c.request
-	m.body, m.truncated = body, truncated
-	m.decode(c.x.Request.Header, int(c.r.cfg.Bodies))
+	m.body, m.truncated, m.stranger = body, truncated, true
+	m.decode(c.x.Request.Header, int(c.r.cfg.Bodies), &c.g.unpackers)
 	c.requestChecks()
 }
 
 // requestChecks looks at the request once all of it is there that is looked at.
 func (c *check) requestChecks() {
 	r, cfg, m := c.x.Request, &c.r.cfg, &c.request
-	if c.method != nil {
+	if c.method != nil && (len(m.body) > 0 || !(c.method.ClientStreams && c.method.ServerStreams)) {
 		for _, v := range c.calls.Check(&grpc.Request{Method: c.method, ContentType: r.Header.Get("Content-Type"), Encoding: r.Header.Get("Grpc-Encoding"), Body: m.body, Truncated: m.truncated}, cfg.GRPC.limits()) {
 			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
 		}
@@ -238,20 +259,22 @@ func (c *check) requestChecks() {
 	}
 	if c.isGraphQL() {
 		get := r.Method == http.MethodGet || r.Method == http.MethodHead
-		res := c.r.graphql.Check(&graphql.Request{Get: get, ContentType: r.Header.Get("Content-Type"), Query: c.values(), Body: m.body, Truncated: m.truncated, JSON: m.json, Parsed: m.json != nil})
+		res := c.r.graphql.Check(&graphql.Request{Get: get, ContentType: r.Header.Get("Content-Type"), Query: r.URL.Query(), Body: m.body, Truncated: m.truncated, JSON: m.json, Parsed: m.json != nil})
 		for _, v := range res.Violations {
 			c.tell(cfg.GraphQL.Mode, "graphql", v.Code, v.Where, v.Message)
 		}
 	}
 	if c.r.owned && c.template != "" {
-		a := c.access()
-		c.tellOwned(c.g.owner.Before(a))
+		c.tellOwned(c.g.owner.Before(c.access()))
+	}
+	if len(m.body) > maxParsed {
+		m.json = nil
 	}
 }
 
 // access is the exchange as the owner package sees it.
 func (c *check) access() owner.Access {
-	a := owner.Access{Time: c.x.Time, Route: c.r.cfg.Route, Method: c.x.Request.Method, Template: c.template, Subject: c.subject, Client: c.client(), Credentials: len(c.who) > 0,
+	a := owner.Access{Time: c.x.Time, Route: c.r.cfg.Route, Method: c.x.Request.Method, Template: c.template, Subject: c.subject, Also: c.also, Client: c.client(), Credentials: len(c.who) > 0,
 		Objects: c.objects, Request: c.request.json}
 	if c.operation != nil {
 		a.Document = fieldsOf(c.operation, "application/json", "application/json", http.StatusOK)
@@ -259,26 +282,28 @@ func (c *check) access() owner.Access {
 	return a
 }
 
-// client stands for where the request comes from.
-func (c *check) client() uint64 {
-	b := c.x.Client.Addr().As16()
-	return c.g.hash("address", string(b[:]))
-}
-
 // tellOwned tells what was found of who reaches what, each kind in the mode that is meant for it.
 func (c *check) tellOwned(all []owner.Violation) {
 	cfg := &c.r.cfg
 	for _, v := range all {
-		m := map[string]Mode{owner.CheckObject: cfg.Objects, owner.CheckAssignment: cfg.Assignment, owner.CheckExposure: cfg.Exposure, owner.CheckAuthentication: cfg.Authentication}[v.Check]
+		m := Off
+		switch v.Check {
+		case owner.CheckObject:
+			m = cfg.Objects
+		case owner.CheckAssignment:
+			m = cfg.Assignment
+		case owner.CheckExposure:
+			m = cfg.Exposure
+		case owner.CheckAuthentication:
+			m = cfg.Authentication
+		}
 		if m == Block && v.Confidence < certain {
 			m = Report
 		}
 		if v.Code == owner.CodeExtra && slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Target == v.Where }) {
 			continue // the document has said it
 		}
-		if m != "" {
-			c.tell(m, v.Check, v.Code, v.Where, v.Message)
-		}
+		c.tell(m, v.Check, v.Code, v.Where, v.Message)
 	}
 }
 
@@ -288,12 +313,8 @@ func mediaType(h http.Header) string {
 	if len(v) != 1 {
 		return ""
 	}
-	media, _, err := mime.ParseMediaType(v[0])
-	if err != nil {
-		media, _, _ = strings.Cut(v[0], ";")
-		media = strings.ToLower(strings.TrimSpace(media))
-	}
-	return media
+	media, _, _ := strings.Cut(v[0], ";")
+	return strings.ToLower(strings.TrimSpace(media))
 }
 
 func isJSON(media string) bool {

@@ -3,14 +3,21 @@ package api
 import (
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 )
 
-// maxCredentials bounds the credentials of one request that are told apart.
-const maxCredentials = 4
+// Bounds of what one request carries to say who asks.
+const (
+	maxCredentials = 4  // told apart by kind and name
+	maxSubjects    = 4  // told apart by value
+	maxCookieName  = 64 // bytes
+)
+
+var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "Apikey", "X-Auth-Token", "X-Access-Token"}
 
 // credentials lists what a request carries to say who asks, as kinds and names.
 func credentials(h http.Header, session string) []inventory.Credential {
@@ -26,51 +33,76 @@ func credentials(h http.Header, session string) []inventory.Credential {
 			all = append(all, inventory.Credential{Kind: inventory.APIKey, Name: "Authorization"})
 		}
 	}
-	for _, name := range []string{"X-Api-Key", "Api-Key", "Apikey", "X-Auth-Token", "X-Access-Token"} {
-		if h.Get(name) != "" {
+	for _, name := range keyHeaders {
+		if v := h[name]; len(v) > 0 && v[0] != "" {
 			all = append(all, inventory.Credential{Kind: inventory.APIKey, Name: name})
 		}
 	}
 	eachCookie(h, func(name, _ string) bool {
-		if len(all) < maxCredentials && isSession(name, session) {
+		if isSession(name, session) && !slices.ContainsFunc(all, func(c inventory.Credential) bool { return c.Kind == inventory.Cookie && c.Name == name }) {
 			all = append(all, inventory.Credential{Kind: inventory.Cookie, Name: strings.Clone(name)})
 		}
-		return true
+		return len(all) < maxCredentials
 	})
 	return all[:min(len(all), maxCredentials)]
 }
 
-// whose returns the value of the first credential.
-func whose(h http.Header, all []inventory.Credential) (value string) {
-	if len(all) == 0 {
-		return ""
+// subjects returns the values of the credentials, the configured cookie's first, else as they stand: which of them the server goes by is not known here,
+// and who adds one of his own making to each request is still known by the others.
+func subjects(h http.Header, session string, into []string) []string {
+	all := into[:0]
+	add := func(v string) bool {
+		if v != "" && !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+		return len(all) < maxSubjects
 	}
-	switch c := all[0]; c.Kind {
-	case inventory.Bearer, inventory.Basic:
-		return h["Authorization"][0]
-	case inventory.APIKey:
-		return h.Get(c.Name)
-	case inventory.Cookie:
-		eachCookie(h, func(name, v string) bool {
-			if name == c.Name {
-				value = v
+	cookies := func() {
+		eachCookie(h, func(name, v string) bool { return !isSession(name, session) || add(v) })
+	}
+	if session != "" {
+		cookies()
+	}
+	for _, v := range h["Authorization"] {
+		if !add(v) {
+			return all
+		}
+	}
+	for _, name := range keyHeaders {
+		for _, v := range h[name] {
+			if !add(v) {
+				return all
 			}
-			return value == ""
-		})
+		}
 	}
-	return value
+	if session == "" {
+		cookies()
+	}
+	return all
 }
 
-// eachCookie calls yield with each cookie's name and value until that returns false.
+// eachCookie calls yield with the name and value of each cookie that is named as cookies are, until that returns false.
 func eachCookie(h http.Header, yield func(name, value string) bool) {
 	for _, line := range h["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if name != "" && !yield(name, value) {
+			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if isCookieName(name) && !yield(name, value) {
 				return
 			}
 		}
 	}
+}
+
+// isCookieName admits the names that servers make: a stranger's would be shown to people.
+func isCookieName(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxCookieName
 }
 
 // isSession reports whether a cookie says who asks: the one that is configured or, without one, one that is named so.
@@ -90,6 +122,6 @@ func isSession(name, session string) bool {
 	return false
 }
 
-func be64(b []byte) uint64 { return max(binary.BigEndian.Uint64(b), 1) }
+func be64(b []byte) uint64 { return max(binary.BigEndian.Uint64(b), 1) } // 0 is nobody
 
 func hex64(n uint64) string { return strconv.FormatUint(n, 16) }

@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +48,8 @@ type Guard struct {
 	now       func() time.Time
 	store     Store
 	secret    []byte
+	hashers   sync.Pool // of *hasher
+	unpackers unpackers
 	routes    map[string]*route
 	inventory *inventory.Inventory
 	owner     *owner.Tracker
@@ -78,6 +77,7 @@ func New(ctx context.Context, c Config, d Deps) (*Guard, error) {
 		return nil, errors.New("api: the key of hashes is shorter than 16 bytes")
 	}
 	g := &Guard{cfg: c, log: d.Logger, now: d.Now, store: d.Store, secret: d.Secret, routes: map[string]*route{}, inventory: inventory.New(c.Inventory), owner: owner.New(c.Objects)}
+	g.hashers.New = func() any { return newHasher(g.secret) }
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -284,14 +284,4 @@ func (g *Guard) save(ctx context.Context) {
 		g.metrics.unsaved.Inc()
 		g.log.Warn("what was learned of APIs could not be saved", "error", err)
 	}
-}
-
-// hash stands for somebody without saying who: of one kind of thing, by the key.
-func (g *Guard) hash(kind, what string) uint64 {
-	h := hmac.New(sha256.New, g.secret)
-	h.Write([]byte(kind))
-	h.Write([]byte{0})
-	h.Write([]byte(what))
-	var sum [sha256.Size]byte
-	return max(binary.BigEndian.Uint64(h.Sum(sum[:0])), 1) // 0 is nobody
 }

@@ -27,9 +27,10 @@ import (
 
 // rig is a guard of one route, shop.
 type rig struct {
-	g    *Guard
-	from netip.AddrPort
-	now  time.Time
+	g       *Guard
+	from    netip.AddrPort
+	now     time.Time
+	watches bool // the edge's route only detects
 }
 
 // newRig reads a configuration of the route in YAML.
@@ -86,7 +87,7 @@ func (r *rig) do(t testing.TB, method, target, header, body string, status int, 
 	}
 	req := &http.Request{Method: method, URL: u, RequestURI: target, Header: headers(header), ContentLength: int64(len(body)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	path, _, _ := strings.Cut(target, "?")
-	c := r.g.Begin(t.Context(), edge.Exchange{Request: req, Client: r.from, Time: r.now, Route: "shop", Host: "shop.test", Path: path})
+	c := r.g.Begin(t.Context(), edge.Exchange{Request: req, Client: r.from, Time: r.now, Route: "shop", Host: "shop.test", Path: path, Blocks: !r.watches})
 	if c == nil {
 		t.Fatal("nothing is looked at")
 	}
@@ -244,7 +245,8 @@ func TestLeaks(t *testing.T) {
 		{"reported", "leaks: {mode: report}", jsonType, card, card, []string{"leak/card"}, "", false},
 		{"reported though compressed", "leaks: {mode: report}", jsonType + "\nContent-Encoding: gzip", zipped.String(), zipped.String(), []string{"leak/card"}, "", false},
 		{"masked", "leaks: {mode: mask}", jsonType, card, masked, []string{"leak/card"}, "identity", false},
-		{"blocked", "leaks: {mode: block}", jsonType, card, card, []string{"leak/card!"}, "identity", true},
+		{"left to the verdict", "leaks: {mode: block}", jsonType, card, card, []string{"leak/card!"}, "identity", false},
+		{"cut behind what was judged", "leaks: {mode: block}\n      bodies: 16", jsonType, card, "", []string{"leak/card!"}, "identity", true},
 		{"cut in a stream", "leaks: {mode: block}", "Content-Type: text/event-stream", "data: 1\n\n" + card + "\n\ndata: 2\n\n", "", []string{"leak/card!"}, "identity", true},
 		{"compressed though it must not be", "leaks: {mode: mask}", jsonType + "\nContent-Encoding: gzip", zipped.String(), zipped.String(), []string{"leak/not-checked", "leak/card"}, "identity", false},
 		{"a picture", "leaks: {mode: mask}", "Content-Type: image/png", card, card, nil, "identity", false},

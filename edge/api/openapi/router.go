@@ -143,6 +143,7 @@ func (r *router) add(template string, item *pathItem) error {
 // search is one look-up.
 type search struct {
 	method string
+	fold   bool // letters' case does not matter
 	values []string
 	steps  int
 	known  *pathItem // the first path that matched without the method
@@ -170,6 +171,13 @@ func (s *search) find(r *router, parts []string) *router {
 			return found
 		}
 	}
+	if s.fold {
+		for _, text := range s.alike(r, parts[0]) {
+			if found := s.find(r.fixed[text], parts[1:]); found != nil {
+				return found
+			}
+		}
+	}
 	for _, b := range r.templates {
 		before := len(s.values)
 		values, ok := b.match.take(parts[0], s.values)
@@ -182,6 +190,19 @@ func (s *search) find(r *router, parts []string) *router {
 		s.values = s.values[:before]
 	}
 	return nil
+}
+
+// alike lists the fixed texts that differ from a segment in letters' case only, in order.
+func (s *search) alike(r *router, part string) []string {
+	var all []string
+	for text := range r.fixed {
+		s.steps--
+		if text != part && strings.EqualFold(text, part) {
+			all = append(all, text)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // operation returns what a path does for a method; HEAD is GET unless it is described.
@@ -208,6 +229,18 @@ const maxSearch = 10_000
 // why, unless it was an OPTIONS request of a known path, which asks about the path itself: then there is neither operation nor violation.
 // Params are those of the path, for Request.
 func (d *Document) Find(method, path string) (*Operation, []Param, Found) {
+	return d.find(method, path, false)
+}
+
+// FindLax is Find as a server may have it that does not care about letters' case or slashes at the end.
+func (d *Document) FindLax(method, path string) (*Operation, []Param, Found) {
+	if short := strings.TrimRight(path, "/"); short != "" {
+		path = short
+	}
+	return d.find(method, path, true)
+}
+
+func (d *Document) find(method, path string, fold bool) (*Operation, []Param, Found) {
 	if method == "OPTIONS" && path == "*" {
 		return nil, nil, Found{}
 	}
@@ -217,7 +250,7 @@ func (d *Document) Find(method, path string) (*Operation, []Param, Found) {
 		return nil, nil, Found{Violations: []Violation{{CheckPath, code, "", "the path " + wrong}}}
 	}
 	var values [8]string
-	s := search{method: method, values: values[:0], steps: maxSearch}
+	s := search{method: method, fold: fold, values: values[:0], steps: maxSearch}
 	r := s.find(&d.routes, parts)
 	switch {
 	case r != nil:

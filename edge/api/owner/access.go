@@ -14,9 +14,11 @@ type Access struct {
 	Method   string
 	Template string // of the path: "/orders/{id}"
 
-	Subject     uint64 // whose credentials: a keyed hash; 0 if none were valid
-	Client      uint64 // from where: a keyed hash of the address, which stands for a subject where there is none
-	Credentials bool   // the request carried some
+	Subject     uint64   // whose credentials: a keyed hash; 0 if none were valid
+	Also        []uint64 // of further credentials in the request: which of them counts is not known here
+	Unproved    bool     // nobody knows yet whether the credentials are good: who was not seen before is counted by Client
+	Client      uint64   // from where: a keyed hash of the address, which stands for a subject where there is none
+	Credentials bool     // the request carried some
 
 	Objects  []Object // what the path and the query name
 	Request  any      // parsed JSON, or nil

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -35,7 +36,7 @@ func (w *window) tell(bit uint32, v Violation) []Violation {
 }
 
 // objects judges an access to objects. The endpoint's own statistics change with it.
-func (t *Tracker) objects(sub *subject, w *window, a *Access, keys []uint64, known bool, now int64) []Violation {
+func (t *Tracker) objects(sub *subject, w *window, a *Access, named []spot, everybody []uint64, known bool, now int64) []Violation {
 	e := w.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -43,12 +44,12 @@ func (t *Tracker) objects(sub *subject, w *window, a *Access, keys []uint64, kno
 	refused := a.Status == 403 || a.Status == 404 || a.Status == 401 || a.Status == 410
 	var all []Violation
 	// The last object is what the request is about; those before it say within what.
-	for i, key := range keys {
-		last := i == len(keys)-1
+	for i := range named {
+		key, last := named[i].key, i == len(named)-1
 		holds := t.owners.of(key, sub.key)
-		handed := holds == mine || t.given.has(key^sub.key)
+		handed := holds == mine || slices.ContainsFunc(everybody, func(who uint64) bool { return t.given.has(key ^ who) })
 		switch {
-		case ok && known && last:
+		case ok && known && last && sub.key == everybody[0]:
 			e.open(handed, sub.key)
 		case refused && last && !handed && mark(&w.refused, key):
 			w.denied = distinct(&w.refused)
@@ -67,9 +68,10 @@ func (t *Tracker) objects(sub *subject, w *window, a *Access, keys []uint64, kno
 			}
 		}
 	}
-	where := a.Objects[min(len(keys), len(a.Objects))-1].Name
-	if id := a.Objects[min(len(keys), len(a.Objects))-1].Value; (ok || refused) && isNumeric(id) && !t.given.has(keys[len(keys)-1]^sub.key) {
-		w.follow(id)
+	about := &named[len(named)-1]
+	where := about.Name
+	if (ok || refused) && isNumeric(about.Value) && !t.given.has(about.key^sub.key) {
+		w.follow(about.Value)
 	}
 
 	complete := sub.cut == 0 || now-sub.cut >= int64(t.config.Remember.Seconds())

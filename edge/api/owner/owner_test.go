@@ -269,7 +269,7 @@ func FuzzTricks(f *testing.F) {
 				t.Errorf("%+v", v)
 			}
 		}
-		for _, reading := range lax(path) {
+		for _, reading := range Readings(path) {
 			if reading == path {
 				t.Errorf("%q is read as it is", path)
 			}

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -60,6 +61,7 @@ type window struct {
 	row     int    // ids that came in a row
 	told    uint32 // which codes, by bit
 	active  []Violation
+	aside   bool // answers were counted for another one, whose credentials were there too
 }
 
 const maxWindows = 16 // of one subject at once
@@ -91,32 +93,88 @@ func (t *Tracker) Seen(a Access) []Violation {
 		t.full.Add(1)
 		return nil
 	}
-	who, known := identity(&a)
+	var room [1 + maxAlso]uint64
+	everybody, known := t.identities(&a, room[:0])
+	who := everybody[0]
 	all := e.resource.assignment(&a, who)
 	all = append(all, e.resource.answer(&a)...)
 	all = append(all, t.authentication(e, &a, who)...)
 
-	keys := make([]uint64, 0, 4)
-	for _, o := range a.Objects {
-		if o.Value != "" && len(keys) < 4 {
-			keys = append(keys, objectKey(kindIn(a.Template, o.Name), o.Value))
+	var spots [maxObjects]spot
+	named := spots[:0]
+	for i := range a.Objects {
+		if o := &a.Objects[i]; o.Value != "" && len(named) < maxObjects {
+			named = append(named, spot{objectKey(kindIn(a.Template, o.Name), o.Value), o})
 		}
 	}
-	s := &t.shards[who>>8%uint64(len(t.shards))]
-	s.mu.Lock()
-	t.expire(s, now)
-	sub := t.subject(s, who, now)
-	w := t.window(sub, e, now)
-	all = append(all, t.amount(w, &a, who)...)
-	if len(keys) > 0 {
-		all = append(all, t.objects(sub, w, &a, keys, known, now)...)
+	for i, one := range everybody {
+		s := t.shard(one)
+		s.mu.Lock()
+		t.expire(s, now)
+		sub := t.subject(s, one, now)
+		w := t.window(sub, e, now)
+		if w.aside = i > 0 && w.answers == 0; i == 0 {
+			all = append(all, t.amount(w, &a, who)...)
+		}
+		if len(named) > 0 {
+			all = append(all, t.objects(sub, w, &a, named, everybody, known, now)...)
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
-
-	if a.Status >= 200 && a.Status < 300 {
-		t.hand(&a, who, known, sub, s, keys, now)
+	if a.Status >= 200 && a.Status < 300 && t.hand(&a, everybody, known, named) {
+		t.cut.Add(1)
+		for _, one := range everybody {
+			s := t.shard(one)
+			s.mu.Lock()
+			if sub := s.subjects[one]; sub != nil {
+				sub.cut = now
+			}
+			s.mu.Unlock()
+		}
 	}
 	return all
+}
+
+// Bounds of one access.
+const (
+	maxAlso    = 3 // further subjects
+	maxObjects = 8 // that it names
+)
+
+// spot is an object that a request names.
+type spot struct {
+	key uint64
+	*Object
+}
+
+func (t *Tracker) shard(who uint64) *shard { return &t.shards[who>>8%uint64(len(t.shards))] }
+
+// identities are all that a request may be of, the one whom it counts for first, and whether they showed credentials.
+func (t *Tracker) identities(a *Access, all []uint64) (everybody []uint64, known bool) {
+	add := func(subject uint64) {
+		who := mix(subject)
+		if subject == 0 || len(all) > maxAlso || slices.Contains(all, who) {
+			return
+		}
+		if a.Unproved { // or who makes credentials up could have all others forgotten
+			s := t.shard(who)
+			s.mu.Lock()
+			old := s.subjects[who] != nil
+			s.mu.Unlock()
+			if !old {
+				return
+			}
+		}
+		all = append(all, who)
+	}
+	add(a.Subject)
+	for _, subject := range a.Also {
+		add(subject)
+	}
+	if len(all) > 0 {
+		return all, true
+	}
+	return append(all, mix(a.Client^0x5bd1e995)), false
 }
 
 // Before tells what is known before a request goes on: what its subject was found to do at this endpoint in the current window, and the fields of
@@ -129,19 +187,20 @@ func (t *Tracker) Before(a Access) []Violation {
 		return nil
 	}
 	a.Status = 0 // nothing is answered: nothing is learned
-	who, _ := identity(&a)
-	all := e.resource.assignment(&a, who)
-	s := &t.shards[who>>8%uint64(len(t.shards))]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sub := s.subjects[who]
-	if sub == nil {
-		return all
-	}
-	for _, w := range sub.windows {
-		if w.endpoint == e && a.Time.Unix()-w.start < int64(t.config.Window.Seconds()) {
-			return append(all, w.active...)
+	var room [1 + maxAlso]uint64
+	everybody, _ := t.identities(&a, room[:0])
+	all := e.resource.assignment(&a, everybody[0])
+	for _, who := range everybody {
+		s := t.shard(who)
+		s.mu.Lock()
+		if sub := s.subjects[who]; sub != nil {
+			for _, w := range sub.windows {
+				if w.endpoint == e && a.Time.Unix()-w.start < int64(t.config.Window.Seconds()) {
+					all = append(all, w.active...)
+				}
+			}
 		}
+		s.mu.Unlock()
 	}
 	return all
 }
@@ -160,14 +219,6 @@ func (t *Tracker) Stats() Stats {
 	return s
 }
 
-// identity is who asks, and whether that was proved.
-func identity(a *Access) (who uint64, known bool) {
-	if a.Subject != 0 {
-		return mix(a.Subject), true
-	}
-	return mix(a.Client ^ 0x5bd1e995), false
-}
-
 func (t *Tracker) endpoint(a *Access) *endpoint {
 	at := place{a.Route, a.Method, a.Template}
 	t.mu.RLock()
@@ -176,7 +227,7 @@ func (t *Tracker) endpoint(a *Access) *endpoint {
 	if e != nil {
 		return e
 	}
-	if a.Template == "" || len(a.Template) > 2048 || len(a.Method) > 16 || a.Status >= 400 {
+	if a.Template == "" || len(a.Template) > 2048 || !isMethod(a.Method) || a.Status >= 400 {
 		return nil // nothing answered yet: a stranger may have made it up
 	}
 	t.mu.Lock()
@@ -195,6 +246,15 @@ func (t *Tracker) endpoint(a *Access) *endpoint {
 	e = &endpoint{resource: r}
 	t.endpoints[at] = e
 	return e
+}
+
+// isMethod admits the methods of RFC 9110 and PATCH: servers that answer to any would let a stranger fill the table.
+func isMethod(m string) bool {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return true
+	}
+	return false
 }
 
 // subject finds who asks, and makes room for him where that is needed.
@@ -274,21 +334,26 @@ func (w *window) close() {
 	e.walked.add(uint64(w.walked))
 	e.points.add(uint64(w.points))
 	e.refused.add(uint64(w.denied))
-	e.windowBytes.add(w.bytes)
-	e.windowRecords.add(w.records)
+	if !w.aside {
+		e.windowBytes.add(w.bytes)
+		e.windowRecords.add(w.records)
+	}
 }
 
-// hand remembers the ids of an answer, and those of objects that were just opened or made.
-func (t *Tracker) hand(a *Access, who uint64, known bool, sub *subject, s *shard, keys []uint64, now int64) {
+// hand remembers the ids of an answer, and those of objects that were just opened or made. It reports whether there are more than it looks at.
+func (t *Tracker) hand(a *Access, everybody []uint64, known bool, named []spot) (cut bool) {
 	t.given.mu.RLock() // once for all ids of an answer
+	defer t.given.mu.RUnlock()
 	f := finder{left: maxValues, found: func(object uint64) {
-		t.given.put(object ^ who)
+		for _, who := range everybody {
+			t.given.put(object ^ who)
+		}
 		if known {
-			t.owners.claim(object, who)
+			t.owners.claim(object, everybody[0])
 		}
 	}}
-	for _, k := range keys {
-		f.found(k)
+	for _, o := range named {
+		f.found(o.key)
 	}
 	if a.Location != "" {
 		f.link(a.Location)
@@ -296,13 +361,7 @@ func (t *Tracker) hand(a *Access, who uint64, known bool, sub *subject, s *shard
 	if a.Response != nil {
 		f.walk(a.Response, kindOf(lastName(a.Template)), 0)
 	}
-	t.given.mu.RUnlock()
-	if f.cut || f.left < 0 {
-		t.cut.Add(1)
-		s.mu.Lock()
-		sub.cut = now
-		s.mu.Unlock()
-	}
+	return f.cut || f.left < 0
 }
 
 // mark sets the bit of an object, and says whether it was new.

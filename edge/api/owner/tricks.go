@@ -41,7 +41,7 @@ func methodTricks(h *Head) []Violation {
 			}
 		}
 	}
-	for pair := range strings.SplitSeq(h.Query[:min(len(h.Query), maxPath)], "&") {
+	for pair := range strings.SplitSeq(h.Query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		if decode(name) == "_method" && !strings.EqualFold(decode(value), h.Method) {
 			all = append(all, Violation{CheckBypass, CodeMethod, "query _method", "asks the server to take the request for one with another method", 70})
@@ -82,7 +82,10 @@ func pathTricks(h *Head, resolve Resolve) []Violation {
 	if h.Path == "" || len(h.Path) > maxPath || isPlain(h.Path) && resolve == nil {
 		return nil
 	}
-	readings := lax(h.Path)
+	readings := Readings(h.Path)
+	if len(readings) == 0 && resolve != nil {
+		return nil
+	}
 	confidence := 85
 	if isPlain(h.Path) {
 		confidence = 40 // upper case or a dot at the end: more often a slip than an attack
@@ -122,9 +125,12 @@ func isPlain(path string) bool {
 	return true
 }
 
-// lax reads a path as laxer servers do: parameters of segments cut, encodings undone more than once, dots resolved, slashes merged, in
+// Readings reads a path as laxer servers do: parameters of segments cut, encodings undone more than once, dots resolved, slashes merged, in
 // lower case, without an ending. It returns the readings that differ from the path itself.
-func lax(path string) []string {
+func Readings(path string) []string {
+	if path == "" || len(path) > maxPath {
+		return nil
+	}
 	var all []string
 	add := func(p string) {
 		if p == "" {
