@@ -196,7 +196,7 @@ type Thresholds struct {
 	Outbound int `yaml:"outbound"`
 }
 
-// Record says what of a request is recorded. Cookies, credentials and bodies never are.
+// Record says what of a request is recorded. Cookies, credentials and bodies never are, but sealed where Bodies says so.
 type Record struct {
 	// Parameters lists the query parameters whose values are recorded in clear.
 	Parameters []string `yaml:"parameters"`
@@ -209,7 +209,19 @@ type Record struct {
 	MaskParameters []string `yaml:"mask_parameters"`
 	// MaskPaths lists path patterns in which the segments under "*" are masked, as in "/reset/*".
 	MaskPaths []string `yaml:"mask_paths"`
+	// Bodies keeps requests as they were received, sealed, so that a change of the firewall can be tried on what was sent.
+	Bodies Bodies `yaml:"bodies"`
 }
+
+// Bodies says for how long requests are kept as they were received.
+type Bodies struct {
+	// For is how long: the head of a request, cookies and credentials included, and as much of its body as was inspected, encrypted under a key of the day
+	// in the data directory. 0 keeps nothing; 7 days (168h) is the most.
+	For time.Duration `yaml:"for"`
+}
+
+// MaxKept is how long requests may be kept as they were received.
+const MaxKept = 7 * 24 * time.Hour
 
 // Default returns the configuration of an edge that guards nothing yet.
 func Default() Config {

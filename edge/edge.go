@@ -44,6 +44,7 @@ type Deps struct {
 	Guard      Guard                 // nil: nothing is held to what its API is
 	Blocklist  Blocklist             // nil: nobody is blocked
 	Follower   Follower              // nil: nobody is told where requests go, which then costs nothing
+	Recorder   Recorder              // nil: no request is kept as it was received, whatever a route says
 	Logger     *slog.Logger          // nil: no log
 	Registerer prometheus.Registerer // nil: metrics are kept and not shown
 	Dir        string                // where the edge keeps a certificate of its own; "": in memory, a new one at each start
@@ -59,6 +60,7 @@ type Edge struct {
 	guard     Guard
 	blocklist Blocklist
 	follower  Follower
+	recorder  Recorder
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
@@ -101,7 +103,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	}
 	cfg.Routes = slices.Clone(cfg.Routes)
 	ed := &Edge{
-		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, guard: deps.Guard, blocklist: deps.Blocklist, follower: deps.Follower, log: deps.Logger, now: deps.Now,
+		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, guard: deps.Guard, blocklist: deps.Blocklist, follower: deps.Follower, recorder: deps.Recorder, log: deps.Logger, now: deps.Now,
 		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
 		formRecords:  throttle.New(2, 50),
 		blockRecords: throttle.New(2, 100),

@@ -65,7 +65,11 @@ func (x *exchange) describeRequest() {
 		e.SetInt(signal.FieldHTTPRequestURLPort, int64(x.port))
 	}
 	if q := r.URL.RawQuery; q != "" {
-		e.SetMasked(signal.FieldHTTPRequestURLQueryString, q, mask.Query(q))
+		if recorded := mask.Query(q); recorded == q { // all of it is recorded in clear
+			e.SetString(signal.FieldHTTPRequestURLQueryString, q)
+		} else {
+			e.SetMasked(signal.FieldHTTPRequestURLQueryString, q, recorded)
+		}
 		x.args = mask.ArgNames(x.args, q)
 	}
 	setHeader(e, signal.FieldHTTPRequestUserAgent, h["User-Agent"], maxUserAgent, mask.userAgent)

@@ -348,9 +348,13 @@ func (x *exchange) inspectRequest() bool {
 			x.args = x.route.mask.ArgNames(x.args, string(held))
 		}
 	}
+	var seen []byte
+	cut := false
 	if forWAF > 0 {
-		x.result = x.inspection.Body(part(held, truncated, forWAF))
+		seen, cut = part(held, truncated, forWAF)
+		x.result = x.inspection.Body(seen, cut)
 	}
+	x.keep(seen, cut)
 	if forAPI > 0 {
 		x.guard(func(c Check) { c.RequestBody(part(held, truncated, forAPI)) })
 	}

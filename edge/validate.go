@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/testudo-sec/testudo/internal/httpframe"
 )
@@ -139,6 +140,9 @@ func (r *Route) validate(bad func(string, ...any)) {
 		if !slices.Contains([]string{"user-agent", "referer", "content-type", "x-forwarded-for"}, strings.ToLower(h)) {
 			bad("record.mask_headers: %q is not recorded anyway; want user-agent, referer, content-type or x-forwarded-for", h)
 		}
+	}
+	if d := r.Record.Bodies.For; d != 0 && (d < time.Minute || d > MaxKept) {
+		bad("record.bodies.for: %v: want 1m to %v, or 0 to keep nothing", d, MaxKept)
 	}
 	for _, p := range r.Record.MaskPaths {
 		if !strings.HasPrefix(p, "/") {

@@ -28,6 +28,7 @@ func Doctor(ctx context.Context, s *Settings, dir string) []console.Check {
 		checks = append(checks, portCheck(ctx, "edge port", l.Address))
 	}
 	checks = append(checks, portCheck(ctx, "console port", s.Console.Listen), assetsCheck(), databaseCheck(s), busCheck(s), wafCheck(s))
+	checks = append(checks, sealedCheck(s, dir)...)
 	checks = append(checks, logChecks(s)...)
 	return append(checks, clockCheck())
 }

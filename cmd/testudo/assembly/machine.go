@@ -31,6 +31,7 @@ import (
 	"github.com/testudo-sec/testudo/respond/block"
 	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/trust/people"
+	"github.com/testudo-sec/testudo/trust/sealed"
 )
 
 // Options says what a machine runs beside its settings.
@@ -73,9 +74,10 @@ type Machine struct {
 	blocked    *addrset.Table
 	host       *respond.Host
 	people     *people.People
-	edge       *edge.Edge // nil where none runs
-	api        *api.Guard // nil where no edge runs
-	logs       *logPlane  // nil where none runs
+	edge       *edge.Edge  // nil where none runs
+	api        *api.Guard  // nil where no edge runs
+	sealed     *sealed.Box // nil where no request is kept
+	logs       *logPlane   // nil where none runs
 	kernel     *kernelPlane
 	chain      *chain.Table // nil where the host is not watched
 	console    *console.Server
@@ -130,6 +132,9 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 	m.people = people.New(m.storage.State, m.storage, people.Options{Logger: o.Logger, Metrics: m.registry})
 	if o.Keeper != nil && m.settings.Kernel.Enabled != "off" {
 		m.chain = chain.New(chain.Deps{})
+	}
+	if !o.Offline {
+		m.openSealed()
 	}
 	if o.Edge {
 		if err = m.openEdge(ctx); err != nil {
@@ -239,6 +244,9 @@ func (m *Machine) openEdge(ctx context.Context) error {
 		return err
 	}
 	deps := edge.Deps{Sink: m.node, Inspector: inspector, Guard: m.api, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
+	if m.sealed != nil {
+		deps.Recorder = m.sealed
+	}
 	if m.chain != nil {
 		deps.Follower = passages{m.chain}
 	}
@@ -407,6 +415,9 @@ func (m *Machine) Run(ctx context.Context) error {
 	run(hands, "people", m.people.Run)
 	if m.serve {
 		run(gates, "console", m.console.Run)
+	}
+	if m.sealed != nil {
+		run(hands, "sealed", m.sealed.Run)
 	}
 	if m.edge != nil {
 		run(gates, "edge", m.edge.Run)

@@ -36,6 +36,7 @@ import (
 	"github.com/testudo-sec/testudo/store/bus"
 	"github.com/testudo-sec/testudo/store/lake"
 	"github.com/testudo-sec/testudo/store/state"
+	"github.com/testudo-sec/testudo/trust/sealed"
 )
 
 // Settings is testudo.yaml.
@@ -51,6 +52,8 @@ type Settings struct {
 	WAF waf.Config `yaml:"waf"`
 	// API says how APIs on the edge's routes are guarded.
 	API api.Config `yaml:"api"`
+	// Sealed bounds what is kept of requests as they were received, on routes that ask for it by record.bodies.
+	Sealed sealed.Config `yaml:"sealed"`
 	// Policy says which rules judge.
 	Policy Policy `yaml:"policy"`
 	// Respond bounds what rules and people may have done.
@@ -164,6 +167,7 @@ func DefaultSettings() Settings {
 		Edge:   edge.Default(),
 		WAF:    waf.DefaultConfig(),
 		API:    api.Default(),
+		Sealed: sealed.DefaultConfig(),
 		Policy: Policy{Config: policy.Default(), Sigma: sigma.DefaultConfig()},
 		Respond: Respond{Config: respond.DefaultConfig(), Block: block.DefaultConfig(), Protect: workload.DefaultProtection(),
 			Kill: kill.DefaultConfig(), Freeze: freeze.DefaultConfig(), Isolate: isolate.DefaultConfig()},

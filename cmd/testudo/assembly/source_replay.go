@@ -21,15 +21,15 @@ import (
 type replays struct{ m *Machine }
 
 func (s replays) WhatIf(ctx context.Context, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
-	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
+	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), Guarding{&s.m.settings.WAF, s.m.opts.Dir}, q, progress)
 }
 
 func (s replays) Exceptions(ctx context.Context, q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
 	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
 }
 
-// WhatIf replays a history for the console and the command; live are the rules in force, firewall its settings.
-func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, live *policy.Set, firewall *waf.Config, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
+// WhatIf replays a history for the console and the command; live are the rules in force.
+func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, live *policy.Set, firewall Guarding, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
 	none := whatIfReport(&replay.Report{})
 	changed, err := changedRules(loader, live, &q)
 	var problems policy.Problems
@@ -62,7 +62,12 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 	}
 	var wall *changedFirewall
 	if q.Firewall != nil {
-		if wall, err = newChangedFirewall(*firewall, q.Firewall); err != nil {
+		kept, err := firewall.kept(ctx)
+		if err != nil {
+			return none, err
+		}
+		defer kept.Close()
+		if wall, err = newChangedFirewall(*firewall.WAF, kept, q.Firewall); err != nil {
 			none.Errors = append(none.Errors, console.RuleError{File: "firewall", Message: err.Error()})
 			return none, nil
 		}

@@ -35,18 +35,8 @@ const (
 	oddStand = "%01"
 )
 
-// Request is a request as it was received.
-type Request struct {
-	Method, URI, Proto, Host string
-	Header                   http.Header
-	Coding                   []string // Transfer-Encoding
-	Body                     []byte   // or its first bytes
-	Truncated                bool     // there was more of it
-	Length                   int64    // that the client declared, -1 where it did not
-}
-
-// http makes one that net/http knows.
-func (m *Request) http() *http.Request {
+// request makes one that net/http knows.
+func request(m *edge.Received) *http.Request {
 	r := &http.Request{Method: m.Method, RequestURI: m.URI, Proto: m.Proto, Host: m.Host, Header: m.Header, TransferEncoding: m.Coding, URL: &url.URL{}, Body: http.NoBody, ContentLength: m.Length}
 	_, r.URL.RawQuery, _ = strings.Cut(m.URI, "?")
 	if len(m.Body) > 0 {
@@ -55,8 +45,21 @@ func (m *Request) http() *http.Request {
 	return r
 }
 
+// Restore puts what was masked of a request back into its record, for rules to see. What is written of the record stays masked.
+func Restore(e *signal.Event, m *edge.Received) {
+	path, query, _ := strings.Cut(m.URI, "?")
+	for f, raw := range map[signal.Field]string{
+		signal.FieldHTTPRequestURLPath: path, signal.FieldHTTPRequestURLQueryString: query, signal.FieldHTTPRequestUserAgent: m.Header.Get("User-Agent"),
+		signal.FieldHTTPRequestReferrer: m.Header.Get("Referer"),
+	} {
+		if e.IsMasked(f) && raw != "" {
+			e.SetMasked(f, raw, e.RecordedStr(f))
+		}
+	}
+}
+
 // exchange is what the firewall is told of it.
-func exchange(m *Request, e *signal.Event, level int) edge.Exchange {
+func exchange(m *edge.Received, e *signal.Event, level int) edge.Exchange {
 	end := func(ip, port signal.Field) netip.AddrPort {
 		a := e.IP(ip)
 		if !a.IsValid() {
@@ -65,7 +68,7 @@ func exchange(m *Request, e *signal.Event, level int) edge.Exchange {
 		return netip.AddrPortFrom(a, uint16(e.Int(port)))
 	}
 	path, _, _ := strings.Cut(m.URI, "?")
-	return edge.Exchange{Request: m.http(), Client: end(signal.FieldSrcEndpointIP, signal.FieldSrcEndpointPort), Server: end(signal.FieldDstEndpointIP, signal.FieldDstEndpointPort), ID: "rerun",
+	return edge.Exchange{Request: request(m), Client: end(signal.FieldSrcEndpointIP, signal.FieldSrcEndpointPort), Server: end(signal.FieldDstEndpointIP, signal.FieldDstEndpointPort), ID: "rerun",
 		Route: e.Str(signal.FieldEdgeRoute), Host: e.RecordedStr(signal.FieldHTTPRequestURLHostname), Path: path, Paranoia: level}
 }
 
@@ -92,12 +95,12 @@ func unmasked(e *signal.Event, stand string) string {
 }
 
 // recorded makes a request of a record.
-func recorded(e *signal.Event, stand string) *Request {
+func recorded(e *signal.Event, stand string) *edge.Received {
 	path := e.RecordedStr(signal.FieldHTTPRequestURLPath)
 	if e.IsMasked(signal.FieldHTTPRequestURLPath) {
 		path = strings.ReplaceAll(path, urlmask.Masked, stand)
 	}
-	m := &Request{Method: e.RecordedStr(signal.FieldHTTPRequestHTTPMethod), URI: path, Proto: "HTTP/" + e.RecordedStr(signal.FieldHTTPRequestVersion), Header: http.Header{}, Length: e.Int(signal.FieldHTTPRequestLength)}
+	m := &edge.Received{Method: e.RecordedStr(signal.FieldHTTPRequestHTTPMethod), URI: path, Proto: "HTTP/" + e.RecordedStr(signal.FieldHTTPRequestVersion), Header: http.Header{}, Length: e.Int(signal.FieldHTTPRequestLength)}
 	if m.Proto == "HTTP/2" {
 		m.Proto = "HTTP/2.0"
 	}

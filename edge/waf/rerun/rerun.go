@@ -111,7 +111,7 @@ type Finding struct {
 
 // Find puts into the record of a request what the changed firewall would have found. The request is nil where it was not kept. A record that
 // the firewall did not look at, or that is none of a request, stays as it is.
-func (r *Rerun) Find(ctx context.Context, e *signal.Event, m *Request) (Finding, error) {
+func (r *Rerun) Find(ctx context.Context, e *signal.Event, m *edge.Received) (Finding, error) {
 	score, threshold := int(e.Int(signal.FieldWAFScore)), int(e.Int(signal.FieldWAFThreshold))
 	f := Finding{How: Exact, Score: score, Was: e.Strings(signal.FieldWAFRules)}
 	f.Rules = f.Was
@@ -344,7 +344,7 @@ func (o *outcome) has(rule string) bool {
 }
 
 // judge asks the firewall as it is, or as changed. The error is the context's, or says that the rules do not compile.
-func (r *Rerun) judge(ctx context.Context, x edge.Exchange, m *Request, changed bool, found []finding) (outcome, error) {
+func (r *Rerun) judge(ctx context.Context, x edge.Exchange, m *edge.Received, changed bool, found []finding) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}

@@ -57,14 +57,14 @@ func guard(t testing.TB, cfg waf.Config, paranoia int, parameters ...string) *gu
 }
 
 // record sends a request, and returns its record and the request, nil where none was judged.
-func (g *guarded) record(raw string) (*signal.Event, *rerun.Request) {
+func (g *guarded) record(raw string) (*signal.Event, *edge.Received) {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
 	if err != nil {
 		return nil, nil
 	}
 	r.RemoteAddr = "192.0.2.9:4711"
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	m := &rerun.Request{Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(), Coding: slices.Clone(r.TransferEncoding), Body: body, Length: r.ContentLength}
+	m := &edge.Received{Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(), Coding: slices.Clone(r.TransferEncoding), Body: body, Length: r.ContentLength}
 	if r.ContentLength != 0 {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	} else {

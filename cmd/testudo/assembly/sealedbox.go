@@ -1,0 +1,97 @@
+package assembly
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/testudo-sec/testudo/console"
+	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/trust/sealed"
+)
+
+// Requests as they were received, in the data directory.
+const (
+	sealedFolder  = "sealed"
+	sealedKeyFile = "sealed.key"
+)
+
+// Guarding is the firewall whose changes are tried: its settings, and the data directory in which requests may be kept.
+type Guarding struct {
+	WAF *waf.Config
+	Dir string
+}
+
+// kept opens what is kept of requests, for one question.
+func (g Guarding) kept(ctx context.Context) (*sealed.Reader, error) {
+	return sealed.NewReader(ctx, filepath.Join(g.Dir, sealedFolder), filepath.Join(g.Dir, sealedKeyFile))
+}
+
+// openSealed opens the folder of sealed requests where a route keeps some, or did: what is over its time goes, whatever the settings are now.
+// Where that cannot be, nothing is kept, and everything else runs.
+func (m *Machine) openSealed() {
+	folder := filepath.Join(m.opts.Dir, sealedFolder)
+	if _, err := os.Stat(folder); err != nil && len(keeping(&m.settings)) == 0 {
+		return
+	}
+	box, err := sealed.Open(folder, filepath.Join(m.opts.Dir, sealedKeyFile), m.settings.Sealed, sealed.Options{Logger: m.log, Metrics: m.registry})
+	if err != nil {
+		m.log.Error("requests are not kept sealed", "error", err)
+		m.note("sealed", "requests are not kept: "+err.Error())
+		return
+	}
+	m.sealed = box
+}
+
+// keeping returns the routes that keep requests.
+func keeping(s *Settings) []edge.Route {
+	var out []edge.Route
+	for _, r := range s.Edge.Routes {
+		if r.Record.Bodies.For > 0 && r.WAF && r.Mode != edge.ModeOff {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// sealedCheck says that requests are kept as they were received, where, and for how long. There is none where nothing is.
+func sealedCheck(s *Settings, dir string) []console.Check {
+	const name = "sealed requests"
+	folder := filepath.Join(dir, sealedFolder)
+	u, err := sealed.Look(folder)
+	routes := keeping(s)
+	if err != nil {
+		return []console.Check{{Name: name, Detail: err.Error(), Cost: "nobody can say what is kept of requests", Command: "ls -l " + folder}}
+	}
+	if len(routes) == 0 && u.Bytes == 0 {
+		return nil
+	}
+	var parts []string
+	for _, r := range routes {
+		parts = append(parts, fmt.Sprintf("%s for %s", r.Name, plainly(r.Record.Bodies.For)))
+	}
+	detail := fmt.Sprintf("no route keeps requests any more; %s of before", bytesize.Size(u.Bytes).Round())
+	if len(parts) > 0 {
+		detail = fmt.Sprintf("kept with their bodies, encrypted: %s; %s of %v", strings.Join(parts, ", "), bytesize.Size(u.Bytes).Round(), s.Sealed.MaxSize)
+	}
+	detail += " in " + folder
+	if !u.Oldest.IsZero() {
+		detail += ", since " + u.Oldest.UTC().Format(time.RFC3339)
+	}
+	return []console.Check{ok(name, detail+"; the key is "+filepath.Join(dir, sealedKeyFile))}
+}
+
+// plainly writes a time without parts that are zero.
+func plainly(d time.Duration) string {
+	text := d.String()
+	text = strings.TrimSuffix(text, "0s")
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
