@@ -167,8 +167,8 @@ func (c *check) identify() {
 		if free && mode == Block {
 			mode = Report // or nobody whose token has expired could sign in anew
 		}
-		if mode == Block {
-			c.found.Err = res.Err
+		if mode == Block && res.Err != nil {
+			mode, c.found.Err = Report, res.Err // the route's fail mode decides
 		}
 		for _, v := range res.Violations {
 			if v.Code == token.CodeMissing && res.Auth != token.AuthToken && (free || c.preflight()) {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,8 @@ type rig struct {
 	g       *Guard
 	from    netip.AddrPort
 	now     time.Time
-	watches bool // the edge's route only detects
+	clock   atomic.Int64 // now, for the guard in an edge
+	watches bool         // the edge's route only detects
 }
 
 // newRig reads a configuration of the route in YAML.
@@ -50,12 +52,19 @@ func newRig(t testing.TB, text string, files map[string]string) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{from: netip.MustParseAddrPort("203.0.113.7:4711"), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	g, err := New(t.Context(), file.API, Deps{Routes: []string{"shop", "other"}, Dir: dir, Secret: []byte("0123456789abcdef"), Now: func() time.Time { return r.now }})
+	r.set(r.now)
+	g, err := New(t.Context(), file.API, Deps{Routes: []string{"shop", "other"}, Dir: dir, Secret: []byte("0123456789abcdef"), Now: func() time.Time { return time.Unix(0, r.clock.Load()) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.g = g
 	return r
+}
+
+// set says what time it is.
+func (r *rig) set(now time.Time) {
+	r.now = now
+	r.clock.Store(now.UnixNano())
 }
 
 // exchanged is an exchange as the edge has it, without a judge.
@@ -81,6 +90,7 @@ func (x *exchanged) codes() (all []string) {
 // do sends a request, as HTTP/1 text without Host, through the guard, and an answer back.
 func (r *rig) do(t testing.TB, method, target, header, body string, status int, answerType, answer string) *exchanged {
 	t.Helper()
+	r.set(r.now)
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		t.Fatal(err)
