@@ -186,6 +186,7 @@ type Exclusion struct {
 	After  string `json:"after,omitempty" doc:"directives for waf.after"`
 	Freed  int64  `json:"freed" doc:"other recorded alarms of the firewall that would not be"`
 	AtMost bool   `json:"at_most,omitempty" doc:"freed is a bound: it depends on values, which are not recorded"`
+	Exact  bool   `json:"exact,omitempty" doc:"freed was counted over the requests themselves, which were kept sealed"`
 	// The price: attacks of the Core Rule Set's regression tests that are detected without the exclusion, and those that are not with it.
 	Attacks    int      `json:"attacks" doc:"detected, sent as the tests have them"`
 	Lost       int      `json:"lost" doc:"of these, not detected with the exclusion"`

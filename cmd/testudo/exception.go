@@ -81,7 +81,7 @@ func (a *app) exceptions(ctx context.Context, q console.ExceptionQuery, progress
 		return console.ExceptionReport{}, err
 	}
 	defer st.Close()
-	return assembly.Exceptions(ctx, st.History(), loader, sources, live, &a.settings.WAF, q, progress)
+	return assembly.Exceptions(ctx, st.History(), loader, sources, live, assembly.Local(&a.settings, st), q, progress)
 }
 
 func (a *app) printExceptions(r *console.ExceptionReport) {
@@ -141,7 +141,11 @@ func printExclusions(w io.Writer, r *console.ExceptionReport) {
 		if x.AtMost {
 			most = "at most "
 		}
-		fmt.Fprintf(w, "   frees %s%d other recorded alarms of the firewall\n", most, x.Freed)
+		sure := ""
+		if x.Exact {
+			sure = ": exact, by the requests themselves"
+		}
+		fmt.Fprintf(w, "   frees %s%d other recorded alarms of the firewall%s\n", most, x.Freed, sure)
 		if x.Placed > 0 {
 			fmt.Fprintf(w, "   loses %s of the attacks in that parameter (%d of %d)%s\n", percent(x.LostPlaced, x.Placed), x.LostPlaced, x.Placed, namesOf(x.Examples))
 			fmt.Fprintf(w, "         %s of all attacks as the tests send them (%d of %d)\n", percent(x.Lost, x.Attacks), x.Lost, x.Attacks)
@@ -158,7 +162,7 @@ func printExclusions(w io.Writer, r *console.ExceptionReport) {
 			}
 		}
 	}
-	if strings.Contains(r.Exclusions[0].Text, "in ARGS:") && !r.Exclusions[0].AtMost {
+	if strings.Contains(r.Exclusions[0].Text, "in ARGS:") && !strings.Contains(r.Exclusions[0].Text, "where the value") {
 		fmt.Fprintln(w, "\nthere is none by what the value looks like, which costs less: it was masked. The route records parameters that it names in record.parameters.")
 	}
 }

@@ -254,7 +254,7 @@ func (a *app) whatIf(ctx context.Context, q console.WhatIfQuery, progress func(f
 		return console.WhatIfReport{}, err
 	}
 	defer st.Close()
-	return assembly.WhatIf(ctx, st.History(), loader, live, assembly.Guarding{WAF: &a.settings.WAF, Dir: dir}, q, progress)
+	return assembly.WhatIf(ctx, st.History(), loader, live, assembly.Local(&a.settings, st), q, progress)
 }
 
 // problemsOf are problems as they came over the API.

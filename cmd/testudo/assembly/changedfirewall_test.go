@@ -14,7 +14,12 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/waf/coverage"
+	"github.com/testudo-sec/testudo/internal/require"
+	"github.com/testudo-sec/testudo/replay"
 	"github.com/testudo-sec/testudo/signal"
+	"github.com/testudo-sec/testudo/trust/ledger"
+	"github.com/testudo-sec/testudo/trust/sealed"
 )
 
 // whatIf asks through the API, as testudo whatif does, and fails where there is no report.
@@ -78,7 +83,7 @@ func TestChangedFirewall(t *testing.T) {
 		send(host, "GET", traversal, "")                                 // refused: the firewall, and edge-file-read-parameter where it finds nothing
 	}
 	eventually(t, "all requests are sealed", func() bool {
-		r, err := (Guarding{&s.m.settings.WAF, dir}).kept(t.Context())
+		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,6 +152,17 @@ func TestChangedFirewall(t *testing.T) {
 		}
 	}
 
+	// Who is no admin is not told what is in kept requests; of who is it stands in the ledger.
+	operator := console.WithCaller(t.Context(), console.Caller{Identity: console.Identity{Name: "olga", Role: console.RoleOperator, Kind: console.KindPerson}})
+	r, err := replays{s.m}.WhatIf(operator, firewall(console.FirewallChange{Directives: numbers, Routes: []string{"kept"}}), nil)
+	if err != nil || r.Firewall.Kept != 0 || r.Counts["newly_blocked"] != 0 || !slices.ContainsFunc(r.Inexact, func(x console.ReplayReason) bool { return strings.Contains(x.Reason, "for admins alone") }) {
+		t.Errorf("%v %+v %+v", err, r, r.Firewall)
+	}
+	entries, err := s.m.storage.Ledger.Entries(t.Context(), 0, 1000)
+	if err != nil || !slices.ContainsFunc(entries, func(e ledger.Record) bool { return e.Verb == "whatif.sealed" && e.Detail["requests"] == "5" }) {
+		t.Errorf("the ledger: %+v, %v", entries, err)
+	}
+
 	// It is said that requests are kept; what is in them stands nowhere else, and nowhere in clear.
 	if checks := sealedCheck(&s.m.settings, dir); len(checks) != 1 || !strings.Contains(checks[0].Detail, "kept for 1h") || !strings.Contains(checks[0].Detail, filepath.Join(dir, "sealed")) {
 		t.Errorf("%+v", checks)
@@ -203,10 +219,66 @@ func TestNothingKept(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, sealedFolder)); err == nil || s.m.sealed != nil || len(sealedCheck(&s.m.settings, dir)) != 0 {
 		t.Error("there is a folder")
 	}
-	if _, err := (Guarding{&s.m.settings.WAF, dir}).kept(t.Context()); err != nil {
-		t.Error(err)
+	if r, why, err := s.m.guarding(t.Context()).kept(t.Context(), "x", nil); err != nil || why != "" || r.Len() != 0 {
+		t.Error(why, err)
 	}
 	if _, err := received(nil, signal.NewID(time.Now())); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestExclusionsOfKept: where requests are kept an exclusion goes by what the value looks like, and what it frees is counted over the requests themselves.
+func TestExclusionsOfKept(t *testing.T) {
+	settings := testSettings(upstream(t))
+	settings.Respond.Block.AllowPrivate = nil
+	settings.Edge.Routes[0].Record.Bodies.For = time.Hour
+	dir := dataDir(t)
+	s := start(t, settings, dir)
+	c := from(t, "")
+	for _, q := range []string{"union+select+a+lamp+from+the+shop", "union+select+the+best+from+all", "1%27+union+select+password+from+users--"} {
+		if a := s.get(c, "/search?q="+q); a.status != http.StatusForbidden {
+			t.Fatalf("%s: %d", q, a.status)
+		}
+	}
+	eventually(t, "all requests are sealed", func() bool {
+		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		return r.Len() == 3
+	})
+	if err := s.m.storage.Store.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var alarms []*signal.Event
+	if _, err := replay.Alarms(t.Context(), s.m.storage.Store.History, time.Time{}, time.Time{}, func(e *signal.Event) { alarms = append(alarms, e.Recorded()) }); err != nil || len(alarms) != 3 {
+		t.Fatal(err, len(alarms))
+	}
+	slices.SortFunc(alarms, func(a, b *signal.Event) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	attacks := func() (*coverage.Corpus, error) {
+		all, err := coverage.Load()
+		if err != nil {
+			return nil, err
+		}
+		return all.Every(40 * require.Stride(10)), nil
+	}
+	admin := Guarding{WAF: &s.m.settings.WAF, Dir: dir, Record: s.m.storage.Record, Actor: "system", Admin: true}
+	kept, _, err := admin.kept(t.Context(), "exception.sealed", "a test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	list, err := exclusions(t.Context(), s.m.storage.Store.History, s.m.settings.WAF, kept, attacks, alarms[0], &console.ExceptionQuery{Event: alarms[0].ID})
+	if err != nil || len(list) < 2 {
+		t.Fatal(err, list)
+	}
+	for i, want := range []struct {
+		shaped bool
+		freed  int64
+	}{{true, 1}, {false, 1}} {
+		if got := list[i]; strings.Contains(got.Text, "where the value is words") != want.shaped || got.Freed != want.freed || !got.Exact || got.AtMost {
+			t.Errorf("%d: %+v", i, got)
+		}
 	}
 }

@@ -52,7 +52,7 @@ func TestExclusions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := exclusions(t.Context(), history, waf.DefaultConfig(), attacks, x.Event, &q)
+	list, err := exclusions(t.Context(), history, waf.DefaultConfig(), nil, attacks, x.Event, &q)
 	if err != nil {
 		t.Fatal(err)
 	}

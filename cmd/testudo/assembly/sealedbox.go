@@ -2,9 +2,13 @@ package assembly
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +29,43 @@ const (
 type Guarding struct {
 	WAF *waf.Config
 	Dir string
+	// Record writes to the ledger that somebody asked about kept requests.
+	Record func(ctx context.Context, actor, verb, subject string, detail map[string]string) error
+	Actor  string // who asks
+	Admin  bool   // who asks may ask about kept requests: with rules of one's choice that tells what is in them
 }
 
-// kept opens what is kept of requests, for one question.
-func (g Guarding) kept(ctx context.Context) (*sealed.Reader, error) {
-	return sealed.NewReader(ctx, filepath.Join(g.Dir, sealedFolder), filepath.Join(g.Dir, sealedKeyFile))
+// guarding is the firewall of this machine, for who asks.
+func (m *Machine) guarding(ctx context.Context) Guarding {
+	who := console.CallerFrom(ctx)
+	return Guarding{WAF: &m.settings.WAF, Dir: m.opts.Dir, Record: m.storage.Record, Actor: who.Actor(), Admin: who.May(console.RoleAdmin)}
+}
+
+// Local is the firewall of a data directory that is opened here, by who may read it.
+func Local(s *Settings, st *Storage) Guarding {
+	return Guarding{WAF: &s.WAF, Dir: st.Dir, Record: st.Record, Actor: localActor(), Admin: true}
+}
+
+// kept opens what is kept of requests, for one question, of which the ledger has a digest. There may be a reason why who asks does not see what is there.
+func (g Guarding) kept(ctx context.Context, verb string, question any) (r *sealed.Reader, reason string, err error) {
+	r, err = sealed.NewReader(ctx, filepath.Join(g.Dir, sealedFolder), filepath.Join(g.Dir, sealedKeyFile))
+	if err != nil || r.Len() == 0 {
+		return r, "", err
+	}
+	if !g.Admin {
+		r.Close()
+		return nil, "requests are kept sealed, and are asked about for admins alone", nil
+	}
+	text, err := json.Marshal(question)
+	if err != nil {
+		return nil, "", err
+	}
+	sum := sha256.Sum256(text)
+	if err := g.Record(ctx, g.Actor, verb, "sealed requests", map[string]string{"question": hex.EncodeToString(sum[:16]), "requests": strconv.Itoa(r.Len())}); err != nil {
+		r.Close()
+		return nil, "requests are kept sealed, and cannot be asked about while the ledger cannot be written", nil
+	}
+	return r, "", nil
 }
 
 // openSealed opens the folder of sealed requests where a route keeps some, or did: what is over its time goes, whatever the settings are now.

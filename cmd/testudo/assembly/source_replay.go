@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/testudo-sec/testudo/console"
-	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/edge/waf/coverage"
 	"github.com/testudo-sec/testudo/internal/spell"
 	"github.com/testudo-sec/testudo/policy"
@@ -21,11 +20,11 @@ import (
 type replays struct{ m *Machine }
 
 func (s replays) WhatIf(ctx context.Context, q console.WhatIfQuery, progress func(float64)) (console.WhatIfReport, error) {
-	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), Guarding{&s.m.settings.WAF, s.m.opts.Dir}, q, progress)
+	return WhatIf(ctx, s.m.storage.Store.History, s.m.loader, s.m.engine.Set(), s.m.guarding(ctx), q, progress)
 }
 
 func (s replays) Exceptions(ctx context.Context, q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
-	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), &s.m.settings.WAF, q, progress)
+	return Exceptions(ctx, s.m.storage.Store.History, s.m.loader, s.m.sources, s.m.engine.Set(), s.m.guarding(ctx), q, progress)
 }
 
 // WhatIf replays a history for the console and the command; live are the rules in force.
@@ -61,12 +60,15 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 		return none, &console.InputError{Field: "until", Reason: "is not after since"}
 	}
 	var wall *changedFirewall
+	reason := ""
 	if q.Firewall != nil {
-		kept, err := firewall.kept(ctx)
+		kept, why, err := firewall.kept(ctx, "whatif.sealed", q)
 		if err != nil {
 			return none, err
 		}
-		defer kept.Close()
+		if reason = why; kept != nil {
+			defer kept.Close()
+		}
 		if wall, err = newChangedFirewall(*firewall.WAF, kept, q.Firewall); err != nil {
 			none.Errors = append(none.Errors, console.RuleError{File: "firewall", Message: err.Error()})
 			return none, nil
@@ -81,6 +83,9 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 	out := whatIfReport(r)
 	if wall != nil && out.Firewall != nil {
 		out.Firewall.Before, out.Firewall.After = wall.before, wall.after
+		if reason != "" && out.Firewall.Uncertain > 0 {
+			out.Inexact, out.Exact = append(out.Inexact, console.ReplayReason{Reason: reason}), false
+		}
 	}
 	if q.Verify {
 		v, err := replay.Verify(ctx, history, []*policy.Set{live}, replay.VerifyQuery{Since: q.Since, Until: q.Until, Classes: query.Classes})
@@ -194,7 +199,7 @@ func ofFirewall(f signal.Field) bool {
 
 // Exceptions proposes how to free an event, for the console and the command. Sources are where the rules in force come
 // from: each proposal is put beside them and tried. Exclusions from the firewall are tried with its settings.
-func Exceptions(ctx context.Context, history *store.History, loader *policy.Loader, sources []policy.Source, live *policy.Set, firewall *waf.Config,
+func Exceptions(ctx context.Context, history *store.History, loader *policy.Loader, sources []policy.Source, live *policy.Set, firewall Guarding,
 	q console.ExceptionQuery, progress func(float64)) (console.ExceptionReport, error) {
 	none := console.ExceptionReport{}
 	x, err := replay.Except(ctx, history, live, replay.ExceptionQuery{Event: q.Event, Rule: q.Rule, Since: q.Since, Until: q.Until, Progress: progress})
@@ -233,7 +238,14 @@ func Exceptions(ctx context.Context, history *store.History, loader *policy.Load
 		out.Proposals = append(out.Proposals, p)
 	}
 	if x.Event.Has(signal.FieldWAFRules) && slices.ContainsFunc(match.Fields(x.Rule.Condition), ofFirewall) {
-		if out.Exclusions, err = exclusions(ctx, history, *firewall, coverage.Load, x.Event, &q); err != nil {
+		kept, _, err := firewall.kept(ctx, "exception.sealed", q)
+		if err != nil {
+			return none, err
+		}
+		if kept != nil {
+			defer kept.Close()
+		}
+		if out.Exclusions, err = exclusions(ctx, history, *firewall.WAF, kept, coverage.Load, x.Event, &q); err != nil {
 			if !errors.Is(err, coverage.ErrNothingToExclude) {
 				return none, err
 			}
