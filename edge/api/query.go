@@ -8,6 +8,7 @@ import (
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/edge/api/openapi"
 	"github.com/testudo-sec/testudo/edge/api/owner"
+	"github.com/testudo-sec/testudo/internal/urlmask"
 )
 
 // Bounds of a query, beside what the document says of it: a stranger writes 16 KB.
@@ -16,7 +17,7 @@ const (
 	maxObjects = 4  // of the query and of the path, each, that name something
 )
 
-// pairs are the first parameters of the query, as they stand.
+// pairs are the first parameters of the query that have names, as they stand.
 func (c *check) pairs() []inventory.Value {
 	raw := c.x.Request.URL.RawQuery
 	if c.query != nil || raw == "" {
@@ -27,8 +28,8 @@ func (c *check) pairs() []inventory.Value {
 		if len(c.query) == maxQuery {
 			break
 		}
-		name, value, _ := strings.Cut(pair, "=")
-		if name = unescape(name); name != "" {
+		name, value, named := strings.Cut(pair, "=")
+		if name = unescape(name); named && urlmask.PlainName(name) { // else it may be a value
 			c.query = append(c.query, inventory.Value{Name: name, Value: unescape(value)})
 		}
 	}
