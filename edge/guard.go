@@ -8,7 +8,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 
+	"github.com/testudo-sec/testudo/internal/urlmask"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -198,12 +200,28 @@ func (x *exchange) describeFound(e *signal.Event, response bool) {
 	}
 	codes, messages, targets := make([]string, len(list)), make([]string, len(list)), make([]string, len(list))
 	for i, v := range list {
-		codes[i], messages[i], targets[i] = v.Code, clean(v.Message, maxValue), clean(v.Target, maxValue)
+		codes[i], messages[i], targets[i] = v.Code, clean(v.Message, maxValue), clean(target(v.Target), maxValue)
 	}
 	e.SetStrings(signal.FieldAPIViolations, codes)
 	e.SetStrings(signal.FieldAPIMessages, messages)
 	e.SetStrings(signal.FieldAPITargets, targets)
 	e.SetBool(signal.FieldAPIBlock, slices.ContainsFunc(list, blocks))
+}
+
+// target is where something was found, without names that may be values: clients make them up too.
+func target(s string) string {
+	for _, kind := range [...]string{"header ", "cookie ", "query "} { // a name that is known
+		if strings.HasPrefix(s, kind) && !strings.Contains(s[len(kind):], " ") {
+			return s
+		}
+	}
+	parts := strings.Split(s, "/")
+	for i, name := range parts {
+		if name != "" && name != "*" && !urlmask.PlainName(name) {
+			parts[i] = masked
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 // before puts true behind false.

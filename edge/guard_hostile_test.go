@@ -122,3 +122,15 @@ func (g *toldGuard) Begin(_ context.Context, x Exchange) Check {
 	g.blocks = x.Blocks
 	return nil
 }
+
+// TestTargets: what a client calls its parameters and fields may be a secret.
+func TestTargets(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "/items/0/price_cents": "/items/0/price_cents", "/items/*/price": "/items/*/price", "claims/exp": "claims/exp", "header X-Original-Url": "header X-Original-Url",
+		"cookie jwt": "cookie jwt", "0.items.name": "0.items.name", "/4111111111111111/a": "/*/a", "eyJhbGciOiJIUzI1NiJ9": "*", "query my password": "*", "/a b": "/*", "201": "201",
+	} {
+		if got := target(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

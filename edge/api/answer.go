@@ -146,7 +146,7 @@ func (c *check) ResponseBody(body []byte, truncated bool) {
 // checkAnswer holds what is there of the response to the document.
 func (c *check) checkAnswer() {
 	if !c.describedAnswer(c.answer.truncated) && isJSON(c.answer.media) {
-		c.answer.read()
+		c.answer.read(0)
 	}
 }
 
@@ -231,10 +231,10 @@ func (c *check) end() {
 		}
 		c.checkAnswer()
 	} else if a.json == nil && isJSON(a.media) {
-		a.read()
+		a.read(maxAgain)
 	}
 	if c.request.json == nil && isJSON(c.media) && a.status < 300 {
-		c.request.read()
+		c.request.read(maxAgain)
 	}
 	c.count()
 	if cfg.Inventory {

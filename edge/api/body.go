@@ -132,12 +132,12 @@ func (m *message) coded(h http.Header) bool {
 	return len(v) > 0 && !m.decoded && !(len(v) == 1 && strings.EqualFold(strings.TrimSpace(v[0]), "identity"))
 }
 
-// read reads a body of JSON that is there whole.
-func (m *message) read() {
+// read reads a body of JSON that is there whole, if it has not too many values; 0 is what jsontree takes.
+func (m *message) read(values int) {
 	if m.json != nil || m.truncated || len(m.body) == 0 {
 		return
 	}
-	if v, _, err := jsontree.Decode(m.body, jsontree.Limits{}); err == nil {
+	if v, _, err := jsontree.Decode(m.body, jsontree.Limits{Values: values}); err == nil {
 		m.json = v
 	}
 }

@@ -46,6 +46,7 @@ type check struct {
 // Bounds of what is kept of one exchange.
 const (
 	maxFound  = 64      // violations that are told; as many again that something is refused by
+	maxAgain  = 10_000  // values of a body that is parsed again when the answer is there
 	maxParsed = 4 << 10 // bytes of a body that stays parsed while the exchange goes on: it takes forty times as much then
 )
 
@@ -255,7 +256,7 @@ func (c *check) requestChecks() {
 		}
 		m.json = req.JSON
 	} else if isJSON(c.media) {
-		m.read()
+		m.read(0)
 	}
 	if c.isGraphQL() {
 		get := r.Method == http.MethodGet || r.Method == http.MethodHead
