@@ -61,7 +61,7 @@ func runScripts(t *testing.T, dir string) {
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "waitfor": waitFor, "flip": flip, "cutoff": cutOff, "busy": busy, "lacks": lacks, "secretfile": secretFile, "escape": escape, "gz": gz,
+			"status": status, "waitfor": waitFor, "flip": flip, "cutoff": cutOff, "busy": busy, "lacks": lacks, "secretfile": secretFile, "escape": escape, "gz": gz, "fetch": fetch,
 		},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,4 +144,20 @@ func escape(ts *testscript.TestScript, neg bool, args []string) {
 		args[i] = strings.ReplaceAll(args[i], "ESC", "\x1b")
 	}
 	ts.Check(ts.Exec(args[0], args[1:]...))
+}
+
+// fetch asks for addresses and wants a status of each: fetch 403 http://127.0.0.1:8080/?q=x.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fetch STATUS URL...")
+	}
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, url := range args[1:] {
+		resp, err := c.Get(url)
+		ts.Check(err)
+		_ = resp.Body.Close()
+		if got := strconv.Itoa(resp.StatusCode); got != args[0] {
+			ts.Fatalf("%s: status %s, want %s", url, got, args[0])
+		}
+	}
 }

@@ -358,13 +358,14 @@ func whatIfHead(r *console.WhatIfReport) string {
 			parts = append(parts, p.word+" "+strings.Join(p.ids, ", "))
 		}
 	}
+	head := "the rules are those in force"
+	if len(parts) > 0 {
+		head = "rules " + strings.Join(parts, "; ")
+	}
 	if r.Firewall != nil {
-		parts = append(parts, "of the firewall another setting")
+		head += "; the firewall is changed"
 	}
-	if len(parts) == 0 {
-		return "the rules are those in force"
-	}
-	return "rules " + strings.Join(parts, "; ")
+	return head
 }
 
 // firewallRule heads the table of the firewall's own rules.
