@@ -123,6 +123,9 @@ func hostile(t *testing.T) map[string]*dialogue {
 func TestHostile(t *testing.T) {
 	fast, slow := both(t, func(c *waf.Config) { c.RequestBody = 2 * bytesize.MiB })
 	all := hostile(t)
+	if require.Race { // Coraza takes a minute for some of them then
+		maps.DeleteFunc(all, func(_ string, d *dialogue) bool { return len(d.body) > 50_000 })
+	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
 			same(t, fast, slow, all[name])

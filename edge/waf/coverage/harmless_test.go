@@ -387,7 +387,7 @@ func TestFalseAlarms(t *testing.T) {
 		size = extent{levels: 4, counted: 200, learned: 30, step: 8}
 	}
 	if require.Race {
-		size.step *= 5
+		return // thousands of requests, one after the other
 	}
 	lib := texts()
 	require.Part(t, "harmless-texts", len(lib["markdown"]) > 10 && len(lib["code"]) > 10 && len(lib["json"]) > 10, "keep Go's modules in their cache, with their documentation")

@@ -114,7 +114,7 @@ func TestExact(t *testing.T) {
 		{1, rerun.Change{Before: `SecAction "id:900200,phase:1,pass,nolog,setvar:'tx.allowed_methods=GET HEAD'"`}, 60},
 	}
 	if require.Race {
-		changes = changes[3:5]
+		changes = changes[4:5]
 	}
 	edges := map[int]*guarded{}
 	for _, c := range changes {
@@ -205,6 +205,9 @@ func TestFind(t *testing.T) {
 		{"an exclusion by the value, masked", "/find?p=" + union, rerun.Change{Before: shaped}, rerun.Masked, false, "", ""},
 		{"on another path", "/other", rerun.Change{Before: shaped}, rerun.Exact, false, "", ""},
 	} {
+		if require.Race && c.flipped {
+			continue // making the rules ready takes seconds then
+		}
 		e, m := g.record(fmt.Sprintf(get, c.uri))
 		if e == nil {
 			t.Fatal(c.name)
