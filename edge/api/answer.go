@@ -263,6 +263,9 @@ func (c *check) learn() {
 	if o.Caller == 0 {
 		o.Caller = c.client()
 	}
+	if !c.proved {
+		o.Witness = c.client() // credentials can be made up
+	}
 	if r.URL.RawQuery != "" {
 		o.Query = c.pairs()
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,30 @@ func TestMadeUpNames(t *testing.T) {
 	c := r.g.Begin(t.Context(), edge.Exchange{Request: &http.Request{}, Client: netip.MustParseAddrPort("[2001:db8:0:1::1]:1"), Route: "shop"}).(*check).client()
 	if a != b || a == c {
 		t.Errorf("networks: %x %x %x", a, b, c)
+	}
+}
+
+// TestOneStrangerIsOneWitness: who shows other credentials with each request does not vouch for his own inventions.
+func TestOneStrangerIsOneWitness(t *testing.T) {
+	alone := regexp.MustCompile(`"w":\[\d+,0,0\]`)
+	for _, several := range []bool{false, true} {
+		r := newRig(t, "      leaks: {mode: off}\n", nil)
+		for n := range 5 {
+			if several {
+				r.from = netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(n)}), 1)
+			}
+			r.do(t, "GET", "/made-up", fmt.Sprintf("Authorization: Bearer %d", n), "", 200, jsonType, `{}`)
+		}
+		b, err := r.g.Inventory().Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if alone.Match(b) == several {
+			t.Errorf("several %v: %s", several, b)
+		}
+		if all := r.g.Inventory().Endpoints(inventory.Filter{}); len(all) != 1 || all[0].Callers != 5 {
+			t.Errorf("%+v", all)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (e *end) learn(o *Observation, r *reader, fields int) (evicted uint64) {
 	if o.Status >= 300 {
 		e.Moved++
 	}
-	e.Who.add(o.Caller)
+	e.Who.add(o.witness())
 	if o.Caller != 0 {
 		e.Callers.add(mix(o.Caller))
 	}

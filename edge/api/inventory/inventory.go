@@ -126,7 +126,7 @@ func (t *tree) learn(o *Observation) bool {
 		n.Ends = append(n.Ends, e)
 		t.ends++
 	}
-	r := reader{names: t.names, caller: o.Caller, now: now, full: &t.full}
+	r := reader{names: t.names, caller: o.witness(), now: now, full: &t.full}
 	t.evicted += e.learn(o, &r, t.inv.config.Fields)
 	if !allowed {
 		return true
@@ -135,7 +135,7 @@ func (t *tree) learn(o *Observation) bool {
 		n := trail[i]
 		n.Count++
 		n.Last = max(n.Last, now)
-		n.Who.add(o.Caller)
+		n.Who.add(o.witness())
 		if n.Trial && i > 0 {
 			t.tried(trail[i-1], n)
 		}

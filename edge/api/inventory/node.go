@@ -103,7 +103,7 @@ func (t *tree) step(n *node, s string, o *Observation, allowed bool) *node {
 		n.Param.Shapes |= 1 << x
 		n.Param.Values.add(hash(s))
 		if !x.isID() {
-			if w := t.listen(n, s, o.Caller); w != nil {
+			if w := t.listen(n, s, o.witness()); w != nil {
 				return w
 			}
 		}

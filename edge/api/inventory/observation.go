@@ -24,6 +24,14 @@ type Observation struct {
 	Auth      []Credential // what the request carried; empty for nothing
 	Sensitive []string     // kinds of sensitive data that were seen in it, such as "payment-card"
 	Caller    uint64       // who: a keyed hash made by the one who calls; 0 if unknown
+	Witness   uint64       // whom a stranger cannot be several of: the network that it came from, or a subject that was proved; 0: Caller
+}
+
+func (o *Observation) witness() uint64 {
+	if o.Witness != 0 {
+		return o.Witness
+	}
+	return o.Caller
 }
 
 // Value is one parameter of a query.
