@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
@@ -363,7 +364,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func (b *bench) lostBy(reason string) float64 { return value(b.dropped.WithLabelValues(reason)) }
+func (b *bench) lostBy(reason string) float64 { return testutil.ToFloat64(b.dropped.WithLabelValues(reason)) }
 
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 60})
