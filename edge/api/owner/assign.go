@@ -15,13 +15,14 @@ import (
 type resource struct {
 	room *atomic.Int64 // for fields, of the whole Tracker
 
-	mu       sync.Mutex
-	told     map[uint64]struct{} // fields of answers
-	asked    map[uint64]sent     // fields that were accepted
-	partial  bool                // there are more than are kept
-	bodies   uint32
-	senders  crowd
-	answered uint32
+	mu        sync.Mutex
+	told      map[uint64]struct{} // fields of answers
+	asked     map[uint64]sent     // fields that were accepted
+	described map[uint64]struct{} // fields of requests that the document knows
+	partial   bool                // there are more than are kept
+	bodies    uint32
+	senders   crowd
+	answered  uint32
 }
 
 // sent is who sent a field, a bit for each subject so that a few are told apart, and how often.
@@ -106,21 +107,23 @@ func (r *resource) assignment(a *Access, who uint64) []Violation {
 	bit := uint64(1) << (mix(who) & 63)
 	f := fields{left: 4096, items: 4096}
 	f.each = func(name string, pointer []byte, h uint64) {
-		private := isPrivate(name)
 		if a.Document != nil {
-			if at := string(pointer); !a.Document.RequestField(at) {
-				found[at] = violationOf(at, private, true)
+			if r.isDescribed(a, pointer, h) {
+				return
 			}
+			at := string(pointer)
+			found[at] = violationOf(at, isPrivate(name), true)
 			return
 		}
 		s, ok := r.asked[h]
-		need := knownBy
-		if private {
-			need = privateBy
-		}
-		known := ok && (bits.OnesCount64(s.who) >= need || bits.OnesCount64(s.who) >= 2 && uint64(s.count)*20 >= uint64(r.bodies))
+		who := bits.OnesCount64(s.who)
+		known := ok && (who >= privateBy || who >= 2 && uint64(s.count)*20 >= uint64(r.bodies))
 		if !known && warm && s.who&bit == 0 {
+			private := isPrivate(name)
 			_, told := r.told[h]
+			if who >= knownBy && !private {
+				told = true
+			}
 			if private || !told && r.answered > 0 && !r.partial {
 				at := string(pointer)
 				found[at] = violationOf(at, private, false)
@@ -141,6 +144,25 @@ func (r *resource) assignment(a *Access, who uint64) []Violation {
 		r.senders.add(who)
 	}
 	return inOrder(found)
+}
+
+// isDescribed reports whether the document knows a field of a request. What it knows is remembered: to ask it takes a text.
+func (r *resource) isDescribed(a *Access, pointer []byte, h uint64) bool {
+	h ^= hash(0, a.Method) // which may mean other fields
+	if _, ok := r.described[h]; ok {
+		return true
+	}
+	if !a.Document.RequestField(string(pointer)) {
+		return false
+	}
+	if len(r.described) < maxAsked && r.room.Load() > 0 {
+		if r.described == nil {
+			r.described = map[uint64]struct{}{}
+		}
+		r.described[h] = struct{}{}
+		r.room.Add(-1)
+	}
+	return true
 }
 
 // roomFor drops fields that one subject sent, where there are too many.
