@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
@@ -47,6 +46,8 @@ type bench struct {
 	clock clock
 	dir   string
 	key   string
+
+	metrics *prometheus.Registry
 }
 
 func newBench(t testing.TB, max bytesize.Size) *bench {
@@ -59,8 +60,9 @@ func newBench(t testing.TB, max bytesize.Size) *bench {
 
 func (b *bench) reopen(max bytesize.Size) {
 	b.t.Helper()
+	b.metrics = prometheus.NewRegistry()
 	var err error
-	if b.Box, err = Open(b.dir, b.key, Config{MaxSize: max}, Options{Now: b.clock.now, Metrics: prometheus.NewRegistry()}); err != nil {
+	if b.Box, err = Open(b.dir, b.key, Config{MaxSize: max}, Options{Now: b.clock.now, Metrics: b.metrics}); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -364,7 +366,21 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func (b *bench) lostBy(reason string) float64 { return testutil.ToFloat64(b.dropped.WithLabelValues(reason)) }
+// lostBy returns how many requests were lost for a reason.
+func (b *bench) lostBy(reason string) float64 {
+	families, err := b.metrics.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "testudo_sealed_lost_total" && m.GetLabel()[0].GetValue() == reason {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
 
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 60})
