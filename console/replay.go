@@ -69,6 +69,7 @@ type WhatIfReport struct {
 	ByAsset   []WhatIfRow         `json:"by_asset"`
 	ByClient  []WhatIfRow         `json:"by_client"`
 	Examples  []WhatIfExample     `json:"examples"`
+	Kept      int64               `json:"kept,omitempty" doc:"requests that were kept sealed, and judged as they were received"`
 	Firewall  *WhatIfFirewall     `json:"firewall,omitempty" doc:"how a change of the web application firewall was tried"`
 	Exact     bool                `json:"exact"`
 	Inexact   []ReplayReason      `json:"inexact" doc:"why the answer may not be that of the moment"`

@@ -17,9 +17,7 @@ type Firewall interface {
 	Scope() (routes []string, clean bool)
 	// Fields are those that its other methods read.
 	Fields() []signal.Field
-	// Restore puts back into a record what of its request was kept apart and is masked in it. It reports whether there was something.
-	Restore(ctx context.Context, e *signal.Event) (kept bool)
-	// Find puts into a record what the firewall would have found, the request being the one that was restored last.
+	// Find puts into a record what the firewall would have found. Where requests are kept its own was restored just now.
 	Find(ctx context.Context, e *signal.Event) (Finding, error)
 }
 

@@ -17,6 +17,11 @@ import (
 // inexact says why the answer of a replay may not be the one of the moment.
 func (w *whatIf) inexact(ctx context.Context, h History, got *store.ScanStats) ([]Reason, error) {
 	out := []Reason{}
+	for at, n := range w.restored {
+		if got.Masked[at] -= n; got.Masked[at] <= 0 {
+			delete(got.Masked, at)
+		}
+	}
 	out = append(out, w.maskReasons(got.Masked)...)
 	if w.wall != nil {
 		out = append(out, w.wall.reasons()...)

@@ -61,6 +61,7 @@ type Report struct {
 	ByClient []ByOne   `json:"by_client"`
 	Examples []Example `json:"examples"`
 
+	Kept int64 `json:"kept,omitempty"` // requests that were judged as they were received
 	// Firewall is there where a change of the firewall was tried.
 	Firewall *FirewallReport `json:"firewall,omitempty"`
 

@@ -23,6 +23,8 @@ type WhatIfQuery struct {
 	Enforce []string
 	// Firewall, where it is not nil, is tried in the place of the web application firewall as it was.
 	Firewall Firewall
+	// Kept, where it is not nil, has requests as they were received.
+	Kept Kept
 	// Progress, where it is not nil, is called now and then with the share that is done, from 0 to 1.
 	Progress func(done float64)
 }
@@ -40,7 +42,7 @@ func WhatIf(ctx context.Context, h History, live, changed *policy.Set, q WhatIfQ
 	}
 	began := time.Now()
 	w := &whatIf{change: compare(live, changed, q.Firewall != nil), q: q, pairs: make(map[string]*pair),
-		counts: Counts{}, byRule: table{}, byRoute: table{}, byAsset: table{}, byClient: table{}, examples: make(map[exampleKey][]exampleOf)}
+		counts: Counts{}, byRule: table{}, byRoute: table{}, byAsset: table{}, byClient: table{}, restored: store.Masked{}, examples: make(map[exampleKey][]exampleOf)}
 	if q.Firewall != nil {
 		w.wall = &firewalled{Firewall: q.Firewall, byRule: table{}, doubts: map[string]int64{}, masked: map[maskedRead]int64{}}
 		for _, r := range w.matter {
@@ -60,7 +62,7 @@ func WhatIf(ctx context.Context, h History, live, changed *policy.Set, q WhatIfQ
 	r := &Report{
 		Live: live.Digest(), Changed: changed.Digest(), Since: q.Since, Until: q.Until, Rules: w.rules,
 		Events: got.Events, Judged: w.judged, Counts: w.counts, ByRule: w.ruleRows(), ByRoute: w.byRoute.rows(), ByAsset: w.byAsset.rows(),
-		ByClient: w.byClient.rows(), Files: got.Files, Skipped: got.Skipped,
+		ByClient: w.byClient.rows(), Files: got.Files, Skipped: got.Skipped, Kept: w.kept,
 	}
 	if w.wall != nil {
 		w.wall.report.ByRule = w.wall.byRule.rows()
@@ -89,8 +91,11 @@ type whatIf struct {
 	from  int64            // events before it only fill windows
 
 	judged   int64
-	raised   int64 // events whose severity a verdict may have raised
-	warmed   int64 // events before from
+	kept     int64          // requests that were restored
+	masks    []signal.Field // that changed rules read
+	restored store.Masked   // events of which such a field was restored
+	raised   int64          // events whose severity a verdict may have raised
+	warmed   int64          // events before from
 	counts   Counts
 	byRule   table
 	byRoute  table
@@ -117,12 +122,22 @@ type exampleOf struct {
 
 // run replays the events that matter.
 func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
+	judging := readsOf(w.live, w.changed)
+	judging.add(recordFields()...)
+	judging.add(groupFields()...)
 	x := w.relevant()
 	if len(w.q.Enforce) > 0 {
 		x = match.Or{x, w.enforced()}
 	}
 	if w.wall != nil {
 		x = match.Or{x, w.wall.touched()}
+	}
+	w.masks = maskable(w.changedFields())
+	if w.q.Kept != nil {
+		judging.add(keptFields()...)
+		if !w.rules.Empty() && slices.ContainsFunc(w.masks, restorable) {
+			x = match.Or{x, mayBeKept()} // what the record says of it is not all
+		}
 	}
 	since := w.q.Since
 	if w.from = -1 << 63; !since.IsZero() {
@@ -133,9 +148,6 @@ func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
 		x = match.And{ofPlanes(w.q.Planes), x}
 	}
 	c := match.NewCondition(x)
-	judging := readsOf(w.live, w.changed)
-	judging.add(recordFields()...)
-	judging.add(groupFields()...)
 	if w.wall != nil {
 		judging.unmapped = true
 		judging.add(w.wall.Fields()...)
@@ -146,7 +158,7 @@ func (w *whatIf) run(ctx context.Context, h History) (store.ScanStats, error) {
 		Since: since, Until: w.q.Until, Columns: judging.columns(), Unmapped: judging.unmapped,
 		Where:        func(e *signal.Event) bool { return match.Eval(x, e) != match.No }, // what faults may fire when it is as it was judged
 		WhereColumns: asking.columns(), WhereUnmapped: asking.unmapped,
-		Filter: filterOf(c.Expr()), Masks: maskable(w.changedFields()), Sequenced: w.stateful,
+		Filter: filterOf(c.Expr()), Masks: w.masks, Sequenced: w.stateful,
 	}
 	if !w.stateful {
 		query.Classes = w.q.Classes
@@ -219,8 +231,8 @@ func (w *whatIf) event(ctx context.Context, e *signal.Event) {
 	id, at := e.ID, e.Time
 	asJudged(e, &r)
 	covered := w.wall != nil && w.wall.covers(e)
-	if covered {
-		w.wall.Restore(ctx, e)
+	if w.q.Kept != nil && isRequest(e) {
+		w.restore(e)
 	}
 	was := p.live.Judge(e)
 	score, threshold := e.Int(signal.FieldWAFScore), e.Int(signal.FieldWAFThreshold)

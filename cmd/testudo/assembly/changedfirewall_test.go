@@ -140,6 +140,14 @@ func TestChangedFirewall(t *testing.T) {
 		}
 	}
 
+	// Rules about masked fields are tried on kept requests too.
+	lamps := strings.NewReplacer("select-in-path", "lamps", `http_request.url.path.contains("select")`, `http_request.url.query_string.contains("lamp77")`).Replace(huntedRules)
+	r = s.whatIf(console.WhatIfQuery{Files: []console.RuleText{{Name: "lamps.yaml", Text: lamps}}})
+	if len(r.ByRoute) != 2 || rowOf(r.ByRoute, "kept").Counts["newly_blocked"] != 1 || rowOf(r.ByRoute, "plain").Counts["newly_blocked"] != 1 || r.Kept != 5 ||
+		len(r.Inexact) != 1 || r.Inexact[0].Events != 4+1 { // of the masked route, and of the other one the parameter that is not recorded
+		t.Errorf("%+v", r)
+	}
+
 	// A level, with rules of ours at once.
 	q := firewall(console.FirewallChange{Paranoia: 4, Routes: []string{"kept"}})
 	q.Disable = []string{"edge-waf-attack"}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,9 @@ import (
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/waf"
+	"github.com/testudo-sec/testudo/edge/waf/rerun"
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/signal"
 	"github.com/testudo-sec/testudo/trust/sealed"
 )
 
@@ -130,4 +133,66 @@ func plainly(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
+}
+
+// keptRequests restores records from sealed requests, for one question.
+type keptRequests struct {
+	reader  *sealed.Reader // nil where nothing is kept, or not for who asks
+	request *edge.Received // that was restored last, nil where it was not kept
+	fault   string         // why it could not be, as far as something was
+	refused map[string]bool
+}
+
+// maxRefused bounds the damaged files that a report names.
+const maxRefused = 10
+
+// Restore implements replay.Kept.
+func (k *keptRequests) Restore(e *signal.Event) bool {
+	k.request, k.fault = nil, ""
+	m, err := received(k.reader, e.ID)
+	if err != nil {
+		if k.fault = err.Error(); !k.refused[k.fault] && len(k.refused) >= maxRefused {
+			k.fault = "sealed requests could not be read"
+		}
+		k.refused[k.fault] = true
+	}
+	if k.request = m; m == nil {
+		return false
+	}
+	rerun.Restore(e, m)
+	return true
+}
+
+// damaged names files that could not be read, a few of them.
+func (k *keptRequests) damaged() []string {
+	var out []string
+	if k.reader == nil {
+		return nil
+	}
+	for _, d := range k.reader.Damaged() {
+		if len(out) == maxRefused {
+			break
+		}
+		out = append(out, d.Error())
+	}
+	return out
+}
+
+// received opens the request of an event: nil where it is not kept. The error names the file that cannot be read.
+func received(kept *sealed.Reader, id signal.ID) (*edge.Received, error) {
+	if kept == nil {
+		return nil, nil
+	}
+	text, err := kept.Get(id)
+	if errors.Is(err, sealed.ErrNotKept) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := new(edge.Received)
+	if err := m.UnmarshalBinary(text); err != nil {
+		return nil, fmt.Errorf("sealed request %s: %w", id, err)
+	}
+	return m, nil
 }

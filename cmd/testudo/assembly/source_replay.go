@@ -60,15 +60,16 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 		return none, &console.InputError{Field: "until", Reason: "is not after since"}
 	}
 	var wall *changedFirewall
-	reason := ""
+	reader, reason, err := firewall.kept(ctx, "whatif.sealed", q)
+	if err != nil {
+		return none, err
+	}
+	kept := &keptRequests{reader: reader, refused: map[string]bool{}}
+	if reader != nil {
+		defer reader.Close()
+		query.Kept = kept
+	}
 	if q.Firewall != nil {
-		kept, why, err := firewall.kept(ctx, "whatif.sealed", q)
-		if err != nil {
-			return none, err
-		}
-		if reason = why; kept != nil {
-			defer kept.Close()
-		}
 		if wall, err = newChangedFirewall(*firewall.WAF, kept, q.Firewall); err != nil {
 			none.Errors = append(none.Errors, console.RuleError{File: "firewall", Message: err.Error()})
 			return none, nil
@@ -83,7 +84,12 @@ func WhatIf(ctx context.Context, history *store.History, loader *policy.Loader, 
 	out := whatIfReport(r)
 	if wall != nil && out.Firewall != nil {
 		out.Firewall.Before, out.Firewall.After = wall.before, wall.after
-		if reason != "" && out.Firewall.Uncertain > 0 {
+	}
+	if reason != "" && !out.Exact {
+		out.Inexact = append(out.Inexact, console.ReplayReason{Reason: reason})
+	}
+	for _, reason := range kept.damaged() {
+		if !slices.ContainsFunc(out.Inexact, func(r console.ReplayReason) bool { return r.Reason == reason }) {
 			out.Inexact, out.Exact = append(out.Inexact, console.ReplayReason{Reason: reason}), false
 		}
 	}
@@ -154,7 +160,7 @@ func whatIfReport(r *replay.Report) console.WhatIfReport {
 	out := console.WhatIfReport{
 		Errors: []console.RuleError{}, Examples: []console.WhatIfExample{}, Live: r.Live, Changed: r.Changed, Since: r.Since, Until: r.Until, Rules: console.WhatIfRules{Added: orNone(r.Rules.Added), Removed: orNone(r.Rules.Removed), Changed: orNone(r.Rules.Changed)}, Events: r.Events, Judged: r.Judged,
 		Counts: countsOf(r.Counts), ByRule: whatIfRows(r.ByRule), ByRoute: whatIfRows(r.ByRoute), ByAsset: whatIfRows(r.ByAsset), ByClient: whatIfRows(r.ByClient),
-		Exact: r.Exact, Inexact: replayReasons(r.Inexact), ElapsedMS: r.ElapsedMS, PerSecond: r.PerSecond, Files: r.Files, Skipped: r.Skipped,
+		Exact: r.Exact, Inexact: replayReasons(r.Inexact), Kept: r.Kept, ElapsedMS: r.ElapsedMS, PerSecond: r.PerSecond, Files: r.Files, Skipped: r.Skipped,
 	}
 	if f := r.Firewall; f != nil {
 		out.Firewall = &console.WhatIfFirewall{Requests: f.Requests, Kept: f.Kept, Uncertain: f.Uncertain, ByRule: whatIfRows(f.ByRule)}
