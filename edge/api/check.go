@@ -139,8 +139,11 @@ func (c *check) bypass() {
 	}
 }
 
-// certain is the confidence from which a guess of who reaches what blocks.
-const certain = 80
+// Confidence from which a guess of who reaches what blocks: of amounts nobody can be as certain as of objects.
+const (
+	certain      = 80
+	certainOfAll = 60 // of amounts
+)
 
 func (c *check) resolve(method, path string) (string, bool) {
 	if d := c.r.document; d != nil {
@@ -298,7 +301,11 @@ func (c *check) tellOwned(all []owner.Violation) {
 		case owner.CheckAuthentication:
 			m = cfg.Authentication
 		}
-		if m == Block && v.Confidence < certain {
+		least := certain
+		if v.Code == owner.CodeRecords || v.Code == owner.CodeBytes {
+			least = certainOfAll
+		}
+		if m == Block && v.Confidence < least {
 			m = Report
 		}
 		if v.Code == owner.CodeExtra && slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Target == v.Where }) {

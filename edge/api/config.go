@@ -74,7 +74,7 @@ type Route struct {
 	Objects Mode `yaml:"objects"`
 	// Assignment is about fields of requests that nobody should set.
 	Assignment Mode `yaml:"assignment"`
-	// Exposure is about responses that give more than they do otherwise.
+	// Exposure is about responses that give more than they do otherwise. Block refuses those of unusual size; fields that the document does not know are told of only.
 	Exposure Mode `yaml:"exposure"`
 	// Authentication is about endpoints that answer without credentials, against their custom. It is known when the answer is there: block has it told only.
 	Authentication Mode `yaml:"authentication"`

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/zlib"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/internal/bytesize"
@@ -100,6 +104,72 @@ func TestHostile(t *testing.T) {
 				t.Errorf("%d KB are taken", n>>10)
 			}
 		})
+	}
+}
+
+// TestWindows: what a stranger has compressed is read where that takes little memory, what the server has is read up to more.
+func TestWindows(t *testing.T) {
+	u := &unpackers{}
+	text := strings.Repeat("a text ", 100)
+	for bits := 10; bits <= 24; bits++ {
+		var b bytes.Buffer
+		w := brotli.NewWriterOptions(&b, brotli.WriterOptions{Quality: 1, LGWin: bits})
+		io.WriteString(w, text)
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		said := brotliWindow(b.Bytes())
+		if bits >= 18 && said != bits { // the encoder may need more than it was told to
+			t.Errorf("a window of %d bits is taken for %d", bits, said)
+		}
+		for _, stranger := range []bool{false, true} {
+			m := &message{body: b.Bytes(), stranger: stranger}
+			if m.decode(headers("Content-Encoding: br"), 1000, u); m.decoded != (!stranger || said <= maxStrangeWindow) || m.decoded && string(m.body) != text {
+				t.Errorf("%d bits, of a stranger %v: %v", bits, stranger, m.decoded)
+			}
+		}
+	}
+	for window, strange := range map[int]bool{64 << 10: true, 1 << 20: false} {
+		var b bytes.Buffer
+		w, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithSingleSegment(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 { // what comes in pieces has no size in its head
+			io.WriteString(w, text)
+			w.Flush()
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, stranger := range []bool{false, true} {
+			m := &message{body: b.Bytes(), stranger: stranger}
+			if m.decode(headers("Content-Encoding: zstd"), 10_000, u); m.decoded != (!stranger || strange) {
+				t.Errorf("zstd with %d bytes, of a stranger %v: %v", window, stranger, m.decoded)
+			}
+		}
+	}
+	// One after the other, by the same readers.
+	for i := range 20 {
+		for _, coding := range []string{"gzip", "br", "zstd", "deflate"} {
+			text := strings.Repeat(fmt.Sprint(i), 50)
+			body := packed(t, coding, text)
+			if coding == "deflate" {
+				var b bytes.Buffer
+				w := zlib.NewWriter(&b)
+				io.WriteString(w, text)
+				w.Close()
+				body = b.String()
+			}
+			m := &message{body: []byte(body)}
+			if m.decode(headers("Content-Encoding: "+coding), 1000, u); string(m.body) != text {
+				t.Errorf("%s: %q", coding, m.body)
+			}
+			m = &message{body: []byte(body[:len(body)-5])}
+			if m.decode(headers("Content-Encoding: "+coding), 1000, u); m.decoded {
+				t.Errorf("%s: half of it was read", coding)
+			}
+		}
 	}
 }
 

@@ -282,6 +282,48 @@ func TestExposure(t *testing.T) {
 	}
 }
 
+// TestAmounts: an answer that is far larger than answers are is refused before it goes out, and so is who asked for it for a while.
+func TestAmounts(t *testing.T) {
+	r := newRig(t, "      exposure: block\n      leaks: {mode: off}\n", nil)
+	list := func(n int) string { return "[" + strings.Repeat(`{"id": 1},`, n) + `{"id": 2}]` }
+	for i := range 600 {
+		r.do(t, "GET", "/orders", fmt.Sprintf("Authorization: Bearer %d", i%30), "", 200, jsonType, list(i%7))
+		if i == 50 {
+			r.g.Inventory().Refresh()
+		}
+	}
+	st := r.serve(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		var n int
+		fmt.Sscan(q.Header.Get("X-N"), &n)
+		fmt.Fprint(w, list(n))
+	})
+	for _, c := range []struct{ who, n, status int }{{1, 5, 200}, {2, 2000, 502}, {2, 5, 403}, {3, 5, 200}, {4, 20_000, 502}} {
+		if resp, body := st.do(t, "GET", "/orders", fmt.Sprintf("Authorization: Bearer %d\nX-N: %d", c.who, c.n), ""); resp.StatusCode != c.status || c.status != 200 && strings.Contains(body, `"id"`) {
+			t.Errorf("%+v: %d %.100q", c, resp.StatusCode, body)
+		}
+	}
+}
+
+// TestSubjects: the configured cookie says who asks, before whatever else there is, however often it stands there.
+func TestSubjects(t *testing.T) {
+	for _, c := range []struct {
+		session, header string
+		want            []string
+	}{
+		{"", "", nil},
+		{"", "Authorization: Bearer a\nCookie: lang=en; session=b", []string{"Bearer a", "b"}},
+		{"sid", "Authorization: Bearer a\nCookie: session=b; sid=c", []string{"c", "Bearer a"}},
+		{"sid", "Cookie: sid=c; sid=d\nCookie: sid=c", []string{"c", "d"}},
+		{"", "Cookie: csrf_token=a; sid=; session=\"b\"", []string{`"b"`}},
+		{"", "X-Api-Key: a\nX-Api-Key: b\nApi-Key: c\nX-Auth-Token: d\nCookie: sid=e", []string{"a", "b", "c", "d"}},
+	} {
+		if got := subjects(headers(c.header), c.session, nil); !slices.Equal(got, c.want) {
+			t.Errorf("%q: %q, want %q", c.header, got, c.want)
+		}
+	}
+}
+
 // TestLongQuery: 5,000 parameters cost what is in proportion, and are not all kept.
 func TestLongQuery(t *testing.T) {
 	r := newRig(t, "", nil)
