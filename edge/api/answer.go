@@ -177,6 +177,10 @@ func (c *check) Pass(piece []byte, last bool) (out []byte, ok bool) {
 	} else if !a.seen && len(piece) > 0 {
 		a.truncated = true
 	}
+	if !a.seen && a.truncated { // it is not kept for a client that takes its time
+		c.look()
+		a.body = nil
+	}
 	out = piece
 	if a.watch != nil {
 		if room := int64(c.r.cfg.Bodies) - a.size + int64(len(piece)); room > 0 && !last {
@@ -225,11 +229,7 @@ func (c *check) end() {
 	}
 	a.over = true
 	if !a.seen {
-		a.decode(a.header, int(cfg.Bodies), &c.g.unpackers)
-		if c.r.leaks != nil && a.stream == nil && isText(a.media) && !a.coded(a.header) {
-			c.r.leaks.Find(a.body, func(m personal.Match) bool { c.leak(m); return true })
-		}
-		c.checkAnswer()
+		c.look()
 	} else if a.json == nil && isJSON(a.media) {
 		a.read(maxAgain)
 	}
@@ -240,6 +240,17 @@ func (c *check) end() {
 	if cfg.Inventory {
 		c.learn()
 	}
+}
+
+// look looks at what was kept of a response.
+func (c *check) look() {
+	a := &c.answer
+	a.seen = true
+	a.decode(a.header, int(c.r.cfg.Bodies), &c.g.unpackers)
+	if c.r.leaks != nil && a.stream == nil && isText(a.media) && !a.coded(a.header) {
+		c.r.leaks.Find(a.body, func(m personal.Match) bool { c.leak(m); return true })
+	}
+	c.checkAnswer()
 }
 
 // count has it known who reached what, once.

@@ -264,6 +264,28 @@ func TestBlockedAnswers(t *testing.T) {
 	}
 }
 
+// TestPrefixedRoute: a document is of the paths that clients ask for, which the server behind may have without their beginning.
+func TestPrefixedRoute(t *testing.T) {
+	r := newRig(t, "      document: orders.yaml\n      bases: [/api]\n      undocumented: block\n", map[string]string{"orders.yaml": document})
+	st := r.serve(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Path", q.RequestURI)
+		io.WriteString(w, `{"id": 7}`)
+	}, func(o *stageOptions) { o.route.Path, o.route.StripPrefix = "/api", true })
+	for target, want := range map[string]int{"/api/orders/7": 200, "/api/orders/x": 403, "/api/admin": 403, "/orders/7": 404, "/api": 403, "/api//orders/7": 403, "/api/../api/orders/7": 403, "/%61pi/orders/7": 400} {
+		resp, _ := st.do(t, "GET", target, "", "")
+		if resp.StatusCode != want || want == 200 && resp.Header.Get("X-Path") != "/orders/7" {
+			t.Errorf("%s: %d, the server saw %q", target, resp.StatusCode, resp.Header.Get("X-Path"))
+		}
+	}
+	if got := st.raw(t, "OPTIONS * HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 ") || strings.HasPrefix(got, "HTTP/1.1 5") {
+		t.Errorf("%.100q", got)
+	}
+	if got := st.raw(t, "get /api/orders/7 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 403") {
+		t.Errorf("a method in small letters: %.100q", got)
+	}
+}
+
 // TestWebSocket: a connection that changes to another protocol passes, and is held to the document and to tokens as any request is.
 func TestWebSocket(t *testing.T) {
 	r := newRig(t, "      undocumented: block\n      document: orders.yaml\n      leaks: {mode: mask}\n", map[string]string{"orders.yaml": document})

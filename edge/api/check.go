@@ -63,7 +63,7 @@ func (c *check) tell(m Mode, check, code, target, message string) {
 		return
 	}
 	v := edge.Violation{Code: check + "/" + code, Target: target, Message: message, Block: m == Block}
-	if slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Code == v.Code && o.Target == v.Target }) {
+	if slices.ContainsFunc(c.found.Violations, func(o edge.Violation) bool { return o.Code == v.Code && o.Target == v.Target && (o.Block || !v.Block) }) {
 		return
 	}
 	c.found.Violations = append(c.found.Violations, v)

@@ -266,6 +266,35 @@ func TestHeldExchangesTakeLittle(t *testing.T) {
 	}
 }
 
+// TestLongAnswersAreNotKept: of an answer that is longer than is looked at nothing is kept for a client that takes its time; what was in its beginning is told.
+func TestLongAnswersAreNotKept(t *testing.T) {
+	r := newRig(t, "", nil)
+	for _, kind := range []string{jsonType, "Content-Type: text/html", "Content-Type: image/png", jsonType + "\nContent-Encoding: gzip"} {
+		c := r.begin(t, "GET", "/orders", "").(*check)
+		c.Request()
+		c.Response(200, headers(kind))
+		text := clear1 + strings.Repeat("1,", 100_000)
+		if strings.Contains(kind, "gzip") {
+			var b strings.Builder
+			for i := range 100_000 {
+				fmt.Fprint(&b, i*7919%100_003, ",")
+			}
+			text = packed(t, "gzip", clear1+b.String())
+		}
+		for piece := range slices.Chunk([]byte(text), 32<<10) {
+			c.Pass(piece, false)
+		}
+		if len(c.answer.body) > 0 || len(text) < 128<<10 {
+			t.Errorf("%s: %d bytes of %d are kept", kind, len(c.answer.body), len(text))
+		}
+		if found := len(c.Found().Sensitive) > 0; found == strings.Contains(kind, "image") {
+			t.Errorf("%s: %v", kind, c.Found().Sensitive)
+		}
+		c.Pass(nil, true)
+		c.Close(200, int64(len(text)), true)
+	}
+}
+
 // TestLargeUpload: an upload of a gigabyte streams past firewall and guard.
 func TestLargeUpload(t *testing.T) {
 	size := int64(1 << 30)
