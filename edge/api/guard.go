@@ -225,10 +225,31 @@ func (g *Guard) Compare() []inventory.Drift {
 	var all []inventory.Drift
 	for name, r := range g.routes {
 		if r.cfg.Inventory {
-			all = append(all, g.inventory.Compare(name, r.described, inventory.Options{Now: g.now(), Unused: g.cfg.Unused, Settle: g.cfg.Settle})...)
+			all = append(all, some(name, g.inventory.Compare(name, r.described, inventory.Options{Now: g.now(), Unused: g.cfg.Unused, Settle: g.cfg.Settle}))...)
 		}
 	}
 	return all
+}
+
+// maxDrift bounds the differences of one kind in one route that are told of one by one: a server that answers to any path lets strangers make up endpoints.
+const maxDrift = 200
+
+// some leaves out what is too much of one kind, and tells how much that is.
+func some(route string, all []inventory.Drift) []inventory.Drift {
+	counts := map[inventory.Kind]int{}
+	var kinds []inventory.Kind
+	kept := all[:0]
+	for _, d := range all {
+		if counts[d.Kind]++; counts[d.Kind] <= maxDrift {
+			kept = append(kept, d)
+		} else if counts[d.Kind] == maxDrift+1 {
+			kinds = append(kinds, d.Kind)
+		}
+	}
+	for _, k := range kinds {
+		kept = append(kept, inventory.Drift{Kind: k, Route: route, Message: fmt.Sprintf("%d more like this are not listed: a server that answers to any path has as many as strangers ask for", counts[k]-maxDrift)})
+	}
+	return kept
 }
 
 // Times of Run.

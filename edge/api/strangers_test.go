@@ -175,6 +175,52 @@ func TestOneStrangerIsOneWitness(t *testing.T) {
 	}
 }
 
+// TestInventedEndpoints: a server that answers to any path has strangers fill no list of findings, and show nobody text that turns what is around it.
+func TestInventedEndpoints(t *testing.T) {
+	r := newRig(t, "      document: orders.yaml\n      leaks: {mode: off}\n", map[string]string{"orders.yaml": document})
+	for i := range 40 {
+		for n := range 12 {
+			for who := range 3 {
+				r.from = netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(who)}), 1)
+				r.do(t, "GET", fmt.Sprintf("/%s/%s", strings.Repeat("abcdefg", i+1)[i:i+7+i/7], strings.Repeat("tuvwxyz", n+1)[n:n+7]), "", "", 200, "Content-Type: text/html", "<p>")
+				r.do(t, "GET", "/a%e2%80%aetxt.exe", "", "", 200, "Content-Type: text/html", "<p>")
+				r.do(t, "GET", "/gr\u00f6\u00dfe", "", "", 200, "Content-Type: text/html", "<p>")
+			}
+		}
+	}
+	r.now = r.now.Add(30 * 24 * time.Hour)
+	r.set(r.now)
+	shadows, more, unicode := 0, 0, 0
+	for _, d := range r.g.Compare() {
+		switch {
+		case d.Kind != inventory.Shadow:
+		case d.Template == "":
+			more++
+		default:
+			shadows++
+		}
+	}
+	for _, e := range r.g.Inventory().Endpoints(inventory.Filter{}) {
+		if strings.Contains(e.Template, "\u202e") {
+			t.Errorf("%+q", e.Template)
+		}
+		if e.Template == "/gr\u00f6\u00dfe" {
+			unicode++
+		}
+	}
+	if shadows > maxDrift || more > 1 || (shadows == maxDrift) != (more == 1) || unicode != 1 {
+		t.Errorf("%d shadows, %d times more, %d of other letters", shadows, more, unicode)
+	}
+	list := make([]inventory.Drift, 1000)
+	for i := range list {
+		list[i].Kind = inventory.Shadow
+	}
+	list[999].Kind = inventory.Zombie
+	if got := some("shop", list); len(got) != maxDrift+2 || got[maxDrift].Kind != inventory.Zombie || !strings.HasPrefix(got[maxDrift+1].Message, "799 more") {
+		t.Errorf("%d: %+v", len(got), got[len(got)-2:])
+	}
+}
+
 // TestCrowdedOut: what is only told of does not keep what is refused from being told of.
 func TestCrowdedOut(t *testing.T) {
 	r := newRig(t, "      document: orders.yaml\n      requests: report\n      graphql: {mode: block, depth: 2, path: /orders}\n", map[string]string{"orders.yaml": document})

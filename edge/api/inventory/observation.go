@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Observation is one request with its answer. Learn keeps none of its strings and trees.
@@ -124,7 +126,28 @@ func isOdd(path string) bool {
 		return true
 	}
 	return strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
-		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..") || strings.Contains(path, "\\") || hasEncodedTrick(path)
+		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..") || strings.Contains(path, "\\") || hasEncodedTrick(path) || !isShown(path)
+}
+
+// isShown reports whether people can be shown the names of a path: a stranger's could turn the text around it.
+func isShown(path string) bool {
+	plain := true
+	for i := 0; i < len(path) && plain; i++ {
+		plain = path[i] > ' ' && path[i] < 0x7f && path[i] != '%'
+	}
+	if plain {
+		return true
+	}
+	for path != "" {
+		var segment string
+		segment, path = cutSegment(path)
+		for _, c := range decoded(segment) {
+			if c == utf8.RuneError || !unicode.IsPrint(c) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // hasEncodedTrick finds encoded slashes, dots, backslashes, percent signs and control characters.
