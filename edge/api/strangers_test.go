@@ -209,7 +209,7 @@ func TestInventedEndpoints(t *testing.T) {
 	for _, e := range r.g.Inventory().Endpoints(inventory.Filter{}) {
 		names = append(names, e.Template)
 	}
-	if slices.Sort(names); !slices.Equal(names, []string{"/fine", "/gr\u00f6\u00dfe"}) {
+	if slices.Sort(names); !slices.Equal(names, []string{"/fine", "/gr%C3%B6%C3%9Fe"}) {
 		t.Errorf("learned %+q", names)
 	}
 	list := make([]inventory.Drift, 1000)
