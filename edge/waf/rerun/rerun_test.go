@@ -186,7 +186,7 @@ func TestFind(t *testing.T) {
 	numbers := `SecRule ARGS "@rx [0-9]" "id:3,phase:2,pass,log,msg:'a number',tag:'attack-numbers',severity:CRITICAL,setvar:'tx.inbound_anomaly_score_pl1=+5'"`
 	shaped := `SecRule REQUEST_FILENAME "@streq /find" "id:4,phase:2,pass,nolog,chain"
   SecRule ARGS:p "@rx ^[a-z ]+$" "t:none,ctl:ruleRemoveTargetById=942100;ARGS:p"`
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name, uri string
 		change    rerun.Change
 		how       rerun.How
@@ -207,6 +207,9 @@ func TestFind(t *testing.T) {
 	} {
 		if require.Race && c.flipped {
 			continue // making the rules ready takes seconds then
+		}
+		if require.Race && i%5 != 4 {
+			continue // compiling rules is what takes its time
 		}
 		e, m := g.record(fmt.Sprintf(get, c.uri))
 		if e == nil {
