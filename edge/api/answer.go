@@ -233,7 +233,7 @@ func (c *check) end() {
 	} else if a.json == nil && isJSON(a.media) {
 		a.read(maxAgain)
 	}
-	if c.request.json == nil && isJSON(c.media) && a.status < 300 {
+	if c.request.json == nil && a.status < 300 && (isJSON(c.media) || c.untold() && c.request.looksLikeJSON()) {
 		c.request.read(maxAgain)
 	}
 	c.count()

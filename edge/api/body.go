@@ -132,6 +132,12 @@ func (m *message) coded(h http.Header) bool {
 	return len(v) > 0 && !m.decoded && !(len(v) == 1 && strings.EqualFold(strings.TrimSpace(v[0]), "identity"))
 }
 
+// looksLikeJSON reports whether the body begins as an object or a list.
+func (m *message) looksLikeJSON() bool {
+	b := bytes.TrimLeft(m.body, " \t\r\n")
+	return len(b) > 0 && (b[0] == '{' || b[0] == '[')
+}
+
 // read reads a body of JSON that is there whole, if it has not too many values; 0 is what jsontree takes.
 func (m *message) read(values int) {
 	if m.json != nil || m.truncated || len(m.body) == 0 {

@@ -69,8 +69,12 @@ func (c *calls) follow(ctx context.Context, log *slog.Logger) {
 func (c *check) findMethod() {
 	isCall := strings.HasPrefix(c.media, "application/grpc")
 	if c.calls = c.r.grpc.known.Load(); c.calls == nil {
-		if isCall && c.r.cfg.GRPC.Mode == Block {
-			c.found.Err = errNoDescriptors
+		switch {
+		case !isCall:
+		case c.r.cfg.GRPC.Mode == Block:
+			c.found.Err = errNoDescriptors // the route's fail mode decides
+		default:
+			c.tell(Report, "grpc", grpc.CodeNotChecked, "", errNoDescriptors.Error())
 		}
 		return
 	}

@@ -226,8 +226,11 @@ func (c *check) reads() bool {
 	if c.operation != nil && c.r.cfg.Requests != Off {
 		return true
 	}
-	return c.method != nil && !(c.method.ClientStreams && c.method.ServerStreams) || c.isGraphQL() || isJSON(c.media) && (c.r.cfg.Inventory || c.r.owned)
+	return c.method != nil && !(c.method.ClientStreams && c.method.ServerStreams) || c.isGraphQL() || (isJSON(c.media) || c.untold()) && (c.r.cfg.Inventory || c.r.owned)
 }
+
+// untold reports whether the request does not say that its body is JSON, nor anything else: there are servers that take it for that all the same.
+func (c *check) untold() bool { return c.media == "" || c.media == "text/plain" }
 
 // RequestBody implements edge.Check.
 func (c *check) RequestBody(body []byte, truncated bool) {
@@ -258,7 +261,7 @@ func (c *check) requestChecks() {
 			c.tell(mode, v.Check, v.Code, v.Where, v.Message)
 		}
 		m.json = req.JSON
-	} else if isJSON(c.media) {
+	} else if isJSON(c.media) || c.untold() && m.looksLikeJSON() {
 		m.read(0)
 	}
 	if c.isGraphQL() {

@@ -233,6 +233,9 @@ func (r *Route) validate(where string) error {
 	if err := known(r.Leaks.Alert); err != nil {
 		bad("leaks.alert: %v", err)
 	}
+	if r.SessionCookie != "" && !isCookieName(r.SessionCookie) {
+		bad("session_cookie: %q is no name of a cookie", r.SessionCookie)
+	}
 	if r.Bodies < 1 || r.Bodies > maxBodies {
 		bad("bodies: want 1 byte to %v", maxBodies)
 	}

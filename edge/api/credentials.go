@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 )
 
@@ -93,16 +95,9 @@ func eachCookie(h http.Header, yield func(name, value string) bool) {
 	}
 }
 
-// isCookieName admits the names that servers make: a stranger's would be shown to people.
+// isCookieName admits names as RFC 6265 has them: a stranger's would be shown to people.
 func isCookieName(name string) bool {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
-		default:
-			return false
-		}
-	}
-	return name != "" && len(name) <= maxCookieName
+	return len(name) <= maxCookieName && httpguts.ValidHeaderFieldName(name)
 }
 
 // isSession reports whether a cookie says who asks: the one that is configured or, without one, one that is named so.

@@ -305,9 +305,11 @@ func TestAssignment(t *testing.T) {
 		`{"name": "x", "is_admin": true}`:        {"assignment/privileged-field!"},
 		`{"name": "x", "address": {"zip": "1"}}`: {"assignment/unknown-field", "assignment/unknown-field"},
 	} {
-		x := r.do(t, "POST", "/profile", "Authorization: Bearer 1\n"+jsonType, body, 400, "", "")
-		if !slices.Equal(x.codes(), want) {
-			t.Errorf("%s: %q", body, x.codes())
+		var x *exchanged
+		for _, kind := range []string{jsonType, "Content-Type: text/plain", "", jsonType + "\n" + jsonType} {
+			if x = r.do(t, "POST", "/profile", "Authorization: Bearer 1\n"+kind, body, 400, "", ""); !slices.Equal(x.codes(), want) {
+				t.Errorf("%s as %q: %q", body, kind, x.codes())
+			}
 		}
 		if strings.Contains(fmt.Sprint(x.Violations), "admin\"") {
 			t.Errorf("a value is told: %v", x.Violations)
