@@ -34,7 +34,9 @@ func TestTogether(t *testing.T) {
 		for ctx.Err() == nil {
 			r.g.Inventory().Refresh()
 			r.g.Compare()
-			r.g.save(ctx)
+			if _, err := r.g.Inventory().Snapshot(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	var all sync.WaitGroup
