@@ -42,5 +42,6 @@ func roles() []proc.Role {
 		inventory.Roles(),
 		kernel.Roles(),
 		scan.Roles(),
+		waf.Roles(),
 	)
 }

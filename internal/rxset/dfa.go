@@ -21,7 +21,9 @@ const (
 // and compute what is missing on their own; a lock is held while a row is added only.
 type dfa struct {
 	program *program
-	limit   int        // bytes
+	limit   int        // bytes that are its own
+	pool    *pool      // where it takes more from; nil: it has none
+	taken   int        // from the pool
 	steps   *sync.Pool // of *stepper
 	table   atomic.Pointer[table]
 
@@ -33,6 +35,34 @@ type dfa struct {
 	// failures grows with each text that was given up, skip is how many texts from then on are given up at once where they miss
 	// a transition: what gains nothing is seldom tried.
 	failures, skip atomic.Int32
+}
+
+// pool is memory that the automata of a set take beyond their own: few of them need much, and which ones is the texts' to say.
+type pool struct{ free atomic.Int64 }
+
+// take takes bytes, if there are so many.
+func (p *pool) take(n int) bool {
+	if p == nil {
+		return false
+	}
+	if p.free.Add(-int64(n)) >= 0 {
+		return true
+	}
+	p.free.Add(int64(n))
+	return false
+}
+
+// permits reports whether the automaton may hold so many bytes, and takes what that needs.
+func (d *dfa) permits(bytes int) bool {
+	more := bytes - d.limit - d.taken
+	if more <= 0 {
+		return true
+	}
+	if !d.pool.take(more) {
+		return false
+	}
+	d.taken += more
+	return true
 }
 
 // table is a dfa's rows. Rows are only added, and what a row misses is only filled in; a table that is full gives way to a larger
@@ -55,6 +85,10 @@ func newDFA(p *program, limit int, steps *sync.Pool) *dfa {
 
 // renew starts a generation.
 func (d *dfa) renew(generation int) *table {
+	if d.taken > 0 {
+		d.pool.free.Add(int64(d.taken))
+		d.taken = 0
+	}
 	stride := uint32(d.program.classes + 1)
 	t := &table{generation: generation, stride: stride, cells: make([]atomic.Uint32, firstRows*int(stride)), states: make([]*state, firstRows)}
 	t.rows = 1 // a row's place is not 0
@@ -105,14 +139,17 @@ func (t *table) insert(d *dfa, s *state) uint32 {
 
 // room returns a table with room for a row and size more bytes, and publishes it if it is not t; nil if the limit does not permit that.
 func (d *dfa) room(t *table, size int) *table {
-	if t.bytes()+size > d.limit {
-		return nil
-	}
 	if t.rows < len(t.states) {
+		if !d.permits(t.bytes() + size) {
+			return nil
+		}
 		return t
 	}
 	row := 4 * int(t.stride)
-	rows := min(2*t.rows, (d.limit-t.size-size)/row, maxPlace/int(t.stride))
+	rows := min(2*t.rows, maxPlace/int(t.stride))
+	if !d.permits(t.size + size + row*rows) {
+		rows = min(rows, (d.limit+d.taken-t.size-size)/row)
+	}
 	if rows <= t.rows {
 		return nil
 	}

@@ -62,3 +62,22 @@ func LargestStep(s *Set) int {
 	}
 	return n
 }
+
+// Words returns the words of which an expression needs one; nil if there are none that are seldom.
+func Words(expr string) []string {
+	re, err := parse(expr)
+	if err != nil {
+		return nil
+	}
+	return requiredWords(re)
+}
+
+// Worded returns how many patterns are looked for by words.
+func Worded(s *Set) (n int) {
+	for i := range s.patterns {
+		if s.dictionary != nil && s.dictionary.all.Has(i) {
+			n++
+		}
+	}
+	return n
+}

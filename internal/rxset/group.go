@@ -6,6 +6,11 @@ const (
 	// A text may cost fuelBase visits, fuelPerPattern for each pattern of the set, and fuelPerByte more for each pattern and byte: a
 	// visit takes about a third of what the regexp package needs for a byte and a pattern.
 	fuelBase, fuelPerPattern, fuelPerByte = 1024, 64, 2
+	// tryBase and tryPerByte are what a text may cost before it is taken for one that is new: with the Core Rule Set some
+	// fifteen steps, and one more for each seventy bytes.
+	tryBase, tryPerByte = 2048, 1
+	// maxTrySkip is how many texts that are new are not learned from, after one that cost too much.
+	maxTrySkip = 127
 	// flushesPerText is how often one text may make an automaton forget all it knows.
 	flushesPerText = 1
 	unlimited      = 1 << 40

@@ -9,9 +9,10 @@ import (
 
 const (
 	// frontStates and groupStates are how many states an automaton may have after the samples, for its patterns to stay together.
-	frontStates, groupStates = 3000, 2000
+	frontStates, groupStates           = 3000, 2000
+	smallFrontStates, smallGroupStates = 200, 150
 	// groupMembers bounds the patterns of a group: a candidate pays for all.
-	groupMembers = 16
+	groupMembers, smallGroupMembers = 16, 4
 	// oftenExact and oftenLit are the shares of the samples from which a pattern is not a front's: a front that
 	// hits and hits is slow.
 	oftenExact, oftenLit = 0.2, 0.15
@@ -29,6 +30,8 @@ type planner struct {
 	trees   []*syntax.Regexp
 	options Options
 	samples []string
+	pool    *pool
+	words   []words // of patterns that are looked for where a text has one of them
 }
 
 // part is a pattern, or a factor of it, that waits for its automaton.
@@ -39,13 +42,23 @@ type part struct {
 }
 
 func newPlanner(s *Set, trees []*syntax.Regexp, o Options) *planner {
-	pl := &planner{set: s, trees: trees, options: o, samples: append(samples(), o.Samples...)}
+	pool := new(pool)
+	pool.free.Store(int64(o.Memory / 2))
+	pl := &planner{pool: pool, set: s, trees: trees, options: o, samples: append(samples(), o.Samples...), words: make([]words, len(trees))}
 	return pl
 }
 
 func (pl *planner) plan() {
-	var front, often, seldom []part
+	var front, often, seldom, worded []part
 	for i, re := range pl.trees {
+		if pl.options.Small {
+			if w := requiredWords(re); w != nil {
+				pl.words[i] = w
+				pl.set.unasked.Add(i)
+				worded = append(worded, part{member: member{pattern: int32(i), exact: true}, re: re})
+				continue
+			}
+		}
 		whole := []part{{member: member{pattern: int32(i), exact: true}, re: re}}
 		n := examine(re)
 		if n.solid {
@@ -70,6 +83,10 @@ func (pl *planner) plan() {
 		pl.set.unasked.Add(i)
 		often = append(often, whole...)
 	}
+	frontStates, groupStates, groupMembers := frontStates, groupStates, groupMembers
+	if pl.options.Small {
+		frontStates, groupStates, groupMembers = smallFrontStates, smallGroupStates, smallGroupMembers
+	}
 	for _, parts := range pl.classes(front) {
 		pl.together(parts, false, frontStates, len(parts), func(g *group) {
 			g.front = true
@@ -88,18 +105,18 @@ func (pl *planner) plan() {
 	pl.set.often = len(pl.set.groups)
 	// Those that are candidates for many texts are so together.
 	slices.SortStableFunc(seldom, func(a, b part) int { return cmp.Compare(b.lit, a.lit) })
-	for _, parts := range pl.classes(seldom) {
+	for _, parts := range append(pl.classes(seldom), pl.classes(worded)...) {
 		pl.together(parts, true, groupStates, groupMembers, add)
 	}
 	pl.share(append(pl.set.fronts[:len(pl.set.fronts):len(pl.set.fronts)], pl.set.groups[:pl.set.often]...))
 	pl.share(pl.set.groups[pl.set.often:])
 }
 
-// share gives the automata half of the memory, the same to each: those that look at every text, and the others. One that has more
+// share gives the automata a quarter of the memory, the same to each: those that look at every text, and the others. Half is the pool of all. One that has more
 // already forgets it.
 func (pl *planner) share(groups []*group) {
 	for _, g := range groups {
-		g.dfa.limit = max(leastSize, pl.options.Memory/2/len(groups))
+		g.dfa.limit, g.dfa.pool = max(leastSize, pl.options.Memory/4/len(groups)), pl.pool
 		if _, bytes := g.dfa.held(); bytes > g.dfa.limit {
 			g.dfa.renew(1)
 		}
@@ -151,6 +168,10 @@ func (pl *planner) together(parts []part, drop bool, states, most int, add func(
 		}
 	}
 	if len(parts) == 1 {
+		if g, _ := pl.fits(parts, drop, groupStates); drop && g != nil {
+			add(g)
+			return
+		}
 		if i := int(parts[0].pattern); !drop { // no front can say anything of it
 			pl.set.patterns[i].exact = false
 			pl.set.always.Add(i)

@@ -30,11 +30,16 @@ type Matcher interface {
 	MatchString(text string) bool
 }
 
+// defaultMemory is what the automata of a set may take where nobody says.
+const defaultMemory = 64 << 20
+
 // Options bound a set.
 type Options struct {
 	// Memory bounds the bytes of the automata's states together; 0 stands for 64 MiB, and each automaton has 64 KiB at
 	// least. A table that is replaced by a larger or an empty one lives until the texts that are being read with it are over.
 	Memory int
+	// Small makes many small automata instead of few large ones: more reads a byte, and far fewer states for texts that are new.
+	Small bool
 	// Samples are texts such as the set will see, in addition to its own, by which New measures how expressions get along in
 	// one automaton.
 	Samples []string
@@ -67,13 +72,17 @@ type Set struct {
 	patterns []pattern
 	// fronts look at every text. groups only at those which they are candidates for.
 	fronts, groups []*group
-	often          int  // the first of the groups, that look at every text as well
-	always         Bits // candidates for every text
-	unasked        Bits // those that one factor makes candidates
+	often          int         // the first of the groups, that look at every text as well
+	always         Bits        // candidates for every text
+	unasked        Bits        // those that one factor makes candidates
+	dictionary     *dictionary // nil: no pattern has words
 	steppers       sync.Pool
 	fuelBase       int
 
 	fallbacks, plains atomic.Int64
+	// failures grows with each text that try gave up though it computed states, skip is how many texts from then on are given up where they miss one: computing
+	// states for what is new gains nothing.
+	failures, skip atomic.Int32
 }
 
 // pattern is what becomes of a Pattern.
@@ -101,7 +110,7 @@ func (p *pattern) matchPlain(v *view) bool {
 // New compiles patterns. An expression that is wrong is an error.
 func New(patterns []Pattern, o Options) (*Set, error) {
 	if o.Memory <= 0 {
-		o.Memory = 64 << 20
+		o.Memory = defaultMemory
 	}
 	s := &Set{fuelBase: fuelBase, patterns: make([]pattern, len(patterns)), always: NewBits(len(patterns)), unasked: NewBits(len(patterns))}
 	s.steppers.New = func() any { return new(stepper) }
@@ -114,7 +123,12 @@ func New(patterns []Pattern, o Options) (*Set, error) {
 		s.patterns[i].Pattern, s.patterns[i].group = p, -1
 		trees[i] = re
 	}
-	newPlanner(s, trees, o).plan()
+	pl := newPlanner(s, trees, o)
+	pl.plan()
+	var err error
+	if s.dictionary, err = newDictionary(pl.words); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -141,6 +155,7 @@ type Scratch struct {
 	asked      Bits     // by their second factor, or without one
 	ran        []bool   // by group
 	groups     []*group // to run
+	strict     bool     // give the text up where an automaton does
 }
 
 // NewScratch returns a scratch for this set.
@@ -169,13 +184,42 @@ func (s *Set) Match(text string, m *Scratch) Bits {
 
 // MatchWanted is Match for those patterns alone that are wanted; nil stands for all. Others may be left out of the answer.
 func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
+	m.fuel = s.fuel(len(text))
+	s.match(text, wanted, m)
+	return m.result
+}
+
+// try is MatchWanted with less work, and false where that does not suffice: then nothing is left to the plain matchers, and what was found is not all.
+func (s *Set) try(text string, wanted Bits, m *Scratch) bool {
+	learn := s.skip.Load() <= 0 || s.skip.Add(-1) < 0
+	m.fuel, m.strict = 0, true
+	if learn {
+		m.fuel = tryBase + tryPerByte*len(text)
+	}
+	before := m.fuel
+	ok := s.match(text, wanted, m)
+	m.strict = false
+	switch {
+	case !ok && learn:
+		n := min(2*s.failures.Load()+1, maxTrySkip)
+		s.failures.Store(n)
+		s.skip.Store(n)
+	case ok && m.fuel < before:
+		if n := s.failures.Load(); n > 0 {
+			s.failures.Store(n / 2)
+		}
+	}
+	return ok
+}
+
+// match fills the scratch's result. It reports false where the text was given up, which a strict scratch asks for.
+func (s *Set) match(text string, wanted Bits, m *Scratch) bool {
 	m.view.set(text)
+	defer m.release()
 	clear(m.result)
 	clear(m.ran)
 	copy(m.candidates, s.always)
 	copy(m.asked, s.unasked)
-	m.fuel = s.fuel(len(text))
-
 	m.groups = m.groups[:0]
 	for _, g := range s.fronts {
 		if wanted == nil || g.has(wanted) {
@@ -188,7 +232,12 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 		}
 		m.ran[i] = true
 	}
-	s.run(m)
+	if !s.run(m) {
+		return false
+	}
+	if s.dictionary != nil {
+		s.dictionary.find(&m.view, m.candidates)
+	}
 	m.groups = m.groups[:0]
 	for i := range m.candidates {
 		w := m.candidates[i] & m.asked[i] &^ m.result[i]
@@ -199,12 +248,15 @@ func (s *Set) MatchWanted(text string, wanted Bits, m *Scratch) Bits {
 			s.confirm(i<<6+bits.TrailingZeros64(w), m)
 		}
 	}
-	s.run(m)
+	return s.run(m)
+}
+
+// release lets go of the text.
+func (m *Scratch) release() {
 	m.view.release()
 	for i := range m.cursors {
 		m.cursors[i] = cursor{} // a table that was replaced meanwhile is not held
 	}
-	return m.result
 }
 
 // fuel is the work that may be spent on computing transitions for a text.
@@ -224,18 +276,22 @@ func (s *Set) confirm(i int, m *Scratch) {
 }
 
 // run makes the scratch's groups look at the text, two at a time.
-func (s *Set) run(m *Scratch) {
+func (s *Set) run(m *Scratch) bool {
 	for i := 0; i < len(m.groups); i += 2 {
 		a, b := m.groups[i], (*group)(nil)
 		if i+1 < len(m.groups) {
 			b = m.groups[i+1]
 		}
 		m.look(a, b)
+		if m.strict && (m.cursors[0].failed || b != nil && m.cursors[1].failed) {
+			return false
+		}
 		s.take(a, &m.cursors[0], m)
 		if b != nil {
 			s.take(b, &m.cursors[1], m)
 		}
 	}
+	return true
 }
 
 // take reads what a group found. What it did not find out is left to the plain matchers, or to another group.

@@ -12,6 +12,8 @@ type Stats struct {
 	Built, Visits, Flushes int64
 	// Fallbacks counts the times that an automaton gave a text up, Plain the texts and patterns that the plain matcher was asked for.
 	Fallbacks, Plain int64
+	// Handed counts, for [Tiers], the texts that were left to the small automata.
+	Handed int64
 }
 
 // Stats returns what the set holds and what happened to it since it was made.

@@ -70,7 +70,7 @@ type heads struct {
 	chains   []*transform.Chain // the first is nil: texts as they are
 	plan     [classes][sources][]demand
 	// set has the expressions among the patterns, by the same numbers. The others stand for nothing there.
-	set         *rxset.Set
+	set         *rxset.Tiers
 	expressions bits
 }
 
@@ -197,7 +197,7 @@ func (h *heads) compile() error {
 		h.expressions.set(i)
 	}
 	var err error
-	h.set, err = rxset.New(list, rxset.Options{})
+	h.set, err = rxset.NewTiers(list, rxset.Options{})
 	return err
 }
 

@@ -51,7 +51,7 @@ type Transaction struct {
 	would        *Interruption
 	matches      []Match
 
-	rx         *rxset.Scratch
+	rx         *rxset.TierScratch
 	asked      bits // patterns
 	looks      []look
 	singleLook [256]int32
