@@ -29,8 +29,7 @@
 // a front's, and those that the same texts concern stand together.
 //
 // Literals are such factors too, so the front is also what a search for literals would be: at one read of a table for a byte it takes
-// about the time of an Aho-Corasick automaton, and tells more: with the Core Rule Set two to four such reads a byte answer for all. This is why package literal, whose filter is for texts that mostly
-// hold nothing, and package textset, which compares constants, are not used here.
+// about the time of an Aho-Corasick automaton, and tells more: with the Core Rule Set two to four such reads a byte answer for all. Package textset, which compares constants, is not used here.
 //
 // A large automaton is quick with texts whose like it has seen, and slow with those that are new: each byte may ask for a state that nobody had. So there are [Tiers]: large
 // automata, which a text begins with and leaves when it asks for more than a few new states, and small ones ([Options].Small) of some hundred states each. For
@@ -41,8 +40,8 @@
 //
 // # Bounds
 //
-// Texts and expressions may be an attacker's. A table has bytes of its own and takes more from a pool of all, together [Options].Memory; when there is no more
-//, the table is given up and begun anew, once a text at most. Computing steps costs, so a text may cause only so many of them as
+// Texts and expressions may be an attacker's. A table has bytes of its own and takes more from a pool of all, together [Options].Memory; when there is no more,
+// the table is given up and begun anew, once a text at most. Computing steps costs, so a text may cause only so many of them as
 // take a fraction of the time that the regexp package needs for the same expressions and text. Where these bounds do not
 // suffice, the automaton gives the text up: a front's factors then count as found, and expressions are left to [Pattern].Plain. An
 // automaton that gives text after text up although it was full before is tried with ever fewer of them, down to one in 32, so that texts
