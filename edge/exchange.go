@@ -261,6 +261,10 @@ func rawPath(r *http.Request) string {
 	if target == "" {
 		target = r.URL.EscapedPath()
 	}
+	return pathOf(target)
+}
+
+func pathOf(target string) string {
 	target, _, _ = strings.Cut(target, "?")
 	if target != "" && target[0] != '/' && target != "*" {
 		if i := strings.Index(target, "://"); i >= 0 {
@@ -336,6 +340,12 @@ func (x *exchange) inspectRequest() bool {
 		x.result, forWAF = x.inspection.Headers()
 	}
 	forAPI := x.guardRequest(ex)
+	if forAPI < 0 { // both sides speak in turn: who waits for the end of the body waits for ever
+		if forWAF > 0 {
+			x.result, forWAF = x.inspection.Body(nil, true), 0
+		}
+		forAPI = 0
+	}
 	var held []byte
 	var truncated bool
 	if want := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit)); want > 0 && x.body != nil {

@@ -27,6 +27,9 @@ type Received struct {
 	Truncated                bool     // there was more of it
 }
 
+// Path returns the path as received: percent-encoded, without the query.
+func (m *Received) Path() string { return pathOf(m.URI) }
+
 // receivedForm begins a request that is kept. Another form gets another number.
 const receivedForm = 1
 

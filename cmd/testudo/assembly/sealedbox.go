@@ -110,13 +110,14 @@ func sealedCheck(s *Settings, dir string) []console.Check {
 	if len(routes) == 0 && u.Bytes == 0 {
 		return nil
 	}
+	size := bytesize.Size((u.Bytes + 1023) / 1024 * 1024).Round()
 	var parts []string
 	for _, r := range routes {
 		parts = append(parts, fmt.Sprintf("%s for %s", r.Name, plainly(r.Record.Bodies.For)))
 	}
-	detail := fmt.Sprintf("no route keeps requests any more; %s of before", bytesize.Size(u.Bytes).Round())
+	detail := fmt.Sprintf("no route keeps requests any more; %s of before", size)
 	if len(parts) > 0 {
-		detail = fmt.Sprintf("kept with their bodies, encrypted: %s; %s of %v", strings.Join(parts, ", "), bytesize.Size(u.Bytes).Round(), s.Sealed.MaxSize)
+		detail = fmt.Sprintf("kept with their bodies, encrypted: %s; %s of %v", strings.Join(parts, ", "), size, s.Sealed.MaxSize)
 	}
 	detail += " in " + folder
 	if !u.Oldest.IsZero() {

@@ -47,9 +47,9 @@ func request(m *edge.Received) *http.Request {
 
 // Restore puts what was masked of a request back into its record, for rules to see. What is written of the record stays masked.
 func Restore(e *signal.Event, m *edge.Received) {
-	path, query, _ := strings.Cut(m.URI, "?")
+	_, query, _ := strings.Cut(m.URI, "?")
 	for f, raw := range map[signal.Field]string{
-		signal.FieldHTTPRequestURLPath: path, signal.FieldHTTPRequestURLQueryString: query, signal.FieldHTTPRequestUserAgent: m.Header.Get("User-Agent"),
+		signal.FieldHTTPRequestURLPath: m.Path(), signal.FieldHTTPRequestURLQueryString: query, signal.FieldHTTPRequestUserAgent: m.Header.Get("User-Agent"),
 		signal.FieldHTTPRequestReferrer: m.Header.Get("Referer"),
 	} {
 		if e.IsMasked(f) && raw != "" {
@@ -67,9 +67,8 @@ func exchange(m *edge.Received, e *signal.Event, level int) edge.Exchange {
 		}
 		return netip.AddrPortFrom(a, uint16(e.Int(port)))
 	}
-	path, _, _ := strings.Cut(m.URI, "?")
 	return edge.Exchange{Request: request(m), Client: end(signal.FieldSrcEndpointIP, signal.FieldSrcEndpointPort), Server: end(signal.FieldDstEndpointIP, signal.FieldDstEndpointPort), ID: "rerun",
-		Route: e.Str(signal.FieldEdgeRoute), Host: e.RecordedStr(signal.FieldHTTPRequestURLHostname), Path: path, Paranoia: level}
+		Route: e.Str(signal.FieldEdgeRoute), Host: e.RecordedStr(signal.FieldHTTPRequestURLHostname), Path: m.Path(), Paranoia: level}
 }
 
 // unmasked returns the query of a record with what stands in the place of masked values. Each pair says whether its name and its value are as sent.

@@ -313,3 +313,21 @@ func FuzzSplit(f *testing.F) {
 		_ = c.Validate()
 	})
 }
+
+// TestRestore: rules see of a kept request what they saw then; what is written of it stays masked.
+func TestRestore(t *testing.T) {
+	for uri, path := range map[string]string{"/a;sid=1/b?q=secret": "/a;sid=1/b", "http://shop.example/a;sid=1?q=secret": "/a;sid=1"} {
+		e := new(signal.Event)
+		e.SetMasked(signal.FieldHTTPRequestURLPath, path, "/a;sid=*")
+		e.SetMasked(signal.FieldHTTPRequestURLQueryString, "q=secret", "q=*")
+		e.SetString(signal.FieldHTTPRequestUserAgent, "Mozilla/5.0")
+		e = e.Recorded()
+		rerun.Restore(e, &edge.Received{URI: uri, Header: http.Header{"User-Agent": {"another"}}})
+		if e.Str(signal.FieldHTTPRequestURLPath) != path || e.Str(signal.FieldHTTPRequestURLQueryString) != "q=secret" || e.Str(signal.FieldHTTPRequestUserAgent) != "Mozilla/5.0" {
+			t.Errorf("%s: %s ? %s", uri, e.Str(signal.FieldHTTPRequestURLPath), e.Str(signal.FieldHTTPRequestURLQueryString))
+		}
+		if text, err := e.MarshalJSON(); err != nil || bytes.Contains(text, []byte("secret")) || bytes.Contains(text, []byte("sid=1")) {
+			t.Errorf("%s is written: %s", uri, text)
+		}
+	}
+}
