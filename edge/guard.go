@@ -24,7 +24,8 @@ type Guard interface {
 // A Check follows one exchange. Its methods are called in the order they stand in here, each at most once but Pass and Found, by one goroutine at a time.
 // It may keep the bodies that it is given until Close, and must not change them.
 type Check interface {
-	// Request looks at the head, and says how many bytes of the body it wants to see, 0 for none.
+	// Request looks at the head, and says how many bytes of the body it wants to see: 0 for none, less where nobody may wait for it, because the
+	// server is to answer to its beginning.
 	Request() (bodyLimit int64)
 	// RequestBody looks at the body, or its first bytes where truncated.
 	RequestBody(body []byte, truncated bool)

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/testudo-sec/testudo/edge/waf"
 )
 
 // callsRig holds calls to the descriptors of the health and reflection services.
@@ -71,6 +75,12 @@ func TestCalls(t *testing.T) {
 // TestCallsThatTalk: a call in which both sides speak in turn passes message by message, though its messages are not looked at.
 func TestCallsThatTalk(t *testing.T) {
 	r := callsRig(t)
+	cfg := waf.DefaultConfig()
+	cfg.After = "SecRuleRemoveById 920350 920420" // the Core Rule Set takes no gRPC
+	firewall, err := waf.New(cfg, filepath.Join(os.TempDir(), "testudo-waf-test"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	st := r.serve(t, func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set("Trailer", "Grpc-Status")
@@ -84,7 +94,7 @@ func TestCallsThatTalk(t *testing.T) {
 			}
 		}
 		w.Header().Set("Grpc-Status", "0")
-	}, func(o *stageOptions) { o.h2 = true })
+	}, func(o *stageOptions) { o.h2, o.route.WAF, o.deps.Inspector = true, true, firewall })
 	in, out := io.Pipe()
 	defer out.Close()
 	req, err := http.NewRequest("POST", st.url+"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", in)

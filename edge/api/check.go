@@ -82,6 +82,9 @@ func (c *check) Request() int64 {
 	}
 	if r.ContentLength == 0 || !c.reads() {
 		c.requestChecks()
+		if c.talks() {
+			return -1
+		}
 		return 0
 	}
 	return int64(cfg.Bodies)
@@ -221,12 +224,17 @@ func (c *check) head() owner.Head {
 	return owner.Head{Method: r.Method, Path: c.x.Path, Query: r.URL.RawQuery, Header: func(name string) []string { return r.Header[name] }}
 }
 
+// talks reports whether client and server speak in turn.
+func (c *check) talks() bool {
+	return c.method != nil && c.method.ClientStreams && c.method.ServerStreams && strings.HasPrefix(c.media, "application/grpc")
+}
+
 // reads reports whether the body of the request is worth reading.
 func (c *check) reads() bool {
 	if c.operation != nil && c.r.cfg.Requests != Off {
 		return true
 	}
-	return c.method != nil && !(c.method.ClientStreams && c.method.ServerStreams) || c.isGraphQL() || (isJSON(c.media) || c.untold()) && (c.r.cfg.Inventory || c.r.owned)
+	return c.method != nil && !c.talks() || c.isGraphQL() || (isJSON(c.media) || c.untold()) && (c.r.cfg.Inventory || c.r.owned)
 }
 
 // untold reports whether the request does not say that its body is JSON, nor anything else: there are servers that take it for that all the same.
@@ -243,7 +251,7 @@ func (c *check) RequestBody(body []byte, truncated bool) {
 // requestChecks looks at the request once all of it is there that is looked at.
 func (c *check) requestChecks() {
 	r, cfg, m := c.x.Request, &c.r.cfg, &c.request
-	if c.method != nil && (len(m.body) > 0 || !(c.method.ClientStreams && c.method.ServerStreams)) {
+	if c.method != nil && (len(m.body) > 0 || !c.talks()) {
 		for _, v := range c.calls.Check(&grpc.Request{Method: c.method, ContentType: r.Header.Get("Content-Type"), Encoding: r.Header.Get("Grpc-Encoding"), Body: m.body, Truncated: m.truncated}, cfg.GRPC.limits()) {
 			c.tell(cfg.GRPC.Mode, "grpc", v.Code, v.Where, v.Message)
 		}
