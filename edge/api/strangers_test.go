@@ -15,6 +15,7 @@ import (
 
 	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/api/inventory"
+	"github.com/testudo-sec/testudo/edge/api/owner"
 )
 
 // warm has forty users open what they were given, until it is known that this is how orders are reached.
@@ -122,6 +123,67 @@ func TestMadeUpCredentials(t *testing.T) {
 	}
 	if n := r.g.owner.Stats().Subjects - before; n > 1 {
 		t.Errorf("%d subjects more are remembered", n)
+	}
+}
+
+// TestCrowdOfOnesOwn: who makes up a crowd that is answered, too, is not forgotten himself for want of room.
+func TestCrowdOfOnesOwn(t *testing.T) {
+	r := newRig(t, "      objects: block\n      leaks: {mode: off}\n", nil)
+	r.g.owner = owner.New(owner.Config{Subjects: 16 * 8})
+	id := r.warm(t)
+	for user := range 40 {
+		if x := r.do(t, "GET", fmt.Sprintf("/orders/%d", id(user, 1)), "Cookie: session=thief", "", 200, jsonType, `{"id": 1}`); tellsOfObjects(x.codes()) {
+			return
+		}
+		for i := range 400 {
+			r.do(t, "GET", "/orders", fmt.Sprintf("Cookie: session=crowd-%d-%d", user, i), "", 200, jsonType, `[]`)
+		}
+	}
+	t.Error("nobody notices")
+}
+
+// TestAttacksAtTheEdge: the same through a real edge, over HTTP/1 and HTTP/2: each is refused, and honest users are not.
+func TestAttacksAtTheEdge(t *testing.T) {
+	r := newRig(t, "      objects: block\n      leaks: {mode: off}\n      assignment: block\n      graphql: {mode: block, depth: 3}\n      bypass: block\n", nil)
+	id := r.warm(t)
+	st := r.serve(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"id": 1}`)
+	}, func(o *stageOptions) { o.deps.Now = func() time.Time { return time.Unix(0, r.clock.Load()) } })
+	for _, client := range []*http.Client{st.client, http2(t)} {
+		ask := func(method, target, header, body string) int {
+			req, err := http.NewRequest(method, st.url+target, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = headers(header)
+			resp, _ := st.send(t, client, req)
+			return resp.StatusCode
+		}
+		refused := 0
+		for user := range 40 {
+			if ask("GET", fmt.Sprintf("/orders/%d?n=%d", id(user, 1), user), fmt.Sprintf("Cookie: token=%d; session=thief", user), "") == 403 {
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Error("nobody notices")
+		}
+		if got := ask("GET", fmt.Sprintf("/orders/%d", id(3, 1)), "Cookie: session=u3", ""); got != 200 {
+			t.Errorf("an honest user: %d", got)
+		}
+		if got := ask("POST", "/graphql/", jsonType, `{"query": "{a{b{c{d}}}}"}`); got != 403 {
+			t.Errorf("depth: %d", got)
+		}
+		if got := ask("POST", "/graphql", jsonType, `{"query": "{a{b}}"}`); got != 200 {
+			t.Errorf("an honest question: %d", got)
+		}
+		if got := ask("GET", "/orders", "X-Override-Url: /admin", ""); got != 403 {
+			t.Errorf("an override: %d", got)
+		}
+	}
+	if text := st.sink.all(); strings.Contains(text, "thief") || strings.Contains(text, fmt.Sprint(id(7, 1))) && strings.Contains(text, `"targets":["`+fmt.Sprint(id(7, 1))) {
+		t.Error("a value is recorded")
 	}
 }
 

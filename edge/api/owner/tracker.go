@@ -262,8 +262,7 @@ func (t *Tracker) subject(s *shard, who uint64, now int64) *subject {
 	sub := s.subjects[who]
 	if sub == nil {
 		if len(s.subjects) >= max(t.config.Subjects/len(t.shards), 1) {
-			oldest := s.first.prev
-			t.forget(s, oldest)
+			t.forget(s, s.least())
 			t.evicted.Add(1)
 		}
 		sub = &subject{key: who}
@@ -275,6 +274,31 @@ func (t *Tracker) subject(s *shard, who uint64, now int64) *subject {
 	sub.next, sub.prev = s.first.next, &s.first
 	sub.next.prev, s.first.next = sub, sub
 	return sub
+}
+
+// least is who is forgotten for want of room: of those who were seen longest ago the one who did least that matters. Who walked is not forgotten for a
+// crowd that he makes up.
+func (s *shard) least() *subject {
+	sub := s.first.prev
+	found, weight := sub, sub.weight()
+	for range 16 {
+		if sub = sub.prev; sub == &s.first || weight == 0 {
+			break
+		}
+		if w := sub.weight(); w < weight {
+			found, weight = sub, w
+		}
+	}
+	return found
+}
+
+func (sub *subject) weight() (n uint32) {
+	for _, w := range sub.windows {
+		if n += w.walked + w.denied; w.told != 0 {
+			n += 1 << 16
+		}
+	}
+	return n
 }
 
 // expire lets go of two subjects at most whose windows are over: what they did becomes a part of what is usual.
