@@ -27,6 +27,7 @@ type Sources struct {
 	Trace      TraceSource
 	Files      FileSource
 	Host       HostSource
+	APIs       APISource
 	Findings   FindingSource
 	Packages   PackageSource
 	Scans      ScanTaker

@@ -111,7 +111,7 @@ func (a *app) root() *cobra.Command {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default $XDG_CONFIG_HOME/testudo/testudo.yaml, then /etc/testudo/testudo.yaml)")
 	flags.StringVar(&a.data, "data", "", "folder that holds everything testudo keeps (default $XDG_STATE_HOME/testudo)")
-	cmd.AddCommand(a.upCommand(), a.edgeCommand(), a.agentCommand(), a.scanCommand(), a.ciCommand(), a.sbomCommand(), a.dbCommand(), a.huntCommand(), a.whatIfCommand(), a.exceptionCommand(), a.explainCommand(), a.traceCommand(), a.psCommand(), a.fimCommand(), a.ruleCommand(), a.blockCommand(), a.respondCommand(),
+	cmd.AddCommand(a.upCommand(), a.edgeCommand(), a.agentCommand(), a.scanCommand(), a.ciCommand(), a.sbomCommand(), a.dbCommand(), a.huntCommand(), a.whatIfCommand(), a.exceptionCommand(), a.explainCommand(), a.traceCommand(), a.psCommand(), a.apisCommand(), a.fimCommand(), a.ruleCommand(), a.blockCommand(), a.respondCommand(),
 		a.ledgerCommand(), a.consoleCommand(), a.doctorCommand(), a.configCommand(), a.logsCommand(), a.versionCommand(), a.sensorCommand(),
 		a.runCommand(), a.runStageCommand(), a.reachStageCommand())
 	nameUsageErrors(cmd)

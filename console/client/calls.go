@@ -239,3 +239,26 @@ func (c *Client) Processes(ctx context.Context, q console.ProcessQuery) (console
 	}
 	return ask[console.ProcessList](ctx, c, http.MethodGet, v1+"/processes", v, nil)
 }
+
+// APIs lists endpoints of APIs as learned from traffic.
+func (c *Client) APIs(ctx context.Context, q console.APIQuery) (console.APIList, error) {
+	v := values("route", q.Route, "method", q.Method, "text", q.Text, "state", q.State)
+	setLimit(v, q.Limit)
+	return ask[console.APIList](ctx, c, http.MethodGet, v1+"/apis", v, nil)
+}
+
+// API returns one endpoint.
+func (c *Client) API(ctx context.Context, k console.APIKey) (console.APIDetail, error) {
+	return ask[console.APIDetail](ctx, c, http.MethodGet, v1+"/apis/endpoint", values("route", k.Route, "method", k.Method, "template", k.Template), nil)
+}
+
+// APIDrift says how routes differ from their documents; of all routes where none is named.
+func (c *Client) APIDrift(ctx context.Context, route string) ([]console.APIDrift, error) {
+	p, err := ask[console.Page[console.APIDrift]](ctx, c, http.MethodGet, v1+"/apis/drift", values("route", route), nil)
+	return p.Items, err
+}
+
+// APIDocument returns what was learned of a route as an OpenAPI document in JSON.
+func (c *Client) APIDocument(ctx context.Context, route string) (json.RawMessage, error) {
+	return ask[json.RawMessage](ctx, c, http.MethodGet, v1+"/apis/document", values("route", route), nil)
+}

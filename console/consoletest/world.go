@@ -93,7 +93,7 @@ func At(start time.Time) *World {
 // Sources returns the world as the console reads it.
 func (w *World) Sources() console.Sources {
 	return console.Sources{
-		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w},
+		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w}, APIs: endpoints{w},
 		Findings: node{w}, Packages: node{w}, Scans: node{w}, Actions: node{w}, Orders: node{w}, Rules: node{w}, RuleDesk: node{w}, System: node{w},
 		People: roster{w}, PeopleDesk: roster{w}, Tokens: tokens{w}, Ledger: chain{w}, Recorder: chain{w}, Health: node{w}, Changes: node{w},
 	}

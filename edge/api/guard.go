@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,7 @@ type Guard struct {
 	inventory *inventory.Inventory
 	owner     *owner.Tracker
 	metrics   *metrics
+	unsaved   atomic.Pointer[string] // why what was learned could not be saved last
 }
 
 // route is a Route made ready.
@@ -301,7 +303,10 @@ func (g *Guard) save(ctx context.Context) {
 	if err == nil {
 		err = g.store.Save(ctx, b)
 	}
+	g.unsaved.Store(nil)
 	if err != nil {
+		why := err.Error()
+		g.unsaved.Store(&why)
 		g.metrics.unsaved.Inc()
 		g.log.Warn("what was learned of APIs could not be saved", "error", err)
 	}

@@ -267,6 +267,9 @@ func (m *Machine) Doctor(ctx context.Context) []console.Check {
 	if m.edge != nil {
 		checks = append(checks, proxyChecks(m.edge.Status())...)
 	}
+	if m.api != nil {
+		checks = append(checks, apiChecks(m.api.Status())...)
+	}
 	return append(checks, m.kernel.checks(ctx)...)
 }
 

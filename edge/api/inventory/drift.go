@@ -55,7 +55,8 @@ type Drift struct {
 	Kind     Kind      `json:"kind"`
 	Route    string    `json:"route"`
 	Method   string    `json:"method"`
-	Template string    `json:"template"` // the document's where it has one
+	Template string    `json:"template"`          // the document's where it has one
+	Learned  string    `json:"learned,omitempty"` // the template that was learned, where the document's is another one
 	Where    string    `json:"where,omitempty"`
 	Message  string    `json:"message"`
 	Since    time.Time `json:"since,omitzero"`
@@ -122,6 +123,7 @@ type comparison struct {
 	operations []Operation
 	used       []time.Time // when each was used last
 	matched    []bool
+	learned    string // template of the endpoint that is compared
 	seen       map[driftKey]bool
 	all        []Drift
 }
@@ -134,11 +136,16 @@ func (c *comparison) tell(k Kind, method, template, where, message string, since
 		return
 	}
 	c.seen[key] = true
-	c.all = append(c.all, Drift{k, c.route, method, template, where, message, since})
+	d := Drift{Kind: k, Route: c.route, Method: method, Template: template, Where: where, Message: message, Since: since}
+	if c.learned != template {
+		d.Learned = c.learned
+	}
+	c.all = append(c.all, d)
 }
 
 func (c *comparison) endpoint(e *Endpoint, documented bool) {
 	method, template := e.Method, e.Template
+	c.learned = e.Template
 	var op *Operation
 	best := -1
 	for i := range c.operations {
@@ -241,6 +248,7 @@ func (c *comparison) shape(op *Operation, side, pointer string, want Shape, got 
 }
 
 func (c *comparison) unused(first time.Time) {
+	c.learned = ""
 	if first.IsZero() || c.now.Sub(first) < c.options.Unused {
 		return // not watched for long enough
 	}

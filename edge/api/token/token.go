@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -149,6 +150,18 @@ func (v *Verifier) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// Fault says whose keys could not be read when that was tried last, and why. Those that were read before may still be in use.
+func (v *Verifier) Fault() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(v.sources)) {
+		s := v.sources[name]
+		s.mu.Lock()
+		errs = append(errs, s.err)
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
 }
 
 // Verify checks the token of a request. scopes are those that the operation asks for beside the route's. ctx bounds how
