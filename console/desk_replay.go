@@ -30,15 +30,21 @@ func (d *Desk) WhatIf(ctx context.Context, q WhatIfQuery) (WhatIfReport, error) 
 	if size > maxRuleText {
 		return WhatIfReport{}, &InputError{Field: "text", Reason: fmt.Sprintf("%d bytes, at most %d are read", size, maxRuleText)}
 	}
+	return waiting(ctx, d, func(ctx context.Context) (WhatIfReport, error) { return d.sources.Replay.WhatIf(ctx, q, nil) })
+}
+
+// waiting runs a replay for a page.
+func waiting[T any](ctx context.Context, d *Desk, run func(context.Context) (T, error)) (T, error) {
 	select {
 	case d.replays <- struct{}{}:
 		defer func() { <-d.replays }()
 	default:
-		return WhatIfReport{}, &LimitedError{RetryAfter: 10 * time.Second}
+		var none T
+		return none, &LimitedError{RetryAfter: 10 * time.Second}
 	}
 	limited, cancel := context.WithTimeout(ctx, pageReplayTime)
 	defer cancel()
-	r, err := d.sources.Replay.WhatIf(limited, q, nil)
+	r, err := run(limited)
 	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
 		return r, ErrTooLong
 	}

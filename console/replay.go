@@ -263,7 +263,7 @@ func (s *Server) replayRoutes() []Route {
 			})
 		})
 	whatIf.Method, exceptions.Method = post, post
-	return []Route{whatIf, exceptions}
+	return append([]Route{whatIf, exceptions}, s.exceptionRoutes()...)
 }
 
 // WhatIf replays a change of rules, for pages and the API: within the bounds of replays, which are a LimitedError where

@@ -118,6 +118,8 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "getEvent", path: "/events/" + denied}, {op: "relatedEvents", path: "/events/" + denied + "/related"},
 		{op: "whatIf", path: "/whatif", body: `{"files":[{"name":"rule.yaml","text":"when: true"}],"disable":["edge.waf-attack"],"since":"2020-01-01T00:00:00Z","planes":["edge"],"verify":true}`},
 		{op: "proposeExceptions", path: "/events/" + denied + "/exceptions", body: `{"rule":"edge.waf-attack"}`},
+		{op: "decideException", path: "/events/" + denied + "/exceptions/decisions", body: `{"decision":"refuse","rule":"edge.waf-attack","text":"rule 942100 in ARGS:q","reason":"too wide"}`, change: true},
+		{op: "listExceptionDecisions", path: "/rules/edge.waf-attack/exceptions"},
 		{op: "explainEvent", path: "/events/" + denied + "/explain"},
 		{op: "getFiles", path: "/fim"},
 		{op: "listProcesses", path: "/processes?all=true"},

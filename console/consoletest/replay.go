@@ -59,7 +59,18 @@ func (n node) Exceptions(ctx context.Context, q console.ExceptionQuery, progress
 	if progress != nil {
 		progress(0.5)
 	}
-	return console.ExceptionReport{Event: e.ID.String(), Summary: "GET /search", Rule: "edge.waf-attack", Title: "An attack", Fired: 3, Exact: true,
-		Proposals: []console.Exception{{Terms: []console.ExceptionTerm{{Field: "edge.route", Shape: "is", Value: "shop"}}, Text: `edge.route is "shop"`, Freed: 2,
-			Change: "when: (old) && !(edge.route == \"shop\")", How: "in rule.yaml", Checked: true}}}, nil
+	return n.w.exceptionsOf(e), nil
+}
+
+// exceptionsOf is what is proposed for any event: two exclusions from the firewall, of which the second costs, and an exception from the rule.
+func (w *World) exceptionsOf(e *signal.Event) console.ExceptionReport {
+	return console.ExceptionReport{Event: e.ID.String(), Summary: "GET /search", Rule: "edge.waf-attack", Title: "An attack on the application", Fired: 3, Exact: true,
+		Proposals: []console.Exception{{Terms: []console.ExceptionTerm{{Field: "edge.route", Shape: "is", Value: "shop"}}, Text: `edge.route is "shop"`, Freed: 2, Suspect: 1,
+			Suspects: []string{"edge.scanner"}, Examples: []console.FreedEvent{{Event: e.ID.String(), Time: w.Start, Summary: "GET /search?q=***", Rules: []string{"edge.scanner"}}},
+			Change: "when: |\n  waf.score >= waf.threshold\n  && !(edge.route == \"shop\")\n", How: "in rules/edge/waf-attack.yaml", Checked: true}},
+		Exclusions: []console.Exclusion{
+			{Text: "rules 942100 and 942190 in ARGS:q of /search, where the value is words", Freed: 14, AtMost: true, Attacks: 2582, Placed: 1222, LostPlaced: 5, Examples: []string{"942190-37", "942270-1"},
+				Before: "SecRule REQUEST_FILENAME \"@streq /search\" \"id:74112,phase:2,pass,nolog,t:none,chain\"\n  SecRule &ARGS:q \"@eq 1\" \"t:none,chain\"\n  SecRule ARGS:q \"@rx \\A\\pL+\\z\" \"t:none,ctl:ruleRemoveTargetById=942100;ARGS:q,ctl:ruleRemoveTargetById=942190;ARGS:q\"\n"},
+			{Text: "rules 942100 and 942190 of all paths", Freed: 31, Exact: true, Attacks: 2582, Lost: 73, Placed: 1222, LostPlaced: 50, Examples: []string{"942100-1", "942100-2"},
+				After: "SecRuleRemoveById 942100\nSecRuleRemoveById 942190\n"}}}
 }
