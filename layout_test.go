@@ -72,6 +72,7 @@ var ground = []string{
 	"edge/api/inventory",
 	"edge/api/owner",
 	"edge/api/token",
+	"edge/habit", // what is normal for parameters, which edge/api feeds and asks
 }
 
 type file struct {
