@@ -170,7 +170,7 @@ func hostile() ([]exchange, error) {
 		"@", "#", "=~", "0x", "char(", "like ", "é", "&#x27;", "and ", "waitfor", "sleep(", "cat ", "/etc/", "https://", ".php"}
 	r := rand.New(rand.NewPCG(3, 3))
 	var all []exchange
-	for range 300 {
+	for range 600 {
 		var b strings.Builder
 		for b.Len() < 2000 {
 			b.WriteString(pieces[r.IntN(len(pieces))])
