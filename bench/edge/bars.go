@@ -1,4 +1,4 @@
-// Package edge measures the edge against a bare reverse proxy.
+// Package edge measures the edge against a bare reverse proxy, and with its firewall against nginx with ModSecurity.
 package edge
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 // Bars lists the bars of this part.
-func Bars() []bar.Bar { return []bar.Bar{judgeCPU(), judgeCPURoomy(), memoryFlat()} }
+func Bars() []bar.Bar { return []bar.Bar{judgeCPU(), judgeCPURoomy(), memoryFlat(), wafNginx()} }
 
 // Roles lists the processes that they start.
 func Roles() []proc.Role {

@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/testudo-sec/testudo/bench/bar"
@@ -55,7 +53,7 @@ func startAgent(ctx context.Context, env *bar.Env, args ...string) (*agent, erro
 		c.Stop()
 		return nil, err
 	}
-	if a.processes, err = family(c.PID()); err != nil {
+	if a.processes, err = proc.Family(c.PID()); err != nil {
 		a.Stop()
 		return nil, err
 	}
@@ -118,41 +116,7 @@ func (a *agent) calm(ctx context.Context) error {
 }
 
 // cpu is what the whole agent has spent.
-func (a *agent) cpu() (sum time.Duration, err error) {
-	for _, pid := range a.processes {
-		one, err := proc.CPU(pid)
-		if err != nil {
-			return 0, err
-		}
-		sum += one
-	}
-	return sum, nil
-}
-
-// family returns a process and its descendants, each behind its parent.
-func family(pid int) ([]int, error) {
-	all := []int{pid}
-	for i := 0; i < len(all); i++ {
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range tasks {
-			text, err := os.ReadFile(name)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return nil, err
-			}
-			for field := range strings.FieldsSeq(string(text)) {
-				child, err := strconv.Atoi(field)
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, child)
-			}
-		}
-	}
-	return all, nil
-}
+func (a *agent) cpu() (time.Duration, error) { return proc.CPUs(a.processes) }
 
 // freeAddress returns an address on loopback that nobody listens on at the moment.
 func freeAddress() (string, error) {

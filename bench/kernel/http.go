@@ -1,16 +1,13 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os/exec"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/testudo-sec/testudo/bench/bar"
 	"github.com/testudo-sec/testudo/bench/proc"
+	"github.com/testudo-sec/testudo/bench/wrk"
 )
 
 const httpCost = "CPU a request of a Go HTTP server (1 KB answers, 16 keep-alive connections by wrk) while `testudo up` watches the host with the shipped rules, over that without it, in turn, median"
@@ -39,9 +36,8 @@ func runOverheadHTTP(ctx context.Context, env *bar.Env, followed bool) (m bar.Me
 	if err := needRoot(); err != nil {
 		return m, err
 	}
-	wrk, err := exec.LookPath("wrk")
-	if err != nil {
-		return m, fmt.Errorf("%w: install the package wrk", err)
+	if err := wrk.Find(); err != nil {
+		return m, err
 	}
 	server, address, err := proc.StartRole(ctx, nil, env.Self, "upstream")
 	if err != nil {
@@ -52,7 +48,7 @@ func runOverheadHTTP(ctx context.Context, env *bar.Env, followed bool) (m bar.Me
 	if env.Short {
 		lasts, n = 2*time.Second, env.Runs
 	}
-	if _, err := load(ctx, wrk, server, address, lasts); err != nil { // the server's heap, the caches
+	if _, err := load(ctx, server, address, lasts); err != nil { // the server's heap, the caches
 		return m, err
 	}
 	var cost, rates [2][]float64
@@ -78,7 +74,7 @@ func runOverheadHTTP(ctx context.Context, env *bar.Env, followed bool) (m bar.Me
 				return err
 			}
 		}
-		l, err := load(ctx, wrk, server, address, lasts)
+		l, err := load(ctx, server, address, lasts)
 		if err != nil {
 			return err
 		}
@@ -110,39 +106,21 @@ type loaded struct {
 	rate     float64 // requests a second
 }
 
-var (
-	wrkRequests = regexp.MustCompile(`(\d+) requests in`)
-	wrkRate     = regexp.MustCompile(`Requests/sec:\s*([\d.]+)`)
-	wrkErrors   = regexp.MustCompile(`(?m)^\s*(Non-2xx.*|Socket errors.*)$`)
-)
-
 // load has wrk ask the server.
-func load(ctx context.Context, wrk string, server *proc.Child, address string, lasts time.Duration) (l loaded, err error) {
+func load(ctx context.Context, server *proc.Child, address string, lasts time.Duration) (l loaded, err error) {
 	before, err := proc.CPU(server.PID())
 	if err != nil {
 		return l, err
 	}
-	out, err := exec.CommandContext(ctx, wrk, "-t1", "-c16", "-d", strconv.Itoa(int(lasts.Seconds())), "http://"+address+"/").CombinedOutput()
+	done, err := wrk.Run(ctx, wrk.Load{URL: "http://" + address + "/", Connections: 16, Lasts: lasts})
 	if err != nil {
-		return l, fmt.Errorf("wrk: %w: %s", err, out)
+		return l, err
 	}
 	after, err := proc.CPU(server.PID())
 	if err != nil {
 		return l, err
 	}
-	if bad := wrkErrors.Find(out); bad != nil {
-		return l, fmt.Errorf("wrk: %s", bytes.TrimSpace(bad))
-	}
-	requests, rate := wrkRequests.FindSubmatch(out), wrkRate.FindSubmatch(out)
-	if requests == nil || rate == nil {
-		return l, fmt.Errorf("wrk says nothing of requests: %s", out)
-	}
-	if l.requests, err = strconv.ParseFloat(string(requests[1]), 64); err != nil {
-		return l, err
-	}
-	if l.rate, err = strconv.ParseFloat(string(rate[1]), 64); err != nil {
-		return l, err
-	}
+	l.requests, l.rate = done.Requests, done.Rate
 	l.cost = micros(after-before) / l.requests
 	return l, nil
 }
