@@ -13,6 +13,33 @@ type pm[S uint16 | uint32] struct {
 	next    []S     // by state and class
 	length  []int32 // of the longest word that ends in a state, 0: none; negative: of a word that is a suffix
 	depth   []int32
+	starts  *starts // nil where a word is too short for it
+}
+
+// starts has a bit for each beginning of a word: the lowest five bits of its first three bytes, which are the same for both cases of a letter. In
+// most texts few places look like one, and the automaton runs from there only: a page against a list of error messages takes a fifth.
+type starts [1 << (3 * startBits) / 64]uint64
+
+const startBits = 5
+
+// push adds a byte to the code of the last three.
+func push(code uint32, c byte) uint32 {
+	return (code<<startBits | uint32(c)&(1<<startBits-1)) & (1<<(3*startBits) - 1)
+}
+
+func (s *starts) has(code uint32) bool { return s[code>>6]&(1<<(code&63)) != 0 }
+
+// startsOf returns the beginnings of words.
+func startsOf(words []string) *starts {
+	s := new(starts)
+	for _, word := range words {
+		if len(word) < 3 {
+			return nil
+		}
+		code := push(push(push(0, word[0]), word[1]), word[2])
+		s[code>>6] |= 1 << (code & 63)
+	}
+	return s
 }
 
 func newPM(words []string) (operator, error) {
@@ -30,10 +57,11 @@ func newPM(words []string) (operator, error) {
 		}
 	}
 	p := makePM(words, used, bytes+1)
+	p.starts = startsOf(words)
 	if len(p.length) > 1<<16 {
 		return p, nil
 	}
-	small := &pm[uint16]{class: p.class, classes: p.classes, next: make([]uint16, len(p.next)), length: p.length, depth: p.depth}
+	small := &pm[uint16]{class: p.class, classes: p.classes, next: make([]uint16, len(p.next)), length: p.length, depth: p.depth, starts: p.starts}
 	for i, to := range p.next {
 		small.next[i] = uint16(to)
 	}
@@ -132,13 +160,35 @@ func (p *pm[S]) match(tx *Transaction, value string) bool {
 }
 
 func (p *pm[S]) test(_ *Transaction, value string) bool {
-	state := S(0)
+	if p.starts == nil {
+		_, found := p.run(value, 0)
+		return found
+	}
+	code, from := uint32(0), 0 // from: nothing that is under way begins before it
 	for i := 0; i < len(value); i++ {
-		if state = p.next[int(state)*p.classes+int(p.class[value[i]])]; p.length[state] != 0 {
-			return true
+		if code = push(code, value[i]); p.starts.has(code) {
+			end, found := p.run(value, max(i-2, from))
+			if found {
+				return true
+			}
+			i, from, code = end, end+1, 0
 		}
 	}
 	return false
+}
+
+// run reports whether a word is found from at on, until nothing is under way any more: behind the byte at end.
+func (p *pm[S]) run(value string, at int) (end int, found bool) {
+	state := S(0)
+	for i := at; i < len(value); i++ {
+		if state = p.next[int(state)*p.classes+int(p.class[value[i]])]; p.length[state] != 0 {
+			return i, true
+		}
+		if state == 0 && p.starts != nil {
+			return i, false
+		}
+	}
+	return len(value), false
 }
 
 // leftmost returns where the first word from at on begins, and the longest that begins there ends.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,10 +17,11 @@ func TestPM(t *testing.T) {
 		}
 		return string(b)
 	}
-	for range 3000 {
+	for round := range 6000 {
 		var words []string
+		least := 1 + round%2*2 // words of three bytes and more are looked for where one may begin
 		for range 1 + r.IntN(8) {
-			words = append(words, lower(text(1+r.IntN(5))))
+			words = append(words, lower(text(least+r.IntN(5))))
 		}
 		o, err := newPM(words)
 		if err != nil {
@@ -37,8 +39,15 @@ func TestPM(t *testing.T) {
 			}
 		}
 		large := makePM(words, used, classes)
+		large.starts = small.starts
+		if short(words) != (small.starts == nil) {
+			t.Fatalf("%q: starts %t", words, small.starts != nil)
+		}
 		for range 8 {
-			value := text(r.IntN(24))
+			value := text(r.IntN(40))
+			if r.IntN(2) == 0 {
+				value = value[:len(value)/2] + words[r.IntN(len(words))] + value[len(value)/2:]
+			}
 			for at := range len(value) + 1 {
 				start, end := -1, -1
 				for i := at; i < len(value) && start < 0; i++ {
@@ -60,6 +69,10 @@ func TestPM(t *testing.T) {
 			}
 		}
 	}
+}
+
+func short(words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return len(w) < 3 })
 }
 
 // lower folds ASCII letters.
