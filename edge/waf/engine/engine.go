@@ -30,6 +30,7 @@ type Engine struct {
 	slots    map[string]int // keys of TX that the program names
 	names    []string       // of the slots
 	heads    heads
+	known    *known
 	timed    bool // a rule reads the time
 	pool     sync.Pool
 }
@@ -66,7 +67,7 @@ func Check(p *seclang.Program) error {
 func (e *Engine) Stats() rxset.Stats { return e.heads.set.Stats() }
 
 func compile(p *seclang.Program) (*Engine, error) {
-	e := &Engine{settings: p.Settings, chains: map[string]*transform.Chain{}, slots: map[string]int{}}
+	e := &Engine{known: newKnown(), settings: p.Settings, chains: map[string]*transform.Chain{}, slots: map[string]int{}}
 	for i := range 11 { // captures, as Coraza has them
 		e.slot(fmt.Sprint(i))
 	}

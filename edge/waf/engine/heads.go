@@ -279,10 +279,16 @@ func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 			text = c.Apply(a, text)
 		}
 	}
+	n := l.have(h, text)
+	l.formOf[chain] = uint8(n + 1)
+	return &l.forms[n]
+}
+
+// have returns the number of a form, which is made where there is none of that text.
+func (l *look) have(h *heads, text string) int {
 	for i := range l.forms {
 		if l.forms[i].text == text {
-			l.formOf[chain] = uint8(i + 1)
-			return &l.forms[i]
+			return i
 		}
 	}
 	n := len(l.forms)
@@ -299,8 +305,7 @@ func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 		clear(f.found)
 		clear(f.wanted)
 	}
-	l.formOf[chain] = uint8(n + 1)
-	return f
+	return n
 }
 
 // search looks for all that the class wants in a text of a source, which has the key.
@@ -309,8 +314,16 @@ func (tx *Transaction) search(l *look, c class, s source, key string) {
 		return
 	}
 	l.done[c] = true
-	h := &tx.engine.heads
+	h, known := &tx.engine.heads, tx.engine.known
 	key = strings.ToLower(key)
+	again := known != nil && repeats(s, key, l.text)
+	var place int
+	var mark uint32
+	if again {
+		if place, mark = known.at(c, s, key, l.text); known.recall(tx, l, c, s, key, place) {
+			return
+		}
+	}
 	for i := range h.plan[c][s] {
 		d := &h.plan[c][s][i]
 		f := l.form(h, &tx.arena, d.chain)
@@ -327,6 +340,9 @@ func (tx *Transaction) search(l *look, c class, s source, key string) {
 			tx.lit[s].add(f.found)
 			clear(f.wanted)
 		}
+	}
+	if again {
+		known.learn(tx, l, c, s, key, place, mark)
 	}
 }
 
