@@ -126,23 +126,10 @@ func (m *material) block(t *testing.T, n *tally, number, size int) {
 		size /= 10
 	}
 	directives := randomProgram(r, whole)
-	waf, err := coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(directives))
-	if err != nil {
-		n.refused.Add(1)
+	p := m.programs(t, n, directives, fmt.Sprintf("block %d", number))
+	if p == nil {
 		return
 	}
-	program, err := seclang.Parse(coreruleset.FS, directives)
-	var e *engine.Engine
-	if err == nil {
-		e, err = engine.New(program)
-	}
-	if err != nil {
-		if n.uncovered.Add(1) < 5 {
-			t.Logf("block %d: %v", number, err)
-		}
-		return
-	}
-	p := &pair{waf, e}
 	before := n.differences.Load()
 	for i := range size {
 		if n.differences.Load() > before+3 {
@@ -151,6 +138,29 @@ func (m *material) block(t *testing.T, n *tally, number, size int) {
 		msg := m.message(rand.New(rand.NewPCG(m.seed+uint64(number), uint64(i))))
 		p.check(t, n, msg, directives, fmt.Sprintf("block %d, case %d", number, i))
 	}
+}
+
+// programs compiles directives for both, nil where one does not take them.
+func (m *material) programs(t *testing.T, n *tally, directives, name string) *pair {
+	waf, err := coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(directives))
+	if err != nil {
+		if n.refused.Add(1) < 5 {
+			t.Logf("%s: %v", name, err)
+		}
+		return nil
+	}
+	program, err := seclang.Parse(coreruleset.FS, directives)
+	var e *engine.Engine
+	if err == nil {
+		e, err = engine.New(program)
+	}
+	if err != nil {
+		if n.uncovered.Add(1) < 5 {
+			t.Logf("%s: %v", name, err)
+		}
+		return nil
+	}
+	return &pair{waf, e}
 }
 
 // check counts a difference, and tells of it.

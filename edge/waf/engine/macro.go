@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/corazawaf/coraza/v3/types/variables"
 
@@ -70,14 +71,45 @@ func (tx *Transaction) part(p *part) string {
 		return tx.single(p.Variable)
 	case isSize:
 		return strconv.Itoa(tx.size())
-	default:
-		base := len(tx.scratch)
-		tx.scratch = tx.collect(tx.scratch, p.Variable, p.Variable, &selector{key: p.Key})
-		found := tx.scratch[base:]
-		tx.scratch = tx.scratch[:base]
-		if len(found) > 0 && p.Key != "" {
-			return found[0].Value
-		}
+	}
+	if value, ok := tx.get(p.Variable, p.Key); ok {
+		return value
 	}
 	return p.Text
+}
+
+// get returns the first value of a key, which is in lower case. Without a key it is the one of the empty key, as files have it. Names
+// stand for what is under them.
+func (tx *Transaction) get(v variables.RuleVariable, key string) (string, bool) {
+	from := []variables.RuleVariable{v}
+	switch v {
+	case variables.Args, variables.ArgsNames:
+		from = []variables.RuleVariable{variables.ArgsGet, variables.ArgsPost, variables.ArgsPath}
+	case variables.MatchedVars:
+		for i := range tx.matchedList {
+			if strings.ToLower(nameOf(&tx.matchedList[i])) == key {
+				return tx.matchedList[i].Value, true
+			}
+		}
+		return "", false
+	case variables.XML:
+		from[0] = variables.RequestXML
+	default:
+		switch shapeOf(v) {
+		case isNames:
+			from[0] = namesOf(v)
+			if from[0] == variables.MatchedVars {
+				return tx.get(from[0], key)
+			}
+		case isKeyed:
+		default:
+			return "", false
+		}
+	}
+	for _, v := range from {
+		if value, ok := tx.first(v, key); ok {
+			return value, true
+		}
+	}
+	return "", false
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -32,7 +33,9 @@ func (e *Engine) operator(from *seclang.Operator) (operator, error) {
 		return newRx(from.Argument)
 	case "pm":
 		return newPM(strings.Split(strings.ToLower(from.Argument), " "))
-	case "pmFromFile", "pmf", "pmFromDataset":
+	case "pmFromDataset": // whose words Coraza takes as they are: only ASCII letters have no case
+		return newPM(from.Words)
+	case "pmFromFile", "pmf":
 		words := make([]string, len(from.Words))
 		for i, w := range from.Words {
 			words[i] = strings.ToLower(w)
@@ -333,18 +336,21 @@ func newIPMatch(list []string) operator {
 	var nets []netip.Prefix
 	for _, text := range list {
 		text = strings.TrimSpace(text)
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			a, err := netip.ParseAddr(text)
-			if err != nil || a.Zone() != "" {
-				continue
+		if !strings.Contains(text, "/") {
+			if a, err := netip.ParseAddr(text); err == nil {
+				text += "/" + strconv.Itoa(a.BitLen())
 			}
-			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		_, n, err := net.ParseCIDR(text) // which takes /08 for /8, unlike netip
+		if err != nil {
+			continue
 		}
-		nets = append(nets, p.Masked())
+		ones, size := n.Mask.Size()
+		a, _ := netip.AddrFromSlice(n.IP)
+		if ip4 := n.IP.To4(); ip4 != nil && size == 128 && ones >= 96 {
+			a, ones = netip.AddrFrom4([4]byte(ip4)), ones-96
+		}
+		nets = append(nets, netip.PrefixFrom(a, ones))
 	}
 	return simple(func(value string) bool {
 		a, err := netip.ParseAddr(value)

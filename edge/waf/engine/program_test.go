@@ -140,7 +140,7 @@ func randomProgram(r *rand.Rand, whole bool) string {
 		b.WriteString("SecArgumentsLimit 3\n")
 	}
 	if r.IntN(8) == 0 {
-		fmt.Fprintf(&b, "SecRequestBodyLimit %d\nSecRequestBodyLimitAction %s\n", 20+r.IntN(200), pick(r, []string{"Reject", "ProcessPartial"}))
+		fmt.Fprintf(&b, "SecRequestBodyInMemoryLimit 10\nSecRequestBodyLimit %d\nSecRequestBodyLimitAction %s\n", 20+r.IntN(200), pick(r, []string{"Reject", "ProcessPartial"}))
 	}
 	if r.IntN(2) == 0 {
 		b.WriteString(ownRules(r, 10_000, 1+r.IntN(8)))

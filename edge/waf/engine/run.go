@@ -122,12 +122,15 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 				a.ctl.run(tx)
 			}
 		}
-		if text == "" && r.message != nil && (r != head || head.next == nil) {
+		if text == "" && r.message != nil && (r != head || head.next == nil) && (r == head || r.op != nil) {
 			text = r.message.expand(tx)
 		}
 		data = append(data, d)
 	}
 	if r.op == nil {
+		if r != head && r.message != nil { // in the rest of a chain it tells of what matched before
+			text = r.message.expand(tx)
+		}
 		hit(Datum{})
 		return data, text
 	}

@@ -230,6 +230,9 @@ func (r *reader) dataset(text string) error {
 	if !ok {
 		return errors.New("want a name and lines between backticks")
 	}
+	if _, again := r.datasets[name]; again { // Coraza takes the new one for addresses, and parts of both for words
+		return fmt.Errorf("there is a data set %q already", name)
+	}
 	r.datasets[name] = listed(strings.Trim(lines, "`"))
 	return nil
 }

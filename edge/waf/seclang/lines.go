@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/corazawaf/coraza/v3/types"
 )
 
 const (
@@ -56,6 +58,9 @@ func Parse(root fs.FS, text string) (*Program, error) {
 	r := &reader{root: root, defaults: map[int][]written{}, datasets: map[string][]string{}, program: Program{Settings: defaultSettings()}}
 	if err := r.text(text); err != nil {
 		return nil, err
+	}
+	if s := &r.program.Settings; s.Engine == types.RuleEngineDetectionOnly { // which refuses nothing
+		s.RequestBodyReject, s.ResponseBodyReject = false, false
 	}
 	return &r.program, nil
 }
