@@ -276,7 +276,7 @@ func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 			l.in, l.scanned = transform.In(text), true
 		}
 		if !c.Idle(&l.in) {
-			text = c.Apply(a, text)
+			text = c.ApplyIn(a, text, &l.in)
 		}
 	}
 	n := l.have(h, text)

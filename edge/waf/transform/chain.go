@@ -42,6 +42,22 @@ func (c *Chain) Apply(a *Arena, value string) string {
 	return value
 }
 
+// ApplyIn is Apply of a value that consists of these bytes: what changes none of them is left out.
+func (c *Chain) ApplyIn(a *Arena, value string, in *Bytes) string {
+	for i := range c.steps {
+		t := &c.steps[i]
+		if in != nil && t.touched != anyByte() && !t.touched.Meets(in) {
+			continue
+		}
+		next, _ := t.apply(a, value)
+		if in != nil && next != value {
+			in = nil // there may be others now
+		}
+		value = next
+	}
+	return value
+}
+
 // Each appends to out what multiMatch looks at: the value itself, and what each step that changed something made of it.
 func (c *Chain) Each(a *Arena, out []string, value string) []string {
 	out = append(out, value)

@@ -38,8 +38,18 @@ func octalDigits(s string, limit int) (n, value int) {
 // isFullWidth reports whether the code point is an ASCII character in full width.
 func isFullWidth(code int) bool { return code >= 0xff01 && code <= 0xff5e }
 
+// indexCoded returns where the first % or + stands, -1 for nowhere. Most values are too short for a search of two passes.
+func indexCoded(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' || s[i] == '+' {
+			return i
+		}
+	}
+	return -1
+}
+
 func urlDecode(a *Arena, s string) (string, bool) {
-	at := strings.IndexAny(s, "%+")
+	at := indexCoded(s)
 	if at < 0 {
 		return s, false
 	}
@@ -61,7 +71,7 @@ func urlDecode(a *Arena, s string) (string, bool) {
 
 // urlDecodeUni knows %uHHHH as well, as IIS does, by the best fit in ASCII where there is one.
 func urlDecodeUni(a *Arena, s string) (string, bool) {
-	at := strings.IndexAny(s, "%+")
+	at := indexCoded(s)
 	if at < 0 {
 		return s, false
 	}

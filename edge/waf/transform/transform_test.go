@@ -99,6 +99,9 @@ func check(t *testing.T, o *oracle, mine []*transform.Chain, value string) {
 		if got != want[i] {
 			t.Errorf("%s of %q is %q, Coraza says %q", c.Name, value, got, want[i])
 		}
+		if same := c.ApplyIn(new(transform.Arena), value, &in); same != got {
+			t.Errorf("%s of %q is %q where its bytes are known", c.Name, value, same)
+		}
 		if c.Idle(&in) && got != value {
 			t.Errorf("%s says it leaves %q alone, and makes %q of it", c.Name, value, got)
 		}
