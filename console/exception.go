@@ -21,7 +21,7 @@ const (
 const (
 	maxExceptionText   = 2000
 	maxExceptionChange = 16 << 10
-	maxExceptionsKept  = 200  // of one rule, that are read
+	maxExceptionsKept  = 200  // that are read at once
 	maxChangeParts     = 26   // values of a ledger entry that hold a change
 	ledgerPart         = 1400 // of a value in the ledger, its escapes counted: what is longer is cut there
 )
@@ -102,17 +102,14 @@ func (d *Desk) DecideException(ctx context.Context, event signal.ID, x Exception
 	return ExceptionDecision{ExceptionChoice: x, Proposal: detail["proposal"], Event: event.String(), Time: time.Now().UTC(), Actor: c.Actor()}, nil
 }
 
-// ExceptionDecisions returns what was decided about exceptions from a rule, the newest first, as far as 200 entries of the ledger reach.
-// Viewers may.
+// ExceptionDecisions returns what was decided about exceptions from a rule, or from all of them where rule is empty, the newest
+// first, as far as 200 entries of the ledger reach. Viewers may.
 func (d *Desk) ExceptionDecisions(ctx context.Context, rule string) ([]ExceptionDecision, error) {
 	if _, err := d.caller(ctx, RoleViewer); err != nil {
 		return nil, err
 	}
 	if d.sources.Ledger == nil {
 		return nil, unavailable("a ledger")
-	}
-	if rule == "" {
-		return nil, &InputError{Field: "rule", Reason: "name a rule"}
 	}
 	page, err := d.sources.Ledger.Entries(ctx, LedgerQuery{Verb: "exception", Subject: rule, Limit: maxExceptionsKept})
 	if err != nil {

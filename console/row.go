@@ -134,7 +134,7 @@ func matchText(e *signal.Event, lower string) bool {
 			return true
 		}
 	}
-	for _, f := range [...]signal.Field{signal.FieldVerdictRules, signal.FieldWAFRules, signal.FieldWAFMessages, signal.FieldWAFCategories} {
+	for _, f := range [...]signal.Field{signal.FieldVerdictRules, signal.FieldWAFRules, signal.FieldWAFMessages, signal.FieldWAFCategories, signal.FieldAPIViolations, signal.FieldAPIMessages, signal.FieldAPITargets} {
 		for _, v := range e.Strings(f) {
 			if strings.Contains(strings.ToLower(v), lower) {
 				return true

@@ -32,6 +32,8 @@ func (w *World) fillRules() {
 	rule("edge.scanner", "Request of a known scanner", signal.SeverityMedium, signal.Alert, `http_request.user_agent.contains("sqlmap")`, 5)
 	rule("edge.slow-client", "Client sends a byte now and then", signal.SeverityLow, signal.Limit, `edge.error == "request-timeout"`, 0)
 	rule("edge.waf-attack", "The WAF's score is over the threshold", signal.SeverityHigh, signal.Deny, `waf.score >= waf.threshold`, 5, "block 10m after 3 in 5m")
+	rule("edge-api-block", "A request or an answer is not what the API allows", signal.SeverityHigh, signal.Deny, `api.block && edge.mode == "block"`, 1)
+	rule("edge-api-object", "Somebody opens what belongs to others", signal.SeverityHigh, signal.Alert, `api.violations.exists(v, v.startsWith("object/"))`, 1)
 	w.Rules = append(w.Rules, console.Rule{
 		ID: "mine.admin-from-outside", Title: "Admin pages asked for from outside", Severity: signal.SeverityMedium, Decision: signal.Challenge,
 		Classes: []string{"http_activity"}, When: `http_request.url.path.startsWith("/admin")`, Then: []string{"challenge"},

@@ -3,13 +3,14 @@ package consoletest
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/testudo-sec/testudo/signal"
 )
 
 var decisionReason = map[string]string{
-	"edge.waf-attack":      "The web application firewall scored the request 15, the threshold is 5: SQL injection in ARGS:q (rules 942100, 942190).",
+	"edge.waf-attack":      "scored 15, the threshold is 5: SQL Injection Attack Detected via libinjection, Detects MSSQL code execution and information gathering attempts, seen in ARGS:q, ARGS:q",
 	"edge.path-traversal":  "The path climbs out of its folder: /download/../../etc/passwd.",
 	"edge.command-in-args": "A parameter named host holds a shell metacharacter.",
 	"edge.scanner":         "The user agent is that of a scanner (sqlmap).",
@@ -45,7 +46,11 @@ func Request(at time.Time, from, method, path, query string, d signal.Decision, 
 		e.Severity = signal.SeverityHigh
 		e.SetStrings(signal.FieldVerdictRules, []string{rule})
 		e.SetString(signal.FieldFirewallRuleUID, rule)
-		e.SetString(signal.FieldVerdictReason, decisionReason[rule])
+		reason := decisionReason[rule]
+		if rule == "edge.waf-attack" {
+			reason = method + " " + path + " " + reason
+		}
+		e.SetString(signal.FieldVerdictReason, reason)
 		e.SetInt(signal.FieldWAFScore, 15)
 		e.SetStrings(signal.FieldWAFRules, []string{"942100", "942190"})
 		e.SetStrings(signal.FieldWAFMessages, []string{"SQL Injection Attack Detected via libinjection", "Detects MSSQL code execution and information gathering attempts"})
@@ -74,6 +79,51 @@ func Response(req *signal.Event, status int64) *signal.Event {
 	e.SetInt(signal.FieldDispositionID, disposition)
 	e.SetInt(signal.FieldActionID, action)
 	return e
+}
+
+// Guarded returns a request that the guard of APIs found something in, in its recorded form. What rules made of it is the caller's.
+func Guarded(at time.Time, from, method, path, operation string, d signal.Decision, rule string, found ...[3]string) *signal.Event {
+	e := Request(at, from, method, path, "", d, "")
+	e.SetString(signal.FieldEdgeRoute, "api")
+	e.SetString(signal.FieldAPIOperation, operation)
+	e.SetString(signal.FieldAPIServiceName, "orders.yaml")
+	e.SetString(signal.FieldAPIAuth, "jwt")
+	e.SetString(signal.FieldAPISubject, "k7Qm3tXc")
+	var codes, messages, targets []string
+	for _, f := range found {
+		codes, messages, targets = append(codes, f[0]), append(messages, f[1]), append(targets, f[2])
+	}
+	if len(found) > 0 {
+		e.SetStrings(signal.FieldAPIViolations, codes)
+		e.SetStrings(signal.FieldAPIMessages, messages)
+		e.SetStrings(signal.FieldAPITargets, targets)
+		e.SetBool(signal.FieldAPIBlock, d == signal.Deny)
+	}
+	if rule != "" {
+		e.Severity = signal.SeverityMedium
+		e.SetStrings(signal.FieldVerdictRules, []string{rule})
+		e.SetString(signal.FieldFirewallRuleUID, rule)
+		e.SetString(signal.FieldVerdictReason, fmt.Sprintf("%s %s: %s, in %s (%s)", method, path, strings.Join(messages, ", "), strings.Join(targets, ", "), strings.Join(codes, ", ")))
+	}
+	return e
+}
+
+// guardedEvents are requests to an API: refused, told of, and in order.
+func guardedEvents(at time.Time) []*signal.Event {
+	refused := Guarded(at, "198.51.100.77", "POST", "/api/orders", "POST /api/orders", signal.Deny, "edge-api-block",
+		[3]string{"body/additionalProperties", "is not among the fields that the schema names", "/price"}, [3]string{"body/maxLength", "is longer than 64 characters", "/note"})
+	told := Guarded(at.Add(time.Second), "192.0.2.31", "GET", "/api/orders/1042", "GET /api/orders/{id}", signal.Alert, "edge-api-object",
+		[3]string{"object/object-walk", "one subject opened 40 objects one after the other", "path"})
+	fine := Guarded(at.Add(2*time.Second), "192.0.2.32", "GET", "/api/orders/7", "GET /api/orders/{id}", signal.Allow, "")
+	answer := Response(fine, 200)
+	answer.SetString(signal.FieldEdgeRoute, "api")
+	answer.SetStrings(signal.FieldAPISensitive, []string{"email"})
+	low := Request(at.Add(3*time.Second), "192.0.2.33", "GET", "/search", "q=***", signal.Allow, "")
+	low.SetInt(signal.FieldWAFScore, 3)
+	low.SetStrings(signal.FieldWAFRules, []string{"920350"})
+	low.SetStrings(signal.FieldWAFMessages, []string{"Host header is a numeric IP address"})
+	low.SetStrings(signal.FieldWAFTargets, []string{"REQUEST_HEADERS:Host"})
+	return []*signal.Event{refused, Response(refused, 400), told, fine, answer, low}
 }
 
 func (w *World) fillEvents() {
@@ -106,6 +156,7 @@ func (w *World) fillEvents() {
 			w.Log = append(w.Log, Response(req, 200))
 		}
 	}
+	w.Log = append(w.Log, guardedEvents(w.Start.Add(-6*time.Minute))...)
 	w.Log = append(w.Log, LogEvents(w.Start.Add(-5*time.Minute))...)
 	login := &signal.Event{ID: signal.NewID(at), Time: at.UnixNano(), Class: signal.ClassAuthentication,
 		Activity: signal.ActivityLogon, Severity: signal.SeverityInfo, Plane: signal.PlaneTestudo}

@@ -225,7 +225,7 @@ func TestFirstSteps(t *testing.T) {
 	row := "#e-" + attack.ID.String()
 	p.WaitText(row, "203.0.113.77")
 	p.WaitText(row+" .verdict", "blocked")
-	p.WaitText(row+" .c-why", "SQL injection")
+	p.WaitText(row+" .c-why", "SQL Injection Attack Detected via libinjection in parameter q")
 	w.Publish(consoletest.Response(attack, 403))
 	p.WaitText(row+" .status", "403")
 	p.Shot("live")
@@ -234,6 +234,7 @@ func TestFirstSteps(t *testing.T) {
 	p.Click(row + " a.open")
 	p.WaitText("#panel .why", "the threshold is 5")
 	p.WaitText("#panel", "ARGS:q")
+	p.WaitText("#panel", "in parameter q")
 	p.WaitText("#panel .act", "Block 203.0.113.77")
 	p.Shot("panel")
 

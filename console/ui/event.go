@@ -23,6 +23,10 @@ type eventView struct {
 	Rules     []console.Rule       // that fired, as far as they are still there
 	Explained map[string]explained // why rules fire, by rule
 	Matches   []wafMatch
+	API       []apiFound // in the request
+	Replied   []apiFound // in its answer
+	APIFacts  []fact
+	Except    bool // an exception can be asked for
 	Score     int64
 	Limit     int64 // threshold; 0 where none is known
 	Out       int64 // outbound score
@@ -52,7 +56,7 @@ type fact struct {
 	Time  time.Time
 }
 
-type wafMatch struct{ ID, Message, Target string }
+type wafMatch struct{ ID, Message, Target, Where string }
 
 // moments is one line of an event's timeline.
 type moments struct {
@@ -88,6 +92,7 @@ func (p *Pages) event(w http.ResponseWriter, r *http.Request) error {
 	if len(m.Rules) > 0 {
 		m.Explained = p.explanations(r, id)
 	}
+	m.Except = len(e.Strings(signal.FieldVerdictRules)) > 0 && p.srv.Sources().Replay != nil && v.May("operator")
 	m.Why = whyOf(e, m)
 	v.Title = m.Title
 	if ip := e.IP(signal.FieldSrcEndpointIP); ip.IsValid() && e.Class == signal.ClassHTTPActivity {
@@ -145,7 +150,12 @@ func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
 	if isResponse(e) {
 		m.Answer = e
 	}
-	m.Matches = matchesOf(e)
+	m.Matches, m.API, m.APIFacts = matchesOf(e), foundOf(e), guardFacts(e)
+	if m.Answer != nil && m.Answer != e {
+		if m.Replied = foundOf(m.Answer); m.Answer.Has(signal.FieldAPISensitive) {
+			m.APIFacts = append(m.APIFacts, fact{Name: "Sensitive data", Items: m.Answer.Strings(signal.FieldAPISensitive)})
+		}
+	}
 	m.Bar = float64(max(2*m.Limit, m.Score, 1))
 	if e.Class == signal.ClassHTTPActivity {
 		m.Groups = []factGroup{{"Request", requestFacts(e)}}
@@ -178,7 +188,7 @@ func matchesOf(e *signal.Event) []wafMatch {
 			out[i].Message = msgs[i]
 		}
 		if i < len(targets) {
-			out[i].Target = targets[i]
+			out[i].Target, out[i].Where = targets[i], firewallWhere(targets[i])
 		}
 	}
 	return out
@@ -188,6 +198,11 @@ func matchesOf(e *signal.Event) []wafMatch {
 func whyOf(e *signal.Event, m *eventView) string {
 	if reason := e.RecordedStr(signal.FieldVerdictReason); reason != "" {
 		return reason
+	}
+	if m.Answer != nil && m.Row.Decision > console.DecisionOf(e) { // the answer got it
+		if reason := m.Answer.RecordedStr(signal.FieldVerdictReason); reason != "" {
+			return reason
+		}
 	}
 	switch fault := e.RecordedStr(signal.FieldEdgeError); {
 	case fault == "blocklist":
@@ -200,6 +215,8 @@ func whyOf(e *signal.Event, m *eventView) string {
 		return fmt.Sprintf("%s matched, which makes %d of the %d points at which the request would be blocked.", plural(len(m.Matches), "WAF rule", "WAF rules"), m.Score, m.Limit)
 	case m.Score > 0 && m.Row.Decision == signal.Allow && e.RecordedStr(signal.FieldEdgeMode) == "detect":
 		return "The score is over the threshold, and the route only detects: nothing was refused."
+	case len(m.API) > 0 && m.Row.Decision == signal.Allow:
+		return "No rule fired. The API's guard found: " + m.Row.Cause.String() + "."
 	case m.Row.Decision == signal.Allow:
 		return "No rule fired."
 	}

@@ -101,7 +101,7 @@ func (p *Pages) funcs() template.FuncMap {
 		"clock": clock, "moment": moment, "ago": ago, "left": left, "span": span, "iso": iso,
 		"num": num, "size": byteSize, "rate": rate, "plural": plural,
 		"verdict": verdictWord, "barOf": barOf, "queueBar": queueBar, "scoreBar": scoreBar,
-		"tops": tops, "failing": failing, "rulesAs": rulesAs, "whatIfSpans": func() any { return whatIfSpans }, "spanOf": tokenLife,
+		"tops": tops, "failing": failing, "rulesAs": rulesAs, "whatIfSpans": func() any { return whatIfSpans }, "spanOf": tokenLife, "shareBar": shareBar, "shareOf": shareOf,
 		"command": commandOf, "exit": endOf, "indent": func(depth int) int { return min(depth, 12) }, "groupKey": groupKey, "sub1": func(a, b int) int { return a - b },
 		"priority": priorityOf, "reasons": reasonsOf, "fix": fixOf,
 		"q": newQuery, "join": strings.Join, "link": webLink, "ref": ref,

@@ -20,6 +20,7 @@ type row struct {
 	Fault     string
 	Log       string // product and name of the log that it was read from
 	Failed    bool   // what somebody tried did not succeed
+	Cause     cause  // of the verdict
 }
 
 func rowOf(e *signal.Event) row {
@@ -44,6 +45,7 @@ func rowOf(e *signal.Event) row {
 	if len(r.Rules) > 3 {
 		r.Rules = r.Rules[:3]
 	}
+	r.Cause = causeOf(e, &r)
 	return r
 }
 
@@ -63,17 +65,7 @@ func (r row) Verdict() string {
 }
 
 // Why is the short reason of a list.
-func (r row) Why() string {
-	switch {
-	case r.Reason != "":
-		return r.Reason
-	case len(r.Rules) > 0:
-		return strings.Join(r.Rules, ", ")
-	case r.Fault != "":
-		return faultWord(r.Fault)
-	}
-	return ""
-}
+func (r row) Why() string { return r.Cause.String() }
 
 func isResponse(e *signal.Event) bool {
 	return e.Class == signal.ClassHTTPActivity && !e.Parent.IsZero()
@@ -116,8 +108,11 @@ func (r *row) answer(a row) {
 	if r.Fault == "" {
 		r.Fault = a.Fault
 	}
-	if a.Decision > r.Decision {
-		r.Decision, r.Reason, r.Rules, r.Severity = a.Decision, a.Reason, a.Rules, max(r.Severity, a.Severity)
+	switch {
+	case a.Decision > r.Decision:
+		r.Decision, r.Reason, r.Rules, r.Severity, r.Cause = a.Decision, a.Reason, a.Rules, max(r.Severity, a.Severity), a.Cause
+	case r.Cause.Text == "":
+		r.Cause = a.Cause
 	}
 }
 

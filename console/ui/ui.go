@@ -106,6 +106,9 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		live("/live/traffic", p.trafficLive),
 		get(viewer, "/traffic/{id}", p.event),
 		get(viewer, "/traffic/{id}/explain", p.explain),
+		get(operator, "/traffic/{id}/exceptions", p.exceptionPage),
+		post(operator, "/traffic/{id}/exceptions", p.findExceptions),
+		post(operator, "/traffic/{id}/exceptions/decision", p.decideException),
 
 		get(viewer, "/chain/{id}", p.chain),
 
@@ -126,6 +129,9 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		get(viewer, "/rules", p.rules),
 		get(operator, "/rules/-/check", p.checkPage),
 		post(operator, "/rules/-/check", p.check),
+		get(operator, "/rules/-/firewall", p.firewallPage),
+		post(operator, "/rules/-/firewall", p.firewallTry),
+		get(viewer, "/rules/-/exceptions", p.exceptions),
 		post(operator, "/rules/-/test", p.testRules),
 		post(admin, "/rules/-/reload", p.reloadRules),
 		get(viewer, "/rules/{id}", p.rule),

@@ -2,8 +2,6 @@ package ui
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,12 +43,14 @@ type whatIfView struct {
 	Shown    []whatIfExample
 	Rest     int // examples that are not shown
 	Took     string
+	Tried    string // how the firewall was tried; empty where it is the same
 }
 
 // whatIfTable counts differences by rule, route, client or asset.
 type whatIfTable struct {
 	Name, ID string
 	Rules    bool     // names are ids of rules
+	Fires    bool     // how often each fires is known
 	Filter   string   // key of the traffic list's filter for the name, "" for none
 	Kinds    []string // words of the columns
 	Rows     []whatIfRow
@@ -73,11 +73,11 @@ func whatIfOf(r console.WhatIfReport, span string) *whatIfView {
 	for _, n := range r.Counts {
 		v.Same = v.Same && n == 0
 	}
-	v.Headline = whatIfHeadline(&r, span)
+	v.Headline, v.Tried = whatIfHeadline(&r, span), triedOf(r.Firewall)
 	for _, t := range []struct {
 		name, id, filter string
 		rows             []console.WhatIfRow
-	}{{"Rule", "rule", "", r.ByRule}, {"Route", "route", "route", r.ByRoute}, {"Client", "client", "client", r.ByClient}, {"Asset", "asset", "", r.ByAsset}} {
+	}{{"Firewall rule", "firewall", "", wallRows(r.Firewall)}, {"Rule", "rule", "", r.ByRule}, {"Route", "route", "route", r.ByRoute}, {"Client", "client", "client", r.ByClient}, {"Asset", "asset", "", r.ByAsset}} {
 		if table := whatIfTableOf(t.name, t.id, t.filter, t.rows); len(table.Rows) > 0 {
 			v.Tables = append(v.Tables, table)
 		}
@@ -100,7 +100,7 @@ func whatIfWord(kind string) (word, class string) {
 }
 
 func whatIfTableOf(name, id, filter string, rows []console.WhatIfRow) whatIfTable {
-	t := whatIfTable{Name: name, ID: id, Rules: id == "rule", Filter: filter}
+	t := whatIfTable{Name: name, ID: id, Rules: id == "rule", Fires: id == "rule" || id == "firewall", Filter: filter}
 	var kinds []string
 	for _, k := range whatIfKinds {
 		if slices.ContainsFunc(rows, func(r console.WhatIfRow) bool { return r.Counts[k.Kind] > 0 }) {
@@ -122,6 +122,32 @@ func whatIfTableOf(name, id, filter string, rows []console.WhatIfRow) whatIfTabl
 	t.Rest = max(0, len(t.Rows)-maxWhatIfRows)
 	t.Rows = t.Rows[:len(t.Rows)-t.Rest]
 	return t
+}
+
+// wallRows are the firewall's rules of a report.
+func wallRows(f *console.WhatIfFirewall) []console.WhatIfRow {
+	if f == nil {
+		return nil
+	}
+	return f.ByRule
+}
+
+// triedOf says on what a change of the firewall was tried, and how surely.
+func triedOf(f *console.WhatIfFirewall) string {
+	if f == nil {
+		return ""
+	}
+	s := "The firewall was tried on " + plural(f.Requests, "request", "requests")
+	if f.Kept > 0 {
+		s += ", " + num(f.Kept) + " of them as they were received"
+	}
+	if f.Uncertain > 0 {
+		return s + "; of " + num(f.Uncertain) + " something is not certain."
+	}
+	if f.Requests == 0 {
+		return s + "."
+	}
+	return s + "; the answer is exact for all."
 }
 
 // ruleIDs is a list of rules under a name, as far as a page shows it.
@@ -185,6 +211,8 @@ func whatIfHeadline(r *console.WhatIfReport, span string) string {
 		return s + "."
 	case r.Events == 0:
 		return "Nothing is recorded of " + span + ", so that there is nothing to try it on."
+	case r.Firewall != nil:
+		return "Nothing would have been otherwise in " + span + "."
 	case len(r.Rules.Added)+len(r.Rules.Removed)+len(r.Rules.Changed) == 0:
 		return "The rules are those in force: nothing changes."
 	}
@@ -226,17 +254,11 @@ func listOf(parts []string) string {
 
 // whatIf runs what the form of "Try a rule" asks for, into its view.
 func (p *Pages) whatIf(r *http.Request, m *checkView) error {
-	at := slices.IndexFunc(whatIfSpans, func(s struct {
-		Value, Text string
-		Span        time.Duration
-	}) bool {
-		return s.Value == cmp.Or(r.PostFormValue("since"), whatIfSpans[0].Value)
-	})
-	if at < 0 {
+	span, ok := spanCalled(cmp.Or(r.PostFormValue("since"), whatIfSpans[0].Value))
+	if !ok {
 		m.Problem = "choose one of the times that the form offers"
 		return nil
 	}
-	span := whatIfSpans[at]
 	m.Since = span.Value
 	q := console.WhatIfQuery{Since: p.srv.Now().Add(-span.Span)}
 	if m.Off = strings.TrimSpace(r.PostFormValue("off")); m.Off != "" {
@@ -245,15 +267,10 @@ func (p *Pages) whatIf(r *http.Request, m *checkView) error {
 		q.Files = []console.RuleText{{Name: console.RuleFileName(m.Text), Text: m.Text}}
 	}
 	report, err := p.srv.Desk().WhatIf(r.Context(), q)
-	var input *console.InputError
-	var busy *console.LimitedError
+	problem, ours := replayProblem(err, span.Text, "testudo whatif FILE --since "+span.Value)
 	switch {
-	case errors.As(err, &input):
-		m.Problem = input.Reason
-	case errors.As(err, &busy):
-		m.Problem = "Others are being replayed just now: ask again in " + busy.RetryAfter.String() + "."
-	case errors.Is(err, console.ErrTooLong):
-		m.Problem = fmt.Sprintf("Replaying %s takes longer than a page can wait. Choose a shorter time, or save the text and run `testudo whatif FILE --since %s`, which takes the time it needs.", span.Text, span.Value)
+	case !ours:
+		m.Problem = problem
 	case err != nil:
 		return err
 	case len(report.Errors) > 0:

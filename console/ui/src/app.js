@@ -21,6 +21,15 @@ const does = {
   },
   help() { document.getElementById('keys')?.showModal() },
   close() { panel.close() },
+  async copy(button) { // the text below the button's line
+    const text = button.closest('.change')?.querySelector('pre')?.textContent
+    if (!text) return
+    try {
+      await navigator.clipboard.writeText(text)
+      button.textContent = 'Copied'
+    } catch { button.textContent = 'Not allowed: select and copy' }
+    setTimeout(() => { button.textContent = 'Copy' }, 2500)
+  },
 }
 
 // panel is what is open beside a list.
@@ -43,8 +52,8 @@ export const panel = {
 }
 
 document.addEventListener('click', (e) => {
-  const what = e.target.closest?.('[data-do]')?.dataset.do
-  does[what]?.()
+  const button = e.target.closest?.('[data-do]')
+  does[button?.dataset.do]?.(button)
 })
 
 document.addEventListener('htmx:beforeRequest', (e) => {
