@@ -59,6 +59,11 @@ func (n node) Exceptions(ctx context.Context, q console.ExceptionQuery, progress
 	if progress != nil {
 		progress(0.5)
 	}
+	n.w.Lock.Lock()
+	defer n.w.Lock.Unlock()
+	if n.w.Exceptions != nil {
+		return *n.w.Exceptions, ctx.Err()
+	}
 	return n.w.exceptionsOf(e), nil
 }
 

@@ -37,10 +37,11 @@ type World struct {
 	Health        console.Health
 	People        []console.Person
 	Tokens        []console.Token
-	Ledger        []console.LedgerEntry // oldest first
-	Report        *console.WhatIfReport // where set, what every what-if answers
-	Asked         console.WhatIfQuery   // the last what-if
-	Fail          error                 // where set, every source but sign-in returns it
+	Ledger        []console.LedgerEntry    // oldest first
+	Report        *console.WhatIfReport    // where set, what every what-if answers
+	Exceptions    *console.ExceptionReport // where set, what every search for exceptions answers
+	Asked         console.WhatIfQuery      // the last what-if
+	Fail          error                    // where set, every source but sign-in returns it
 
 	sessions  map[string]*openSession // by secret
 	passwords map[string]string
