@@ -102,7 +102,7 @@ func (c *ctl) run(tx *Transaction) {
 		case seclang.SetRequestBodyLimit:
 			tx.requestBodyLimit = c.Number
 		case seclang.SetRequestBodyProcessor:
-			tx.singles[variables.ReqbodyProcessor] = c.Value
+			tx.put(variables.ReqbodyProcessor, c.Value)
 		}
 	}
 	if tx.phase <= seclang.ResponseHeaders {
@@ -112,7 +112,7 @@ func (c *ctl) run(tx *Transaction) {
 		case seclang.SetResponseBodyLimit:
 			tx.responseBodyLimit = c.Number
 		case seclang.SetResponseBodyProcessor:
-			tx.singles[variables.ResBodyProcessor] = c.Value
+			tx.put(variables.ResBodyProcessor, c.Value)
 		}
 	}
 }

@@ -230,9 +230,9 @@ type look struct {
 	text    string
 	in      transform.Bytes
 	done    [classes]bool
-	forms   []form  // the distinct texts that transformations make of it
-	formOf  []uint8 // by chain: 1 + index in forms, 0 if it is not known
-	scanned bool    // in is known
+	forms   []form   // the distinct texts that transformations make of it
+	formOf  []uint16 // by chain: 1 + index in forms, 0 if it is not known
+	scanned bool     // in is known
 }
 
 type form struct {
@@ -257,7 +257,7 @@ func (tx *Transaction) looking(at *int32, text string) *look {
 	l := &tx.looks[n]
 	*l = look{text: text, forms: l.forms[:0], formOf: l.formOf}
 	if l.formOf == nil {
-		l.formOf = make([]uint8, len(tx.engine.heads.chains))
+		l.formOf = make([]uint16, len(tx.engine.heads.chains))
 	} else {
 		clear(l.formOf)
 	}
@@ -280,7 +280,7 @@ func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 		}
 	}
 	n := l.have(h, text)
-	l.formOf[chain] = uint8(n + 1)
+	l.formOf[chain] = uint16(n + 1)
 	return &l.forms[n]
 }
 
@@ -364,6 +364,14 @@ func (tx *Transaction) searchAll(c class, s source) {
 		} else {
 			tx.search(tx.looking(&e.valueLook, e.value), c, s, e.lower)
 		}
+	}
+}
+
+// put gives a variable without keys another text while rules are run.
+func (tx *Transaction) put(v variables.RuleVariable, text string) {
+	tx.singles[v] = text
+	for c := range tx.searched {
+		tx.searched[c][v] = false
 	}
 }
 

@@ -17,7 +17,7 @@ func (tx *Transaction) LeftOut(id int, variable, key string) bool {
 	if tx.removed.has(head.number) {
 		return true
 	}
-	narrowed, named := tx.narrowed.has(head.number), false
+	named := false
 	for r := head; r != nil; r = r.next {
 		for i := range r.targets {
 			t := &r.targets[i]
@@ -28,7 +28,7 @@ func (tx *Transaction) LeftOut(id int, variable, key string) bool {
 			if key != "*" && (t.Key != "" && !strings.EqualFold(t.Key, key) || t.KeyRx != nil && !t.KeyRx.MatchString(strings.ToLower(key))) {
 				continue
 			}
-			if !tx.leftOut(t, head, key, narrowed) {
+			if !leftOut(t, head, key, tx.narrowings) {
 				return false
 			}
 		}

@@ -128,8 +128,12 @@ func comparisons(name string) (func(value, argument string, n int) bool, bool) {
 }
 
 // number returns what strconv.Atoi does, without an error: 0 for what is no number, the greatest and the least number for what is
-// out of range.
+// out of range, whatever follows there.
 func number(s string) int {
+	if len(s) > 18 { // it may be out of range before a digit is missed
+		n, _ := strconv.Atoi(s)
+		return n
+	}
 	digits, n := s, 0
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		digits = s[1:]
@@ -140,10 +144,6 @@ func number(s string) int {
 			return 0
 		}
 		n = 10*n + int(c)
-	}
-	if len(s) > 18 { // n may be out of range
-		n, _ = strconv.Atoi(s)
-		return n
 	}
 	if digits != s && s[0] == '-' {
 		return -n

@@ -134,6 +134,10 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 		hit(Datum{})
 		return data, text
 	}
+	var narrowings []*ctl // what the rule takes out itself it still looks at
+	if tx.narrowed.has(head.number) {
+		narrowings = tx.narrowings
+	}
 	for i := range r.targets {
 		t := &r.targets[i]
 		if r.pattern >= 0 && !r.negated && !tx.lights(r, t) {
@@ -141,7 +145,7 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 		}
 		// What is looked at does not change while the target is: actions may change TX.
 		base := len(tx.scratch)
-		tx.scratch = tx.looked(tx.scratch, t, head)
+		tx.scratch = tx.looked(tx.scratch, t, head, narrowings)
 		for at := base; at < len(tx.scratch); at++ {
 			d := tx.scratch[at]
 			if r.pattern >= 0 && len(r.chainNumbers) == 1 {
@@ -189,7 +193,7 @@ func (tx *Transaction) captureOf(op operator, value string) {
 }
 
 // looked appends the values that a target names, without those that are left out.
-func (tx *Transaction) looked(out []item, t *target, head *rule) []item {
+func (tx *Transaction) looked(out []item, t *target, head *rule, narrowings []*ctl) []item {
 	from := len(out)
 	if t.slot >= 0 {
 		if value, ok := tx.slot(t.slot); ok {
@@ -198,11 +202,10 @@ func (tx *Transaction) looked(out []item, t *target, head *rule) []item {
 	} else {
 		out = tx.collect(out, t.Variable, t.Variable, &selector{t.Key, t.KeyRx})
 	}
-	narrowed := tx.narrowed.has(head.number)
-	if len(t.Except) > 0 || narrowed {
+	if len(t.Except) > 0 || len(narrowings) > 0 {
 		kept := out[:from]
 		for _, d := range out[from:] {
-			if !tx.leftOut(t, head, d.Key, narrowed) {
+			if !leftOut(t, head, d.Key, narrowings) {
 				kept = append(kept, d)
 			}
 		}
@@ -215,18 +218,16 @@ func (tx *Transaction) looked(out []item, t *target, head *rule) []item {
 	return out
 }
 
-func (tx *Transaction) leftOut(t *target, head *rule, key string, narrowed bool) bool {
+func leftOut(t *target, head *rule, key string, narrowings []*ctl) bool {
 	key = strings.ToLower(key)
 	for i := range t.Except {
 		if leaves(&t.Except[i], key) {
 			return true
 		}
 	}
-	if narrowed {
-		for _, c := range tx.narrowings {
-			if c.Variable == t.Variable && c.rules.has(head.number) && leaves(&c.Except, key) {
-				return true
-			}
+	for _, c := range narrowings {
+		if c.Variable == t.Variable && c.rules.has(head.number) && leaves(&c.Except, key) {
+			return true
 		}
 	}
 	return false
