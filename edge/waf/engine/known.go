@@ -85,7 +85,7 @@ func (k *known) recall(tx *Transaction, l *look, c class, s source, key string, 
 		from := &t.forms[i]
 		f := l.have(h, from.text)
 		for _, chain := range from.chains {
-			l.formOf[chain] = uint8(f + 1)
+			l.formOf[chain] = uint16(f + 1)
 		}
 		l.forms[f].found.add(from.found)
 	}
