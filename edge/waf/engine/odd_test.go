@@ -168,7 +168,11 @@ func oddRules(r *rand.Rand, id, n int) string {
 				b.WriteString("SecAction \"t:none" + oddActions(r, true))
 			default:
 				head, changes := oddHead(r, number)
-				b.WriteString(head + " \"" + pick(r, []string{"t:none", "t:lowercase", "tag:own"}) + oddActions(r, changes))
+				first := pick(r, []string{"t:none", "t:lowercase", "tag:own"})
+				if changes {
+					first = "t:none"
+				}
+				b.WriteString(head + " \"" + first + oddActions(r, changes))
 			}
 		}
 		b.WriteString("\"\n")
