@@ -225,7 +225,7 @@ func TestFirstSteps(t *testing.T) {
 	row := "#e-" + attack.ID.String()
 	p.WaitText(row, "203.0.113.77")
 	p.WaitText(row+" .verdict", "blocked")
-	p.WaitText(row+" .c-why", "SQL Injection Attack Detected via libinjection in parameter q")
+	p.WaitText(row+" .c-why", "parameter q: SQL Injection Attack Detected via libinjection")
 	w.Publish(consoletest.Response(attack, 403))
 	p.WaitText(row+" .status", "403")
 	p.Shot("live")

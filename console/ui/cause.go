@@ -19,7 +19,7 @@ type cause struct {
 func (c cause) String() string {
 	s := c.Text
 	if c.In != "" {
-		s += " in " + c.In
+		s = c.In + ": " + s
 	}
 	if c.More > 0 {
 		s += ", and " + num(c.More) + " more"

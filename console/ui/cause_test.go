@@ -24,12 +24,12 @@ func TestCause(t *testing.T) {
 		e          *signal.Event
 		kind, want string
 	}{
-		{"the firewall", waf(func(*signal.Event) {}), "firewall", "SQL Injection Attack Detected via libinjection in parameter q, and 1 more"},
+		{"the firewall", waf(func(*signal.Event) {}), "firewall", "parameter q: SQL Injection Attack Detected via libinjection, and 1 more"},
 		{"what says how HTTP was used comes second", waf(func(e *signal.Event) {
 			e.SetStrings(signal.FieldWAFRules, []string{"920350", "942100"})
 			e.SetStrings(signal.FieldWAFMessages, []string{"Host header is a numeric IP address", "SQL Injection Attack Detected via libinjection"})
 			e.SetStrings(signal.FieldWAFTargets, []string{"REQUEST_HEADERS:Host", "ARGS_NAMES:x"})
-		}), "firewall", "SQL Injection Attack Detected via libinjection in the name of parameter x, and 1 more"},
+		}), "firewall", "the name of parameter x: SQL Injection Attack Detected via libinjection, and 1 more"},
 		{"a rule without a message", waf(func(e *signal.Event) {
 			e.SetStrings(signal.FieldVerdictRules, []string{"edge-waf-attack"})
 			e.SetStrings(signal.FieldWAFRules, []string{"942100"})
@@ -40,7 +40,7 @@ func TestCause(t *testing.T) {
 			e.SetStrings(signal.FieldVerdictRules, nil)
 			e.SetString(signal.FieldVerdictReason, "")
 			e.SetStrings(signal.FieldWAFTargets, []string{"REQUEST_BODY"})
-		}), "firewall", "SQL Injection Attack Detected via libinjection in the body, and 1 more"},
+		}), "firewall", "the body: SQL Injection Attack Detected via libinjection, and 1 more"},
 		{"a rule of policy, where the firewall found something too", waf(func(e *signal.Event) {
 			e.SetStrings(signal.FieldVerdictRules, []string{"mine"})
 			e.SetString(signal.FieldVerdictReason, "GET /search: nobody searches at night")
@@ -54,8 +54,8 @@ func TestCause(t *testing.T) {
 			e.SetString(signal.FieldVerdictReason, "")
 		}), "rule", "mine, other"},
 		{"the API's guard", api(signal.Deny, "edge-api-block", price, [3]string{"query/unknown", "is not described", "query sort"}), "api",
-			"is not among the fields that the schema names in field /price, and 1 more"},
-		{"the API's guard, reported by no rule", api(signal.Allow, "", [3]string{"query/unknown", "is not described", "query sort"}), "api", "is not described in parameter sort"},
+			"field /price: is not among the fields that the schema names, and 1 more"},
+		{"the API's guard, reported by no rule", api(signal.Allow, "", [3]string{"query/unknown", "is not described", "query sort"}), "api", "parameter sort: is not described"},
 		{"the API could not be checked", func() *signal.Event {
 			e := api(signal.Alert, "")
 			e.SetStrings(signal.FieldVerdictRules, []string{"edge-api-error"})
@@ -90,7 +90,7 @@ func TestCauseOfAnswer(t *testing.T) {
 	res.SetInt(signal.FieldDispositionID, disposition)
 	res.SetInt(signal.FieldActionID, action)
 	rows := requestRows([]*signal.Event{res, req}, false)
-	if len(rows) != 1 || rows[0].Why() != "holds the number of a payment card in field /card" || rows[0].Decision != signal.Deny {
+	if len(rows) != 1 || rows[0].Why() != "field /card: holds the number of a payment card" || rows[0].Decision != signal.Deny {
 		t.Errorf("got %+v", rows)
 	}
 	m := eventDetail(req, []*signal.Event{res})

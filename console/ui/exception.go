@@ -44,6 +44,7 @@ type offer struct {
 	Letter   string
 	Event    string
 	Rule     string
+	Lead     string // before the text
 	Text     string
 	Freed    int64
 	Most     int64 // that any offer frees
@@ -60,19 +61,35 @@ type offer struct {
 	Checked  bool
 	Note     string              // what is not certain about the change
 	Taken    *decided            // what was decided about it before
-	Filters  map[string][]string // of the form that tries it
 }
 
 // price is how many of some attacks an exclusion loses.
 type price struct {
+	Name     string
 	Lost, Of int
-	What     string
+	How      string
+}
+
+// Class is how dear that is, as a class name of the style sheet.
+func (p price) Class() string { return lossClass(float64(p.Lost), float64(p.Of)) }
+
+func lossClass(lost, of float64) string {
+	switch {
+	case lost <= 0 || of <= 0:
+		return ""
+	case lost/of >= dearestLoss:
+		return "is-bad"
+	case lost/of >= bigLoss:
+		return "is-warn"
+	}
+	return "is-ok"
 }
 
 // decided is a decision with its words.
 type decided struct {
 	console.ExceptionDecision
 	Accepted bool
+	Own      bool // it stands on the page of its event
 }
 
 // Where changes are put. Both take effect when testudo starts again.
@@ -85,19 +102,11 @@ const (
 // shareBar draws a loss: of a small share at least something is seen.
 func shareBar(part, of any) template.HTML {
 	n, all := number(part), number(of)
-	class, shown := "is-ok", n
-	switch {
-	case all <= 0 || n <= 0:
-		shown = 0
-	case n/all >= dearestLoss:
-		class = "is-bad"
-	case n/all >= bigLoss:
-		class = "is-warn"
+	shown := n
+	if n > 0 {
+		shown = max(n, all*0.015)
 	}
-	if shown > 0 {
-		shown = max(shown, all*0.015)
-	}
-	return bar(shown, all, 0, class, shareOf(part, of))
+	return bar(shown, all, 0, lossClass(n, all), shareOf(part, of))
 }
 
 // shareOf is a part of a whole in percent, so that little is told from nothing.
@@ -122,9 +131,9 @@ func offersOf(r *console.ExceptionReport, taken map[string]*decided) (walls, off
 		o := offer{Letter: string('a' + rune(i%26)), Event: r.Event, Rule: r.Rule, Text: x.Text, Freed: x.Freed, Most: most, AtMost: x.AtMost, Exact: x.Exact,
 			Tests: x.Examples[:min(len(x.Examples), maxTests)]}
 		if x.Placed > 0 {
-			o.Prices = append(o.Prices, price{x.LostPlaced, x.Placed, "attacks in that place"})
+			o.Prices = append(o.Prices, price{"Loses in that place", x.LostPlaced, x.Placed, "attacks"})
 		}
-		o.Prices = append(o.Prices, price{x.Lost, x.Attacks, "attacks as the tests send them"})
+		o.Prices = append(o.Prices, price{"Loses anywhere", x.Lost, x.Attacks, "attacks, as the tests send them"})
 		switch {
 		case x.Before != "" && x.After != "":
 			o.Change, o.Where = "# waf.before\n"+endLine(x.Before)+"# waf.after\n"+x.After, whereBoth
@@ -141,7 +150,7 @@ func offersOf(r *console.ExceptionReport, taken map[string]*decided) (walls, off
 		most = max(most, r.Proposals[i].Freed)
 	}
 	for i, x := range r.Proposals {
-		o := offer{Letter: num(i + 1), Event: r.Event, Rule: r.Rule, Text: "where " + x.Text, Freed: x.Freed, Most: most, Suspect: x.Suspect, Suspects: x.Suspects,
+		o := offer{Letter: num(i + 1), Event: r.Event, Rule: r.Rule, Lead: "where", Text: x.Text, Freed: x.Freed, Most: most, Suspect: x.Suspect, Suspects: x.Suspects,
 			Examples: x.Examples, Change: x.Change, Where: x.How, Checked: x.Checked, Exact: r.Exact}
 		if len(r.Exclusions) == 0 {
 			o.Line = x.Firewall
@@ -170,7 +179,7 @@ func latest(all []console.ExceptionDecision) []decided {
 	for _, d := range all {
 		if key := d.Rule + "\x00" + d.Proposal; !seen[key] {
 			seen[key] = true
-			out = append(out, decided{d, d.Decision == console.ExceptionAccepted})
+			out = append(out, decided{ExceptionDecision: d, Accepted: d.Decision == console.ExceptionAccepted})
 		}
 	}
 	return out
@@ -208,8 +217,9 @@ func (p *Pages) decidedOf(r *http.Request, m *exceptionView) (map[string]*decide
 		return nil, err
 	}
 	for _, d := range latest(all) {
+		d.Own = d.Event == m.Event
 		by[d.Proposal] = &d
-		if d.Event == m.Event && len(m.Decided) < maxOffers {
+		if d.Own && len(m.Decided) < maxOffers {
 			m.Decided = append(m.Decided, d)
 		}
 	}

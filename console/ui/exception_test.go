@@ -62,9 +62,9 @@ func TestExceptions(t *testing.T) {
 		t.Fatalf("%d\n%s", status, body)
 	}
 	for _, want := range []string{
-		"rules 942100 and 942190 in ARGS:q of /search, where the value is words", "0.41%", "5 of 1,222 attacks in that place", "0 of 2,582 attacks as the tests send them", "at most 14", "942190-37",
+		"rules 942100 and 942190 in ARGS:q of /search, where the value is words", "0.41%", "Loses in that place", "5 of 1,222 attacks", "0 of 2,582 attacks, as the tests send them", "at most 14", "942190-37",
 		"2.8%", "73 of 2,582", "SecRuleRemoveById 942190", "waf.after in testudo.yaml; it takes effect at the next start", "ctl:ruleRemoveTargetById=942100;ARGS:q",
-		"where edge.route is &#34;shop&#34;", "of these look like attacks to", "edge.scanner", "in rules/edge/waf-attack.yaml", `name="decision" value="refuse"`, `<option value="7d" selected>`,
+		"where <bdi>edge.route is &#34;shop&#34;", "of these look like attacks to", "edge.scanner", "in rules/edge/waf-attack.yaml", `name="decision" value="refuse"`, `<option value="7d" selected>`,
 	} {
 		if !bytes.Contains(body, []byte(want)) {
 			t.Errorf("without %q", want)
@@ -78,7 +78,7 @@ func TestExceptions(t *testing.T) {
 	if status != http.StatusSeeOther || header.Get("Location") != at {
 		t.Fatalf("accept: %d to %q", status, header.Get("Location"))
 	}
-	status, _, _ = operator.post(at+"/decision", "decision", "refuse", "rule", x.Rule, "text", `where edge.route is "shop"`, "reason", "too wide", "back", at)
+	status, _, _ = operator.post(at+"/decision", "decision", "refuse", "rule", x.Rule, "text", `edge.route is "shop"`, "reason", "too wide", "back", at)
 	if status != http.StatusSeeOther {
 		t.Fatalf("refuse: %d", status)
 	}
