@@ -59,8 +59,8 @@ type offer struct {
 	Where    string
 	Line     string // of the firewall, that would do the same
 	Checked  bool
-	Note     string              // what is not certain about the change
-	Taken    *decided            // what was decided about it before
+	Note     string   // what is not certain about the change
+	Taken    *decided // what was decided about it before
 }
 
 // price is how many of some attacks an exclusion loses.
