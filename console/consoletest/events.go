@@ -156,7 +156,7 @@ func (w *World) fillEvents() {
 			w.Log = append(w.Log, Response(req, 200))
 		}
 	}
-	w.Log = append(w.Log, guardedEvents(w.Start.Add(-6*time.Minute))...)
+	w.Log = append(w.Log, guardedEvents(at.Add(2*time.Second))...)
 	w.Log = append(w.Log, LogEvents(w.Start.Add(-5*time.Minute))...)
 	login := &signal.Event{ID: signal.NewID(at), Time: at.UnixNano(), Class: signal.ClassAuthentication,
 		Activity: signal.ActivityLogon, Severity: signal.SeverityInfo, Plane: signal.PlaneTestudo}

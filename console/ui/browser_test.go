@@ -55,11 +55,15 @@ func TestPictures(t *testing.T) {
 	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
 	attack := w.Log[len(w.Log)-1]
 	by := map[signal.Class]string{} // addresses of events of logs
+	guarded := attack               // by the guard of APIs
 	for _, e := range w.Log {
 		if e.Plane == signal.PlaneLogs {
 			by[e.Class] = "/traffic/" + e.ID.String()
 		} else if console.DecisionOf(e) > 1 {
 			attack = e
+			if len(e.Strings(signal.FieldAPIViolations)) > 1 {
+				guarded = e
+			}
 		}
 	}
 	manyRules(w, 4000)
@@ -68,7 +72,7 @@ func TestPictures(t *testing.T) {
 		name, path string
 		whole      bool
 	}{
-		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true}, {"explain", "/traffic/" + attack.ID.String() + "/explain", false},
+		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true}, {"event-api", "/traffic/" + guarded.ID.String(), true}, {"explain", "/traffic/" + attack.ID.String() + "/explain", false},
 		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
 		{"packages", "/packages", false}, {"flaw", "/findings/" + flawOf(w), true}, {"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
@@ -234,7 +238,7 @@ func TestFirstSteps(t *testing.T) {
 	p.Click(row + " a.open")
 	p.WaitText("#panel .why", "the threshold is 5")
 	p.WaitText("#panel", "ARGS:q")
-	p.WaitText("#panel", "in parameter q")
+	p.WaitText("#panel", "parameter q: SQL Injection Attack")
 	p.WaitText("#panel .act", "Block 203.0.113.77")
 	p.Shot("panel")
 

@@ -163,6 +163,15 @@ func foundOf(e *signal.Event) []apiFound {
 	return out
 }
 
+// saysOf is what the guard found as a sentence.
+func saysOf(found []apiFound) string {
+	parts := make([]string, len(found))
+	for i, f := range found {
+		parts[i] = cause{Text: f.Message, In: f.Where}.String()
+	}
+	return "The API does not allow it: " + strings.Join(parts, "; ") + "."
+}
+
 // guardWhere says in words where the guard found something: a JSON pointer is a field of the body.
 func guardWhere(target string) string {
 	if strings.HasPrefix(target, "/") {

@@ -99,6 +99,15 @@ func TestCauseOfAnswer(t *testing.T) {
 	}
 }
 
+// TestWhyOfAPI: each thing stands with its place.
+func TestWhyOfAPI(t *testing.T) {
+	e := consoletest.Guarded(time.Unix(1_700_000_000, 0), "203.0.113.9", "POST", "/orders", "POST /orders", signal.Deny, "edge-api-block",
+		[3]string{"body/maxLength", "is longer than 64 characters", "/note"}, [3]string{"query/unknown", "is not described", "query sort"})
+	if got, want := whyOf(e, eventDetail(e, nil)), "The API does not allow it: field /note: is longer than 64 characters; parameter sort: is not described."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestFirewallWhere(t *testing.T) {
 	for target, want := range map[string]string{
 		"ARGS:q": "parameter q", "ARGS:json.a:b": "parameter json.a:b", "REQUEST_HEADERS:User-Agent": "header User-Agent", "REQUEST_COOKIES:s": "cookie s", "REQUEST_BODY": "the body",

@@ -196,6 +196,9 @@ func matchesOf(e *signal.Event) []wafMatch {
 
 // whyOf says in a sentence why the event got its verdict.
 func whyOf(e *signal.Event, m *eventView) string {
+	if rules := e.Strings(signal.FieldVerdictRules); len(m.API) > 0 && len(rules) > 0 && (rules[0] == "edge-api-block" || rules[0] == "edge-api-violation") {
+		return saysOf(m.API) // the rule's own sentence names all messages, then all places
+	}
 	if reason := e.RecordedStr(signal.FieldVerdictReason); reason != "" {
 		return reason
 	}
