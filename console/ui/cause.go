@@ -40,14 +40,18 @@ func causeOf(e *signal.Event, r *row) cause {
 		rule = r.Rules[0]
 	}
 	says := func(c cause, prefix string) bool {
-		return c.Text != "" && (strings.HasPrefix(rule, prefix) || strings.Contains(reason, c.Text))
+		return c.Text != "" && (strings.HasPrefix(rule, prefix) || reason != "" && strings.Contains(reason, c.Text))
 	}
+	// An attack says more than the form that it came in, whichever of the two refused it.
+	attack := wall.Text != "" && slices.ContainsFunc(e.Strings(signal.FieldVerdictRules), func(id string) bool { return strings.HasPrefix(id, "edge-waf-attack") })
 	switch {
 	case r.Fault != "" && rule == "" && reason == "":
 		return cause{Kind: "edge", Text: faultWord(r.Fault)}
+	case attack:
+		return wall
 	case says(guard, "edge-api-"):
 		return guard
-	case says(wall, "edge-waf-"):
+	case says(wall, "edge-waf-attack"):
 		return wall
 	case rule != "" || reason != "":
 		return policyCause(r, reason)
@@ -157,7 +161,7 @@ func foundOf(e *signal.Event) []apiFound {
 			out[i].Message = messages[i]
 		}
 		if i < len(targets) {
-			out[i].Target, out[i].Where = targets[i], guardWhere(targets[i])
+			out[i].Target, out[i].Where = targets[i], guardWhere(code, targets[i])
 		}
 	}
 	return out
@@ -172,17 +176,26 @@ func saysOf(found []apiFound) string {
 	return "The API does not allow it: " + strings.Join(parts, "; ") + "."
 }
 
-// guardWhere says in words where the guard found something: a JSON pointer is a field of the body.
-func guardWhere(target string) string {
-	if strings.HasPrefix(target, "/") {
-		return "field " + target
-	}
-	if name, ok := strings.CutPrefix(target, "query "); ok {
-		return "parameter " + name
-	}
-	switch target {
-	case "path", "method", "body", "query":
+// guardWhere says in words where the guard found something. What it checked tells what a name is of.
+func guardWhere(code, target string) string {
+	check, _, _ := strings.Cut(code, "/")
+	switch {
+	case target == "":
+		return ""
+	case slices.Contains([]string{"path", "method", "body", "query"}, target):
 		return "the " + target
+	case strings.HasPrefix(target, "/"):
+		return "field " + target
+	case strings.HasPrefix(target, "query "):
+		return "parameter " + target[len("query "):]
+	case strings.Contains(target, " "):
+		return target
+	case check == "query":
+		return "parameter " + target
+	case check == "path":
+		return "path parameter " + target
+	case check == "header" || check == "cookie":
+		return check + " " + target
 	}
 	return target
 }

@@ -56,6 +56,14 @@ func TestCause(t *testing.T) {
 		{"the API's guard", api(signal.Deny, "edge-api-block", price, [3]string{"query/unknown", "is not described", "query sort"}), "api",
 			"field /price: is not among the fields that the schema names, and 1 more"},
 		{"the API's guard, reported by no rule", api(signal.Allow, "", [3]string{"query/unknown", "is not described", "query sort"}), "api", "parameter sort: is not described"},
+		{"an attack in what the API does not allow", func() *signal.Event {
+			e := api(signal.Deny, "edge-api-block", [3]string{"query/unknown", "the document does not name such a parameter", "file"})
+			e.SetStrings(signal.FieldVerdictRules, []string{"edge-api-block", "edge-waf-attack"})
+			e.SetStrings(signal.FieldWAFRules, []string{"930100"})
+			e.SetStrings(signal.FieldWAFMessages, []string{"Path Traversal Attack (/../)"})
+			e.SetStrings(signal.FieldWAFTargets, []string{"ARGS:file"})
+			return e
+		}(), "firewall", "parameter file: Path Traversal Attack (/../)"},
 		{"the API could not be checked", func() *signal.Event {
 			e := api(signal.Alert, "")
 			e.SetStrings(signal.FieldVerdictRules, []string{"edge-api-error"})
@@ -105,6 +113,16 @@ func TestWhyOfAPI(t *testing.T) {
 		[3]string{"body/maxLength", "is longer than 64 characters", "/note"}, [3]string{"query/unknown", "is not described", "query sort"})
 	if got, want := whyOf(e, eventDetail(e, nil)), "The API does not allow it: field /note: is longer than 64 characters; parameter sort: is not described."; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestGuardWhere(t *testing.T) {
+	for _, c := range [][3]string{{"query/maxLength", "q", "parameter q"}, {"path/type", "id", "path parameter id"}, {"path/undocumented", "", ""}, {"body/required", "/items/*/sku", "field /items/*/sku"},
+		{"header/required", "X-Tenant", "header X-Tenant"}, {"bypass/method-override", "header X-HTTP-Method-Override", "header X-HTTP-Method-Override"}, {"bypass/path-trick", "path", "the path"},
+		{"grpc/size", "order.note", "order.note"}} {
+		if got := guardWhere(c[0], c[1]); got != c[2] {
+			t.Errorf("%s at %q: %q, want %q", c[0], c[1], got, c[2])
+		}
 	}
 }
 

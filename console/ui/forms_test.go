@@ -185,7 +185,7 @@ func TestFiltersSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%.60s: %d, want the form and %q", at, status, want)
 		}
 	}
-	for at, want := range map[string]int{"/traffic?method=post": 5, "/traffic?verdict=deny&client=203.0.113.0/24": 10, "/traffic?rule=edge.scanner": 5, "/traffic?q=PASSWD": 5, "/traffic?plane=testudo": 1} {
+	for at, want := range map[string]int{"/traffic?method=post": 6, "/traffic?verdict=deny&client=203.0.113.0/24": 10, "/traffic?rule=edge.scanner": 5, "/traffic?q=PASSWD": 5, "/traffic?plane=testudo": 1} {
 		_, body := p.get(at)
 		if got := bytes.Count(body, []byte("<tr id=\"e-")); got != want {
 			t.Errorf("%s: %d lines, want %d", at, got, want)

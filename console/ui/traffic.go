@@ -151,6 +151,9 @@ func eventQuery(f query) (console.EventQuery, error) {
 			q.Condition = value
 		}
 	}
+	if q.Plane == signal.PlaneEdge && f.v.Get("plane") == "" { // requests, and not the findings that came of them
+		q.Class = signal.ClassHTTPActivity
+	}
 	return q, nil
 }
 
