@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -87,7 +88,9 @@ func (c *ctl) run(tx *Transaction) {
 		tx.removed.add(c.rules)
 	case seclang.RemoveTargetByID, seclang.RemoveTargetByTag, seclang.RemoveTargetByMessage:
 		tx.narrowed.add(c.rules)
-		tx.narrowings = append(tx.narrowings, c)
+		if !slices.Contains(tx.narrowings, c) { // or a rule that matches in a thousand values made a thousand
+			tx.narrowings = append(tx.narrowings, c)
+		}
 	case seclang.SetEngine:
 		tx.mode = c.Engine
 	case seclang.ForceRequestBody:

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/corazawaf/coraza/v3/types"
 	"github.com/corazawaf/coraza/v3/types/variables"
@@ -23,7 +24,8 @@ type Transaction struct {
 
 	singles [256]string // by variable
 	keyed   [256][]entry
-	values  []string // of TX, by slot
+	values  []string       // of TX, by slot
+	txNames map[string]int // where the other keys of TX stand, where they are many
 	present bits
 
 	phase             int // the last that was run
@@ -62,13 +64,14 @@ type Transaction struct {
 	lastMatched Datum
 	anyMatched  bool
 
-	data    []Datum
-	kept    []Datum // of matches
-	scratch []item
-	forms   []string
-	parts   []string // of a macro
-	name    []byte   // of a field of JSON
-	arena   transform.Arena
+	data     []Datum
+	kept     []Datum // of matches
+	scratch  []item
+	forms    []string
+	parts    []string // of a macro
+	name     []byte   // of a field of JSON
+	brackets []bracket
+	arena    transform.Arena
 }
 
 func newTransaction(e *Engine) *Transaction {
@@ -125,12 +128,6 @@ func (tx *Transaction) Close() {
 	clear(tx.present)
 	clear(tx.removed)
 	clear(tx.narrowed)
-	for v := range tx.keyed {
-		if list := tx.keyed[v]; len(list) > 0 {
-			clear(list)
-			tx.keyed[v] = list[:0]
-		}
-	}
 	for _, list := range [...][]Datum{tx.data, tx.kept, tx.matchedList} {
 		clear(list[:cap(list)])
 	}
@@ -139,16 +136,15 @@ func (tx *Transaction) Close() {
 	clear(tx.forms[:cap(tx.forms)])
 	clear(tx.parts[:cap(tx.parts)])
 	clear(tx.matches)
-	const keep = 64 << 10 // of what grew
-	if cap(tx.scratch) > keep/64 {
-		tx.scratch = nil
+	for v, list := range tx.keyed {
+		if list != nil {
+			clear(list)
+			tx.keyed[v] = kept(list)
+		}
 	}
-	if cap(tx.requestBody) > keep {
-		tx.requestBody = nil
-	}
-	if cap(tx.responseBody) > keep {
-		tx.responseBody = nil
-	}
+	tx.data, tx.kept, tx.matchedList, tx.matches = kept(tx.data), kept(tx.kept), kept(tx.matchedList), kept(tx.matches)
+	tx.scratch, tx.forms, tx.parts, tx.pending = kept(tx.scratch), kept(tx.forms), kept(tx.parts), kept(tx.pending)
+	tx.name, tx.brackets, tx.requestBody, tx.responseBody = kept(tx.name), kept(tx.brackets), kept(tx.requestBody), kept(tx.responseBody)
 	for s := range tx.lit {
 		clear(tx.lit[s])
 	}
@@ -159,16 +155,29 @@ func (tx *Transaction) Close() {
 			l.forms[:cap(l.forms)][j].text = ""
 		}
 	}
-	if len(tx.looks) > keptLooks {
+	if cap(tx.looks) > keptLooks {
 		tx.looks = nil
 	}
 	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
-		matches: tx.matches[:0], data: tx.data[:0], kept: tx.kept[:0], pending: tx.pending[:0], matchedList: tx.matchedList[:0], scratch: tx.scratch[:0], forms: tx.forms[:0], parts: tx.parts[:0], name: tx.name[:0], arena: tx.arena, requestBody: tx.requestBody[:0], responseBody: tx.responseBody[:0]}
+		matches: tx.matches, data: tx.data, kept: tx.kept, pending: tx.pending, matchedList: tx.matchedList, scratch: tx.scratch, forms: tx.forms, parts: tx.parts, name: tx.name, brackets: tx.brackets, arena: tx.arena,
+		requestBody: tx.requestBody, responseBody: tx.responseBody}
 	e.pool.Put(tx)
 }
 
-// keptLooks bounds what is kept of a transaction for the next one.
-const keptLooks = 4096
+// Of a transaction that much is kept for the next one: each list up to so many bytes, and so many looks, which are the largest.
+const (
+	keptBytes = 256 << 10
+	keptLooks = 4096
+)
+
+// kept returns a list emptied; nil where it grew to more than is kept.
+func kept[T any](list []T) []T {
+	var one T
+	if cap(list)*int(unsafe.Sizeof(one)) > keptBytes {
+		return nil
+	}
+	return list[:0]
+}
 
 // Connection says who speaks to whom.
 func (tx *Transaction) Connection(client string, clientPort int, server string, serverPort int) {

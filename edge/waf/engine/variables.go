@@ -2,6 +2,7 @@ package engine
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -231,7 +232,36 @@ func (tx *Transaction) setTX(key, value string) {
 		tx.present.set(slot)
 		return
 	}
-	tx.set(variables.TX, key, value)
+	if at := tx.named(key); at >= 0 {
+		e := &tx.keyed[variables.TX][at]
+		e.key, e.value = key, value
+		return
+	}
+	tx.add(variables.TX, key, value)
+	if tx.txNames != nil {
+		tx.txNames[key] = len(tx.keyed[variables.TX]) - 1
+	}
+}
+
+// fewNames is how many keys of TX that the program does not name are looked through one by one.
+const fewNames = 32
+
+// named returns which of the keys of TX that the program does not name is that one; -1 if none is. Requests may make up many.
+func (tx *Transaction) named(key string) int {
+	list := tx.keyed[variables.TX]
+	if len(list) <= fewNames {
+		return slices.IndexFunc(list, func(e entry) bool { return e.lower == key })
+	}
+	if tx.txNames == nil {
+		tx.txNames = make(map[string]int, 2*len(list))
+		for i := range list {
+			tx.txNames[list[i].lower] = i
+		}
+	}
+	if at, ok := tx.txNames[key]; ok {
+		return at
+	}
+	return -1
 }
 
 func (tx *Transaction) removeTX(key string) {
@@ -242,13 +272,9 @@ func (tx *Transaction) removeTX(key string) {
 		tx.present[slot>>6] &^= 1 << (slot & 63)
 		return
 	}
-	kept := tx.keyed[variables.TX][:0]
-	for _, e := range tx.keyed[variables.TX] {
-		if e.lower != key {
-			kept = append(kept, e)
-		}
+	if at := tx.named(key); at >= 0 {
+		tx.keyed[variables.TX], tx.txNames = slices.Delete(tx.keyed[variables.TX], at, at+1), nil
 	}
-	tx.keyed[variables.TX] = kept
 }
 
 // TX returns the value of a key of the collection TX, in which rules keep scores. The key is in lower case.
@@ -256,7 +282,10 @@ func (tx *Transaction) TX(key string) (string, bool) {
 	if slot, ok := tx.engine.slots[key]; ok {
 		return tx.slot(slot)
 	}
-	return tx.first(variables.TX, key)
+	if at := tx.named(key); at >= 0 {
+		return tx.keyed[variables.TX][at].value, true
+	}
+	return "", false
 }
 
 // SetTX sets a key of the collection TX, for rules to read. The key is in lower case.
