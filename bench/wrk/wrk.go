@@ -23,6 +23,7 @@ type Load struct {
 type Done struct {
 	Requests float64
 	Rate     float64 // requests a second
+	CPU      time.Duration
 }
 
 // Find returns an error that says what to install where wrk is not.
@@ -41,11 +42,13 @@ var (
 
 // Run makes a load. An answer that is no success is an error.
 func Run(ctx context.Context, l Load) (d Done, err error) {
-	args := []string{"-t1", "-c", strconv.Itoa(l.Connections), "-d", strconv.Itoa(max(1, int(l.Lasts.Seconds())))}
+	// On a busy machine a slow server may take seconds for an answer, which is none the worse for it.
+	args := []string{"-t1", "--timeout", "30s", "-c", strconv.Itoa(l.Connections), "-d", strconv.Itoa(max(1, int(l.Lasts.Seconds())))}
 	if l.Script != "" {
 		args = append(args, "-s", l.Script)
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, l.URL)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "wrk", append(args, l.URL)...)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return d, fmt.Errorf("wrk: %w: %s", err, out)
 	}
@@ -59,6 +62,7 @@ func Run(ctx context.Context, l Load) (d Done, err error) {
 	if d.Requests, err = strconv.ParseFloat(string(all[1]), 64); err != nil {
 		return d, err
 	}
+	d.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	d.Rate, err = strconv.ParseFloat(string(each[1]), 64)
 	return d, err
 }
