@@ -8,12 +8,14 @@ const (
 	fuelBase, fuelPerPattern, fuelPerByte = 1024, 64, 2
 	// tryBase and tryPerByte are what a text may cost before it is taken for one that is new: with the Core Rule Set some
 	// fifteen steps, and one more for each seventy bytes.
-	tryBase, tryPerByte = 2048, 1
+	tryBase, tryPerByte = 1024, 1
 	// maxTrySkip is how many texts that are new are not learned from, after one that cost too much.
 	maxTrySkip = 127
 	// flushesPerText is how often one text may make an automaton forget all it knows.
 	flushesPerText = 1
 	unlimited      = 1 << 40
+	// fewGroups is how many groups take less than looking for words does.
+	fewGroups = 2
 )
 
 // group is patterns that share an automaton.
@@ -24,6 +26,7 @@ type group struct {
 	patterns Bits
 	words    int
 	front    bool
+	worded   bool // a dictionary tells of its members
 	// binary and characters are the members of each dialect.
 	binary, characters []uint64
 	mixed              bool // there are some of both

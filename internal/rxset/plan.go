@@ -94,6 +94,7 @@ func (pl *planner) plan() {
 		})
 	}
 	add := func(g *group) {
+		g.worded = pl.words[g.members[0].pattern] != nil
 		for _, m := range g.members {
 			pl.set.patterns[m.pattern].group = int32(len(pl.set.groups))
 		}

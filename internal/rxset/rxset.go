@@ -76,6 +76,7 @@ type Set struct {
 	always         Bits        // candidates for every text
 	unasked        Bits        // those that one factor makes candidates
 	dictionary     *dictionary // nil: no pattern has words
+	grouped        Bits        // those that a group is for
 	steppers       sync.Pool
 	fuelBase       int
 
@@ -128,6 +129,12 @@ func New(patterns []Pattern, o Options) (*Set, error) {
 	var err error
 	if s.dictionary, err = newDictionary(pl.words); err != nil {
 		return nil, err
+	}
+	s.grouped = NewBits(len(patterns))
+	for i := range s.patterns {
+		if s.patterns[i].group >= 0 {
+			s.grouped.Add(i)
+		}
 	}
 	return s, nil
 }
@@ -232,10 +239,11 @@ func (s *Set) match(text string, wanted Bits, m *Scratch) bool {
 		}
 		m.ran[i] = true
 	}
+	few := s.few(wanted, m)
 	if !s.run(m) {
 		return false
 	}
-	if s.dictionary != nil {
+	if s.dictionary != nil && !few {
 		s.dictionary.find(&m.view, m.candidates)
 	}
 	m.groups = m.groups[:0]
@@ -249,6 +257,40 @@ func (s *Set) match(text string, wanted Bits, m *Scratch) bool {
 		}
 	}
 	return s.run(m)
+}
+
+// few reports whether the wanted patterns that have words are in so few groups that asking these is less work than looking for words. Then it
+// adds them to those that are to run.
+func (s *Set) few(wanted Bits, m *Scratch) bool {
+	if wanted == nil || s.dictionary == nil {
+		return false
+	}
+	for i, w := range s.dictionary.all {
+		if w&wanted[i]&^s.grouped[i] != 0 {
+			return false // no group would tell
+		}
+	}
+	before := len(m.groups)
+	for i, g := range s.groups[s.often:] {
+		if !g.worded || !g.has(wanted) {
+			continue
+		}
+		if len(m.groups)-before == fewGroups {
+			for _, g := range m.groups[before:] {
+				m.ran[s.patterns[g.members[0].pattern].group] = false
+			}
+			m.groups = m.groups[:before]
+			return false
+		}
+		m.groups = append(m.groups, g)
+		m.ran[s.often+i] = true
+	}
+	for _, g := range m.groups[before:] {
+		for i, w := range g.patterns {
+			m.candidates[i] |= w & wanted[i] // for the plain matcher, where the automaton gives up
+		}
+	}
+	return true
 }
 
 // release lets go of the text.

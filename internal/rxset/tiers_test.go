@@ -49,11 +49,53 @@ func TestSmall(t *testing.T) {
 					t.Fatalf("seed %d: tiers: %q in %q: %v", seed, e.Expr, text, !want)
 				}
 			}
+			wanted := rxset.NewBits(len(of))
+			for i := range of {
+				if g.IntN(3) == 0 {
+					wanted.Add(i)
+				}
+			}
+			got = s.MatchWanted(text, wanted, m)
+			for i, e := range of {
+				if want := e.want.MatchString(text); wanted.Has(i) && got.Has(i) != want {
+					t.Fatalf("seed %d: wanted: %q in %q: %v", seed, e.Expr, text, !want)
+				}
+			}
 		}
 		worded += rxset.Worded(s)
 	}
 	if matched < sets*50 || worded < sets/4 {
 		t.Errorf("%d matches, %d expressions with words show too little", matched, worded)
+	}
+}
+
+// TestFew: where few expressions with words are wanted, nobody looks for the words. One that is too large for an automaton is found all the same.
+func TestFew(t *testing.T) {
+	t.Parallel()
+	large := `needle\pL{900}`
+	list := []rxset.Pattern{{Expr: large}, {Expr: `haystack\s+x`}, {Expr: `straw(?:berry)+z`}, {Expr: `barnyard.*cow`}, {Expr: `tractor[0-9]+q`}}
+	s, err := rxset.New(list, rxset.Options{Small: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.Left != 1 {
+		t.Fatalf("%+v: the large one has an automaton", st)
+	}
+	text := "tractor12q needle" + strings.Repeat("é", 900) + " haystack x strawberryz"
+	m := s.NewScratch()
+	for mask := range 1 << len(list) {
+		wanted := rxset.NewBits(len(list))
+		for i := range list {
+			if mask>>i&1 != 0 {
+				wanted.Add(i)
+			}
+		}
+		got := s.MatchWanted(text, wanted, m)
+		for i := range list {
+			if want := i != 3; wanted.Has(i) && got.Has(i) != want {
+				t.Errorf("wanted %b: expression %d: %v", mask, i, !want)
+			}
+		}
 	}
 }
 

@@ -66,9 +66,11 @@ type keyDemand struct {
 
 // heads are the expressions of a program.
 type heads struct {
-	patterns []pattern
-	chains   []*transform.Chain // the first is nil: texts as they are
-	plan     [classes][sources][]demand
+	patterns   []pattern
+	chains     []*transform.Chain // the first is nil: texts as they are
+	transforms []transform.Transform
+	steps      [][]int // by chain: indices in transforms
+	plan       [classes][sources][]demand
 	// set has the expressions among the patterns, by the same numbers. The others stand for nothing there.
 	set         *rxset.Tiers
 	expressions bits
@@ -154,8 +156,26 @@ func (h *heads) chain(c *transform.Chain) int {
 	if at < 0 {
 		at = len(h.chains)
 		h.chains = append(h.chains, c)
+		h.steps = append(h.steps, h.stepsOf(c))
 	}
 	return at
+}
+
+// stepsOf returns the transformations of a chain by number.
+func (h *heads) stepsOf(c *transform.Chain) []int {
+	if c == nil {
+		return nil
+	}
+	var steps []int
+	for _, t := range c.Steps() {
+		at := slices.IndexFunc(h.transforms, func(other transform.Transform) bool { return t.Name == other.Name })
+		if at < 0 {
+			at = len(h.transforms)
+			h.transforms = append(h.transforms, t)
+		}
+		steps = append(steps, at)
+	}
+	return steps
 }
 
 // planHeads notes who looks for what where.
@@ -223,89 +243,6 @@ func (h *heads) demand(r *rule, chain int, s source, t *target) {
 		d.keyed = append(d.keyed, keyDemand{key, t.KeyRx, newBits(len(h.patterns))})
 	}
 	d.keyed[k].mask.set(r.pattern)
-}
-
-// look is what is known of a text.
-type look struct {
-	text    string
-	in      transform.Bytes
-	done    [classes]bool
-	forms   []form   // the distinct texts that transformations make of it
-	formOf  []uint16 // by chain: 1 + index in forms, 0 if it is not known
-	scanned bool     // in is known
-}
-
-type form struct {
-	text   string
-	found  bits
-	wanted bits
-}
-
-// looking returns what is known of a text, which at numbers: 0 if nothing is.
-func (tx *Transaction) looking(at *int32, text string) *look {
-	if *at > 0 {
-		if l := &tx.looks[*at-1]; l.text == text {
-			return l
-		}
-	}
-	n := len(tx.looks)
-	if n < cap(tx.looks) {
-		tx.looks = tx.looks[:n+1]
-	} else {
-		tx.looks = append(tx.looks, look{})
-	}
-	l := &tx.looks[n]
-	*l = look{text: text, forms: l.forms[:0], formOf: l.formOf}
-	if l.formOf == nil {
-		l.formOf = make([]uint16, len(tx.engine.heads.chains))
-	} else {
-		clear(l.formOf)
-	}
-	*at = int32(n + 1)
-	return l
-}
-
-// form returns the text after a chain of transformations.
-func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
-	if n := l.formOf[chain]; n > 0 {
-		return &l.forms[n-1]
-	}
-	text := l.text
-	if c := h.chains[chain]; c != nil {
-		if !l.scanned {
-			l.in, l.scanned = transform.In(text), true
-		}
-		if !c.Idle(&l.in) {
-			text = c.ApplyIn(a, text, &l.in)
-		}
-	}
-	n := l.have(h, text)
-	l.formOf[chain] = uint16(n + 1)
-	return &l.forms[n]
-}
-
-// have returns the number of a form, which is made where there is none of that text.
-func (l *look) have(h *heads, text string) int {
-	for i := range l.forms {
-		if l.forms[i].text == text {
-			return i
-		}
-	}
-	n := len(l.forms)
-	if n < cap(l.forms) {
-		l.forms = l.forms[:n+1]
-	} else {
-		l.forms = append(l.forms, form{})
-	}
-	f := &l.forms[n]
-	f.text = text
-	if f.found == nil {
-		f.found, f.wanted = newBits(len(h.patterns)), newBits(len(h.patterns))
-	} else {
-		clear(f.found)
-		clear(f.wanted)
-	}
-	return n
 }
 
 // search looks for all that the class wants in a text of a source, which has the key.

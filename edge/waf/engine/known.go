@@ -83,9 +83,9 @@ func (k *known) recall(tx *Transaction, l *look, c class, s source, key string, 
 	h := &tx.engine.heads
 	for i := range t.forms {
 		from := &t.forms[i]
-		f := l.have(h, from.text)
+		f := l.add(h, from.text)
 		for _, chain := range from.chains {
-			l.formOf[chain] = uint16(f + 1)
+			l.formOf[chain] = int32(f + 1)
 		}
 		l.forms[f].found.add(from.found)
 	}
@@ -95,29 +95,31 @@ func (k *known) recall(tx *Transaction, l *look, c class, s source, key string, 
 
 // learn keeps what was found in a text that came before. What it holds is its own.
 func (k *known) learn(tx *Transaction, l *look, c class, s source, key string, place int, mark uint32) {
-	if k.seen[place].Swap(mark) != mark || len(l.forms) > knownForms {
+	if k.seen[place].Swap(mark) != mark {
 		return
 	}
 	h := &tx.engine.heads
 	t := &knownText{text: strings.Clone(l.text), key: strings.Clone(key), class: c, source: s, lit: newBits(len(h.patterns))}
 	for i := range l.forms {
 		f := &l.forms[i]
-		if len(f.text) > knownLength {
-			return
-		}
-		to := knownForm{text: t.text, found: append(bits(nil), f.found...)}
-		if f.text != t.text {
-			to.text = strings.Clone(f.text)
-		}
+		to := knownForm{text: t.text}
 		for j := range h.plan[c][s] {
 			if chain := h.plan[c][s][j].chain; int(l.formOf[chain]) == i+1 {
 				to.chains = append(to.chains, chain)
 			}
 		}
-		if len(to.chains) > 0 {
-			t.forms = append(t.forms, to)
-			t.lit.add(f.found)
+		if len(to.chains) == 0 {
+			continue // what others are made of
 		}
+		if len(f.text) > knownLength || len(t.forms) == knownForms {
+			return
+		}
+		if f.text != t.text {
+			to.text = strings.Clone(f.text)
+		}
+		to.found = append(to.found, f.found...)
+		t.forms = append(t.forms, to)
+		t.lit.add(f.found)
 	}
 	k.places[place].Store(t)
 }

@@ -31,6 +31,9 @@ func NewChain(names []string) (*Chain, error) {
 	return c, nil
 }
 
+// Steps are its transformations, which are not to be changed.
+func (c *Chain) Steps() []Transform { return c.steps }
+
 // Idle reports whether a value that consists of these bytes stays as it is.
 func (c *Chain) Idle(in *Bytes) bool { return !c.always && !c.touched.Meets(in) }
 
@@ -38,22 +41,6 @@ func (c *Chain) Idle(in *Bytes) bool { return !c.always && !c.touched.Meets(in) 
 func (c *Chain) Apply(a *Arena, value string) string {
 	for i := range c.steps {
 		value, _ = c.steps[i].apply(a, value)
-	}
-	return value
-}
-
-// ApplyIn is Apply of a value that consists of these bytes: what changes none of them is left out.
-func (c *Chain) ApplyIn(a *Arena, value string, in *Bytes) string {
-	for i := range c.steps {
-		t := &c.steps[i]
-		if in != nil && t.touched != anyByte() && !t.touched.Meets(in) {
-			continue
-		}
-		next, _ := t.apply(a, value)
-		if in != nil && next != value {
-			in = nil // there may be others now
-		}
-		value = next
 	}
 	return value
 }

@@ -184,19 +184,49 @@ func removeComments(a *Arena, s string) (string, bool) {
 
 // removeCommentsChar takes the signs of comments out, and leaves what they hold.
 func removeCommentsChar(a *Arena, s string) (string, bool) {
-	out := a.Room(len(s))
-next:
+	var out []byte
+	copied := 0 // of s
 	for i := 0; i < len(s); {
-		for _, sign := range [...]string{"/*", "*/", "<!--", "-->", "--", "#"} {
-			if strings.HasPrefix(s[i:], sign) {
-				i += len(sign)
-				continue next
-			}
+		n := commentSign(s[i:])
+		if n == 0 {
+			i++
+			continue
 		}
-		out = append(out, s[i])
-		i++
+		if out == nil {
+			out = a.Room(len(s))
+		}
+		out = append(out, s[copied:i]...)
+		i += n
+		copied = i
 	}
-	return a.kept(s, out)
+	if copied == 0 {
+		return s, false
+	}
+	return a.Keep(append(out, s[copied:]...)), true
+}
+
+// commentSign returns the length of the sign of a comment that a text begins with, 0 if it does not.
+func commentSign(s string) int {
+	switch s[0] {
+	case '/', '*':
+		if len(s) > 1 && s[1] == '/'^'*'^s[0] {
+			return 2
+		}
+	case '<':
+		if strings.HasPrefix(s, "<!--") {
+			return 4
+		}
+	case '-':
+		if strings.HasPrefix(s, "-->") {
+			return 3
+		}
+		if strings.HasPrefix(s, "--") {
+			return 2
+		}
+	case '#':
+		return 1
+	}
+	return 0
 }
 
 // replaceComments puts a space in the place of each comment.

@@ -29,6 +29,9 @@ func (t *Transform) Apply(a *Arena, value string) string {
 	return out
 }
 
+// Touches reports whether a value that consists of these bytes may become another.
+func (t *Transform) Touches(in *Bytes) bool { return t.touched == anyByte() || t.touched.Meets(in) }
+
 // Lookup returns the transformation of that name, which is not case-sensitive.
 func Lookup(name string) (Transform, bool) {
 	name = strings.ToLower(name)

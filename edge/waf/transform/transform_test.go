@@ -99,8 +99,14 @@ func check(t *testing.T, o *oracle, mine []*transform.Chain, value string) {
 		if got != want[i] {
 			t.Errorf("%s of %q is %q, Coraza says %q", c.Name, value, got, want[i])
 		}
-		if same := c.ApplyIn(new(transform.Arena), value, &in); same != got {
-			t.Errorf("%s of %q is %q where its bytes are known", c.Name, value, same)
+		stepwise := value
+		for _, step := range c.Steps() {
+			if in := transform.In(stepwise); step.Touches(&in) {
+				stepwise = step.Apply(new(transform.Arena), stepwise)
+			}
+		}
+		if stepwise != got {
+			t.Errorf("%s of %q is %q where steps that touch nothing are left out", c.Name, value, stepwise)
 		}
 		if c.Idle(&in) && got != value {
 			t.Errorf("%s says it leaves %q alone, and makes %q of it", c.Name, value, got)
