@@ -38,7 +38,7 @@ func engineBars() []bar.Bar {
 		times("waf-form", "form", 10, "a small form"),
 		times("waf-json-1k", "json1k", 25, "1 KB of JSON"),
 		times("waf-json-10k", "json10k", 40, "10 KB of JSON"),
-		times("waf-unseen", "unseen", 20, "real JSON, documentation and code found on this machine, each once"),
+		times("waf-unseen", "unseen", 20, "real JSON, documentation and code found on this machine, each once and after 800 others"),
 		times("waf-attacks", "attacks", 1, "the Core Rule Set's own attacks"),
 		times("waf-hostile", "hostile", 1, "texts made to give automata many states, each once"),
 		{
@@ -188,6 +188,7 @@ func (p *pair) rounds(env *bar.Env, kind string, level int) (ours, theirs cost, 
 	if count == 0 {
 		count = 200
 	}
+	others := map[string]int{"unseen": 800, "hostile": 200}[kind]
 	runs, once := max(env.Runs, 5), kind == "unseen" || kind == "hostile"
 	if env.Short {
 		count, runs = max(count/4, 4), 3
@@ -196,12 +197,13 @@ func (p *pair) rounds(env *bar.Env, kind string, level int) (ours, theirs cost, 
 	for i := range runs + 1 {
 		from, factor := 0, 10
 		if once { // after some others, as a firewall that runs has seen: none twice
-			from, factor = 200+i*count, 1
+			from, factor = others+i*count, 1
 			if i == 0 {
-				for _, c := range []*proc.Child{p.ours, p.theirs} {
-					if _, err := ask(c, kind, level, 0, 200); err != nil {
-						return ours, theirs, err
-					}
+				if _, err := ask(p.ours, kind, level, 0, others); err != nil {
+					return ours, theirs, err
+				}
+				if _, err := ask(p.theirs, kind, level, 0, 20); err != nil { // it learns nothing
+					return ours, theirs, err
 				}
 			}
 		}
