@@ -263,7 +263,7 @@ func (tx *Transaction) search(l *look, c class, s source, key string) {
 	}
 	for i := range h.plan[c][s] {
 		d := &h.plan[c][s][i]
-		f := l.form(h, &tx.arena, d.chain)
+		f := l.form(tx, d.chain)
 		f.wanted.add(d.every)
 		for j := range d.keyed {
 			if k := &d.keyed[j]; k.rx != nil && k.rx.MatchString(key) || k.rx == nil && k.key == key {

@@ -80,10 +80,9 @@ func (k *known) recall(tx *Transaction, l *look, c class, s source, key string, 
 	if t == nil || t.class != c || t.source != s || t.text != l.text || t.key != key {
 		return false
 	}
-	h := &tx.engine.heads
 	for i := range t.forms {
 		from := &t.forms[i]
-		f := l.add(h, from.text)
+		f := l.add(tx, from.text)
 		for _, chain := range from.chains {
 			l.formOf[chain] = int32(f + 1)
 		}

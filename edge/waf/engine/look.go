@@ -37,17 +37,17 @@ func (tx *Transaction) looking(at *int32, text string) *look {
 	l, h := &tx.looks[n], &tx.engine.heads
 	*l = look{text: text, forms: l.forms[:0], formOf: l.formOf}
 	if l.formOf == nil {
-		l.formOf = make([]int32, len(h.chains))
+		l.formOf = tx.pieces.numbers(len(h.chains))
 	} else {
 		clear(l.formOf)
 	}
-	l.add(h, text)
+	l.add(tx, text)
 	*at = int32(n + 1)
 	return l
 }
 
 // add notes a text, and returns its index.
-func (l *look) add(h *heads, text string) int {
+func (l *look) add(tx *Transaction, text string) int {
 	for i := range l.forms {
 		if l.forms[i].text == text {
 			return i
@@ -62,7 +62,8 @@ func (l *look) add(h *heads, text string) int {
 	f := &l.forms[n]
 	f.text, f.scanned = text, false
 	if f.found == nil {
-		f.found, f.wanted, f.next = newBits(len(h.patterns)), newBits(len(h.patterns)), make([]int32, len(h.transforms))
+		h := &tx.engine.heads
+		f.found, f.wanted, f.next = tx.pieces.bits(len(h.patterns)), tx.pieces.bits(len(h.patterns)), tx.pieces.numbers(len(h.transforms))
 	} else {
 		clear(f.found)
 		clear(f.wanted)
@@ -72,14 +73,14 @@ func (l *look) add(h *heads, text string) int {
 }
 
 // form returns the text after a chain of transformations.
-func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
+func (l *look) form(tx *Transaction, chain int) *form {
 	if n := l.formOf[chain]; n > 0 {
 		return &l.forms[n-1]
 	}
-	at := 0
+	h, at := &tx.engine.heads, 0
 	if c := h.chains[chain]; c != nil && !c.Idle(l.forms[0].bytes()) {
 		for _, step := range h.steps[chain] {
-			at = l.step(h, a, at, step)
+			at = l.step(tx, at, step)
 		}
 	}
 	l.formOf[chain] = int32(at + 1)
@@ -87,14 +88,14 @@ func (l *look) form(h *heads, a *transform.Arena, chain int) *form {
 }
 
 // step returns the index of what a transformation makes of a form.
-func (l *look) step(h *heads, a *transform.Arena, at, step int) int {
+func (l *look) step(tx *Transaction, at, step int) int {
 	f := &l.forms[at]
 	if n := f.next[step]; n > 0 {
 		return int(n - 1)
 	}
 	to := at
-	if t := &h.transforms[step]; t.Touches(f.bytes()) {
-		to = l.add(h, t.Apply(a, f.text))
+	if t := &tx.engine.heads.transforms[step]; t.Touches(f.bytes()) {
+		to = l.add(tx, t.Apply(&tx.arena, f.text))
 	}
 	l.forms[at].next[step] = int32(to + 1) // add may have moved them
 	return to
@@ -106,4 +107,32 @@ func (f *form) bytes() *transform.Bytes {
 		f.in, f.scanned = transform.In(f.text), true
 	}
 	return &f.in
+}
+
+// pieces is memory for forms: many in few allocations.
+type pieces struct {
+	words []uint64
+	ints  []int32
+}
+
+// piecesOf is how many are made at once.
+const piecesOf = 64
+
+func (p *pieces) bits(n int) bits {
+	n = (n + 63) / 64
+	if len(p.words) < n {
+		p.words = make([]uint64, piecesOf*n)
+	}
+	out := p.words[:n:n]
+	p.words = p.words[n:]
+	return out
+}
+
+func (p *pieces) numbers(n int) []int32 {
+	if len(p.ints) < n {
+		p.ints = make([]int32, piecesOf*n)
+	}
+	out := p.ints[:n:n]
+	p.ints = p.ints[n:]
+	return out
 }

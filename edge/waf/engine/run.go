@@ -151,7 +151,7 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 			if r.pattern >= 0 && len(r.chainNumbers) == 1 {
 				l := tx.looking(d.look, d.Value)
 				tx.search(l, r.class, d.from, d.Key)
-				f := l.form(&tx.engine.heads, &tx.arena, r.chainNumbers[0])
+				f := l.form(tx, r.chainNumbers[0])
 				found := f.found.has(r.pattern)
 				if d.Value = f.text; found && tx.capture {
 					tx.captureOf(r.op, d.Value)

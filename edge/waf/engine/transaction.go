@@ -56,6 +56,7 @@ type Transaction struct {
 	rx         *rxset.TierScratch
 	asked      bits // patterns
 	looks      []look
+	pieces     pieces
 	singleLook [256]int32
 	lit        [sources]bits // patterns that some text of a source meets
 	searched   [classes][sources]bool
@@ -158,7 +159,7 @@ func (tx *Transaction) Close() {
 	if cap(tx.looks) > keptLooks {
 		tx.looks = nil
 	}
-	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
+	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], pieces: tx.pieces, keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
 		matches: tx.matches, data: tx.data, kept: tx.kept, pending: tx.pending, matchedList: tx.matchedList, scratch: tx.scratch, forms: tx.forms, parts: tx.parts, name: tx.name, brackets: tx.brackets, arena: tx.arena,
 		requestBody: tx.requestBody, responseBody: tx.responseBody}
 	e.pool.Put(tx)
