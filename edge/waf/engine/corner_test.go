@@ -33,7 +33,7 @@ func TestCorners(t *testing.T) {
 			SecResponseBodyLimitAction Reject
 			SecRule RESPONSE_BODY "@contains secret" "id:1,phase:4,deny"`, message{status: 200, respHeader: []header{{"Content-Type", "text/html"}}, respBody: "secret, and more than the limit"}},
 		{"a network with a zero before its size", `SecRule REMOTE_ADDR "@ipMatch 192.0.2.0/024" "id:1,phase:1,deny"`, message{}},
-		{"a data set's words beyond ASCII keep their case", "SecDataset words `\nÄ\nK\n`\n" + `SecRule ARGS "@pmFromDataset words" "id:1,phase:2,deny"`, message{uri: "/?a=%C3%A4&b=k&c=%C3%84"}},
+		{"a data set's words beyond ASCII keep their case", "SecDataset beyondASCII `\nÄ\nK\n`\n" + `SecRule ARGS "@pmFromDataset beyondASCII" "id:1,phase:2,deny"`, message{uri: "/?a=%C3%A4&b=k&c=%C3%84"}},
 		{"a number out of range before it is none", `SecRule REQUEST_HEADERS:X "@gt 1000" "id:1,phase:1,deny"`, message{header: []header{{"X", "99999999999999999999x"}}}},
 		{"a rule that takes its own target out still looks at it", `SecRule ARGS:a|ARGS:b|ARGS:/b/ "@rx ." "id:1,phase:2,pass,setvar:tx.own=+1,ctl:ruleRemoveTargetById=1;ARGS:b"
 			SecRule TX:own "@eq 3" "id:2,phase:2,deny"`, message{uri: "/?a=1&b=2"}},
