@@ -24,6 +24,7 @@ type clientBody struct {
 	ctl   *http.ResponseController
 	h1    *http1Conn // nil on HTTP/2
 	ctx   context.Context
+	tail  http.Header // trailer, which is there at the end
 
 	prefix []byte // held back, not yet handed on
 	begun  time.Time
@@ -78,6 +79,7 @@ func (b *clientBody) readFromClient(p []byte) (int, error) {
 		}
 		return n, nil
 	case err == io.EOF:
+		limitTrailer(b.tail) // before anybody learns of the end, and sends it
 		b.done.Store(true)
 		b.ctl.SetReadDeadline(time.Time{})
 		return n, io.EOF

@@ -325,7 +325,8 @@ func (x *exchange) inspectRequest() bool {
 	r := x.r
 	if hasBody(r) {
 		l := &x.ed.cfg.Limits
-		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w), h1: x.h1, ctx: r.Context()}
+		x.body = &clientBody{from: r.Body, limit: int64(x.route.cfg.MaxBody), stall: l.StallTimeout, rate: int64(l.MinBodyRate), ctl: http.NewResponseController(x.w), h1: x.h1, ctx: r.Context(), tail: r.Trailer}
+		limitTrailer(r.Trailer) // which has the announced names
 	}
 	if !x.route.waf && !x.route.api {
 		return true

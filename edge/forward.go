@@ -116,6 +116,25 @@ func (x *exchange) setForwarding(h http.Header) {
 	}
 }
 
+// limitTrailer takes away what a trailer must not hold (RFC 9110 section 6.5.1): fields by which a server frames, routes or
+// authenticates a request, those that this proxy says itself among them. Servers that merge a trailer with the header would believe them, and no rule
+// has seen them.
+func limitTrailer(h http.Header) {
+	for name := range h {
+		switch lower := strings.ToLower(name); lower {
+		case "host", "content-length", "content-encoding", "content-type", "content-range", "transfer-encoding", "trailer", "te", "connection", "keep-alive", "proxy", "proxy-connection", "upgrade",
+			"authorization", "proxy-authorization", "proxy-authenticate", "www-authenticate", "cookie", "set-cookie", "forwarded", "x-real-ip", "x-request-id", "traceparent", "tracestate",
+			"true-client-ip", "cf-connecting-ip", "x-client-ip", "x-cluster-client-ip", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override",
+			"cache-control", "expect", "max-forwards", "pragma", "range", "origin", "referer":
+			delete(h, name)
+		default:
+			if strings.HasPrefix(lower, "x-forwarded-") || strings.HasPrefix(lower, "if-") {
+				delete(h, name)
+			}
+		}
+	}
+}
+
 // removeHopByHop removes the fields of RFC 9110 section 7.6.1 and those that Connection names.
 func removeHopByHop(h http.Header) {
 	for _, line := range h["Connection"] {
