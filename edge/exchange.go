@@ -349,7 +349,10 @@ func (x *exchange) inspectRequest() bool {
 	}
 	var held []byte
 	var truncated bool
-	if want := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit)); want > 0 && x.body != nil {
+	want := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit))
+	if want == 0 {
+		truncated = x.body != nil // with inspect_limit: 0 nothing of it is held back
+	} else if x.body != nil {
 		var err error
 		if held, truncated, err = x.body.hold(want, r.ContentLength); err != nil {
 			x.refuseBody(false)

@@ -167,6 +167,32 @@ func TestInspection(t *testing.T) {
 }
 
 // waitCalls waits until the inspection is closed: that happens after the client has its answer.
+// TestInspectNothing holds that a body of which nothing is held back does not count as one that was seen.
+func TestInspectNothing(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	insp := &fakeInspector{bodyLimit: 100, responseLimit: 100}
+	ed := start(t, []string{up}, func(s *setup) {
+		s.route.Mode, s.route.WAF, s.route.InspectLimit, s.deps.Inspector = ModeBlock, true, 0, insp
+	})
+	if resp, body := do(t, client1(t), mustPost(t, ed.url, "an attack")); resp.StatusCode != 200 || body != "an attack" {
+		t.Errorf("%d %q", resp.StatusCode, body)
+	}
+	want := []string{"begin", "headers", "body  truncated", "response headers", "response body  truncated", "close"}
+	waitCalls(t, insp, len(want))
+	if d := cmp.Diff(want, insp.calls); d != "" {
+		t.Error(d)
+	}
+}
+
+func mustPost(t *testing.T, url, body string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequest("POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
 func waitCalls(t *testing.T, f *fakeInspector, n int) {
 	t.Helper()
 	for range 1000 {

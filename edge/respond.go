@@ -107,11 +107,15 @@ func (x *exchange) inspectResponse(resp *http.Response) (held []byte, whole, ok 
 	}
 	x.guard(func(c Check) { forAPI, x.api.pass = c.Response(resp.StatusCode, resp.Header) })
 	limit := min(max(forWAF, forAPI), int64(x.route.cfg.InspectLimit))
-	if limit <= 0 {
+	if max(forWAF, forAPI) <= 0 {
 		return nil, false, true
 	}
 	truncated := false
-	if resp.ContentLength != 0 && x.r.Method != http.MethodHead && !bodyless(resp.StatusCode) {
+	switch {
+	case resp.ContentLength == 0 || x.r.Method == http.MethodHead || bodyless(resp.StatusCode):
+	case limit == 0: // with inspect_limit: 0 nothing of it is held back
+		truncated = true
+	default:
 		if held, whole, ok = x.holdResponse(resp, limit); !ok {
 			return nil, false, false
 		}
