@@ -21,7 +21,7 @@ func (s *Server) apiRoutes() []Route {
 		return nil
 	}}
 	routes := []Route{document}
-	for _, part := range [][]Route{s.sessionRoutes(), s.eventRoutes(), s.explainRoutes(), s.traceRoutes(), s.fileRoutes(), s.hostRoutes(), s.endpointRoutes(), s.findingRoutes(), s.packageRoutes(), s.actionRoutes(), s.ruleRoutes(), s.replayRoutes(), s.systemRoutes(), s.peopleRoutes(), s.ledgerRoutes()} {
+	for _, part := range [][]Route{s.sessionRoutes(), s.eventRoutes(), s.explainRoutes(), s.traceRoutes(), s.fileRoutes(), s.hostRoutes(), s.endpointRoutes(), s.findingRoutes(), s.packageRoutes(), s.actionRoutes(), s.ruleRoutes(), s.budgetRoutes(), s.replayRoutes(), s.systemRoutes(), s.peopleRoutes(), s.ledgerRoutes()} {
 		routes = append(routes, part...)
 	}
 	return routes

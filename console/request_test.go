@@ -128,6 +128,8 @@ func examples(w *consoletest.World) map[string]example {
 		{op: "listAPIs", path: "/apis?route=shop&method=GET&text=cart&state=documented&limit=5"},
 		{op: "getAPI", path: "/apis/endpoint?route=shop&method=GET&template=/api/orders/%7Bid%7D"},
 		{op: "listAPIDrift", path: "/apis/drift?route=shop"},
+		{op: "listBudgets", path: "/budgets"},
+		{op: "restoreBudget", path: "/budgets/restore", body: `{"kind":"firewall","rule":"942100","route":"shop","reason":"the form was changed"}`, change: true},
 		{op: "exportAPI", path: "/apis/document?route=shop"},
 		{op: "takeFiles", path: "/fim/baseline"},
 		{op: "acceptFiles", path: "/fim/accept", body: `{"paths":["/etc/passwd"]}`},

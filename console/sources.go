@@ -28,6 +28,7 @@ type Sources struct {
 	Files      FileSource
 	Host       HostSource
 	APIs       APISource
+	Budgets    BudgetSource
 	Findings   FindingSource
 	Packages   PackageSource
 	Scans      ScanTaker

@@ -33,6 +33,7 @@ type World struct {
 	Actions       []signal.Action        // oldest first
 	Rules         []console.Rule
 	RuleSet       console.RuleSet
+	Budgets       console.BudgetReport
 	System        console.System
 	Health        console.Health
 	People        []console.Person
@@ -82,6 +83,7 @@ func At(start time.Time) *World {
 	}
 	w.fillPeople()
 	w.fillRules()
+	w.fillBudgets()
 	w.fillEvents()
 	w.fillFindings()
 	w.fillPackages()
@@ -94,7 +96,7 @@ func At(start time.Time) *World {
 // Sources returns the world as the console reads it.
 func (w *World) Sources() console.Sources {
 	return console.Sources{
-		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w}, APIs: endpoints{w},
+		Auth: people{w}, Sessions: people{w}, Passwords: people{w}, Overview: node{w}, Events: node{w}, Live: node{w}, Conditions: node{w}, Hunt: node{w}, Replay: node{w}, Explain: node{w}, Trace: node{w}, Files: node{w}, Host: node{w}, APIs: endpoints{w}, Budgets: budgets{w},
 		Findings: node{w}, Packages: node{w}, Scans: node{w}, Actions: node{w}, Orders: node{w}, Rules: node{w}, RuleDesk: node{w}, System: node{w},
 		People: roster{w}, PeopleDesk: roster{w}, Tokens: tokens{w}, Ledger: chain{w}, Recorder: chain{w}, Health: node{w}, Changes: node{w},
 	}

@@ -21,6 +21,7 @@ type overviewView struct {
 	Asked   uint64 // requests in the time that is shown
 	Quiet   bool   // nothing has happened yet
 	Listens []console.Listener
+	Budgets *budgetView
 }
 
 type rateRow struct {
@@ -58,6 +59,7 @@ func (p *Pages) overview(w http.ResponseWriter, r *http.Request) error {
 	if m.Latest, err = p.latestBlocked(r); err != nil {
 		return err
 	}
+	m.Budgets = p.budgetsOf(r.Context(), maxBudgets)
 	if m.Quiet {
 		m.Listens = p.edgeListeners(r)
 	}

@@ -24,6 +24,7 @@ type rulesView struct {
 	Verdicts   []signal.Decision
 	Severities []signal.Severity
 	More       bool // whether one of the rarer filters is in use
+	Budgets    *budgetView
 }
 
 // dialectCount is how many rules are in a dialect, and the list of them.
@@ -91,6 +92,9 @@ func (p *Pages) rulesPage(w http.ResponseWriter, r *http.Request, report *consol
 		if at > pageSize {
 			m.Prev = m.Filter.With("cursor", strconv.Itoa(at-pageSize)).At("/rules")
 		}
+	}
+	if m.Prev == "" && !m.Filter.Any() {
+		m.Budgets = p.budgetsOf(r.Context(), maxBudgets)
 	}
 	v.Main = m
 	if fragment(r) {

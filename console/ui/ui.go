@@ -132,6 +132,8 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		get(operator, "/rules/-/firewall", p.firewallPage),
 		post(operator, "/rules/-/firewall", p.firewallTry),
 		get(viewer, "/rules/-/exceptions", p.exceptions),
+		get(viewer, "/rules/-/budgets", p.budgets),
+		post(operator, "/rules/-/budgets", p.restoreBudget),
 		post(operator, "/rules/-/test", p.testRules),
 		post(admin, "/rules/-/reload", p.reloadRules),
 		get(viewer, "/rules/{id}", p.rule),
