@@ -27,6 +27,9 @@ func (d *Desk) WhatIf(ctx context.Context, q WhatIfQuery) (WhatIfReport, error) 
 	for _, f := range q.Files {
 		size += len(f.Text)
 	}
+	if f := q.Firewall; f != nil {
+		size += len(f.Directives) + len(f.Before) + len(f.After)
+	}
 	if size > maxRuleText {
 		return WhatIfReport{}, &InputError{Field: "text", Reason: fmt.Sprintf("%d bytes, at most %d are read", size, maxRuleText)}
 	}

@@ -177,6 +177,9 @@ func TestHostileInBrowser(t *testing.T) {
 	w.Log = append(w.Log, e)
 	w.Findings = append(w.Findings, signal.Finding{ID: "long", Title: long, Desc: long, Fix: long, Asset: long, Rule: long, State: signal.FindingOpen,
 		Severity: signal.SeverityFatal, Location: signal.Location{Path: long, Line: 1, Snippet: long}, Evidence: []signal.Evidence{{Name: long, Value: long}}})
+	w.Ledger = append(w.Ledger, console.LedgerEntry{Index: 98, Time: w.Start, Actor: long, Verb: "exception.accept", Subject: long,
+		Detail: map[string]string{"event": e.ID.String(), "proposal": "x", "text": long, "change.0": long, "where": long, "reason": long}})
+	w.Budgets.Budgets = append(w.Budgets.Budgets, console.Budget{BudgetKey: console.BudgetKey{Kind: console.BudgetOfRule, Rule: long, Route: long}, Title: long, State: console.BudgetDemoted})
 	s := serve(t, w, true)
 	p := browsertest.Start(t).Open(s.URL(), 360, 740)
 	p.SetCookie(s.CookieName(), w.Session(consoletest.AdminName))
@@ -184,7 +187,8 @@ func TestHostileInBrowser(t *testing.T) {
 		p.Size(width, 800)
 		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + e.ID.String() + "/explain", "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
 			"/processes?show=all", "/processes/evil", "/chain/" + consoletest.Traced, "/system/host", "/system/files",
-			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger"} {
+			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger",
+			"/traffic/" + e.ID.String() + "/exceptions", "/rules/-/exceptions", "/rules/-/budgets", "/rules/-/firewall?route=" + long[:100]} {
 			p.Go(at)
 			if wide := p.Wide(); wide != "0" {
 				t.Errorf("%s is %s pixels wider than a window of %d: %s", at, wide, width, p.Widest())

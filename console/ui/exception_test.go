@@ -182,6 +182,7 @@ func TestTryTheFirewall(t *testing.T) {
 		t.Errorf("asked for %v", ago)
 	}
 	for want, form := range map[string][]string{
+		"at most":                      {"directives", strings.Repeat("#", 600<<10)},
 		"say what to try":              {"directives", " \r\n"},
 		"a number from 1 to 4":         {"paranoia", "5"},
 		"the threshold is a number":    {"threshold", "-1"},
