@@ -35,8 +35,9 @@ type guardian struct {
 	app     int // the application behind it
 }
 
-// wafCost is what a load cost a guardian, and which part of the machine others took meanwhile.
-type wafCost struct{ rate, micros, others float64 }
+// wafCost is what a load cost: requests a second, CPU a request of the guardian and of all three, with the application and wrk, and which part of
+// the machine others took meanwhile.
+type wafCost struct{ rate, micros, all, others float64 }
 
 // quiet is which part of the machine others may take in a round that counts before the others.
 const quiet = 0.15
@@ -63,8 +64,13 @@ func (g *guardian) load(ctx context.Context, script string, lasts time.Duration)
 		return c, err
 	}
 	after, err := g.calm(ctx)
+	if err != nil {
+		return c, err
+	}
+	_, last, err := spent(ours)
 	others := (all - busy) - (own - began) - done.CPU
-	return wafCost{done.Rate, float64((after - before).Microseconds()) / done.Requests, max(0, others.Seconds()/took.Seconds()/float64(runtime.NumCPU()))}, err
+	return wafCost{rate: done.Rate, micros: float64((after - before).Microseconds()) / done.Requests, all: float64((last - began + done.CPU).Microseconds()) / done.Requests,
+		others: max(0, others.Seconds()/took.Seconds()/float64(runtime.NumCPU()))}, err
 }
 
 // spent is what the whole machine has spent, and what some processes have.
@@ -131,7 +137,7 @@ func runWAFNginx(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 			return m, err
 		}
 	}
-	var times, undisturbed, others []float64
+	var times, undisturbed, perCPU, others []float64
 	var cost [2][]float64
 	var rates [2][]float64
 	for round := range rounds {
@@ -145,6 +151,7 @@ func runWAFNginx(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 			cost[which], rates[which] = append(cost[which], c[which].micros), append(rates[which], c[which].rate)
 		}
 		times = append(times, c[1].rate/c[0].rate)
+		perCPU = append(perCPU, c[0].all/c[1].all)
 		most := max(c[0].others, c[1].others)
 		if others = append(others, most); most <= quiet {
 			undisturbed = append(undisturbed, c[1].rate/c[0].rate)
@@ -165,11 +172,13 @@ func runWAFNginx(ctx context.Context, env *bar.Env) (m bar.Measure, err error) {
 	if err := judgeAlike(both, 160); err != nil { // nor does one let things pass under load, or after it
 		return m, err
 	}
-	m.Value = bar.Median(times)
-	meanwhile := fmt.Sprintf("others took %.0f%% of the machine, median", 100*bar.Median(others))
+	meanwhile := ""
 	if len(undisturbed) >= 3 {
 		m.Value = bar.Median(undisturbed)
-		meanwhile = fmt.Sprintf("median of the %d in which others took at most %.0f%% of the machine", len(undisturbed), 100*quiet)
+		meanwhile = fmt.Sprintf("of which the %d count in which others took at most %.0f%% of the machine", len(undisturbed), 100*quiet)
+	} else {
+		m.Value = bar.Median(perCPU)
+		meanwhile = fmt.Sprintf("while others took %.0f%% of the machine, so that the value is of requests for each second of CPU of proxy, application and wrk together: %.1f", 100*bar.Median(others), perCPU)
 	}
 	m.Detail = fmt.Sprintf("nginx %.0f requests/s and %.0f µs of CPU each, edge %.0f and %.0f (CPU %.1f times less), each alone with wrk and the application; rounds %.1f, %s; by kind, nginx and edge: %s",
 		bar.Median(rates[0]), bar.Median(cost[0]), bar.Median(rates[1]), bar.Median(cost[1]), bar.Median(cost[0])/bar.Median(cost[1]), times, meanwhile, strings.Join(told, "; "))
