@@ -26,6 +26,7 @@ type Explanation struct {
 	Because  []string        `json:"because"`  // what keeps it from firing besides its condition
 	Proof    []ProofLine     `json:"proof"`    // the condition, a line for each part, outer parts first
 	Inexact  []string        `json:"inexact"`  // why the answer may differ from the one of the moment
+	Unusual  []string        `json:"unusual"`  // how the event's request differs from what others send, in words
 }
 
 // ProofLine is one part of a condition, with its answer for an event.

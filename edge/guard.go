@@ -41,8 +41,16 @@ type Check interface {
 	Pass(piece []byte, last bool) (out []byte, ok bool)
 	// Found returns what was found so far: all of it, in its order.
 	Found() *Found
-	// Close ends the check. status is what was sent to the client, 0 for nothing, sent the bytes of its body, and whole whether the upstream's answer went out to its end.
-	Close(status int, sent int64, whole bool)
+	// Close ends the check.
+	Close(e End)
+}
+
+// End is how an exchange ended.
+type End struct {
+	Status int   // sent to the client, 0 for nothing
+	Sent   int64 // bytes of the body
+	Whole  bool  // whether the upstream's answer went out to its end
+	Clean  bool  // whether firewall and judge had nothing against it
 }
 
 // Found is what a Check has found so far. Nothing in it holds a value of the request or the response.
@@ -53,6 +61,8 @@ type Found struct {
 	Subject    string      // whose credentials: a keyed hash
 	Auth       string      // kind of the credentials
 	Sensitive  []string    // kinds of sensitive data in the response
+	Habits     bool        // whether it is known what requests for the operation are like
+	Unusual    []string    // how the request differs from that, in words
 	Err        error       // why something could not be checked; the route's fail mode decides
 }
 
@@ -124,7 +134,10 @@ func (x *exchange) guardRequest(ex Exchange) (want int64) {
 
 // unguard ends the check.
 func (x *exchange) unguard() {
-	x.guard(func(c Check) { c.Close(x.status, x.sent, x.up != nil && x.failure == "") })
+	x.guard(func(c Check) {
+		clean := !x.unjudged && x.result.Err == nil && x.result.Score == 0 && x.result.OutboundScore == 0 && x.verdict.Decision == signal.Allow
+		c.Close(End{Status: x.status, Sent: x.sent, Whole: x.up != nil && x.failure == "", Clean: clean})
+	})
 	x.api.check = nil
 }
 
@@ -186,6 +199,16 @@ func (x *exchange) describeFound(e *signal.Event, response bool) {
 	} else {
 		g.asked = len(list)
 		g.told = g.size()
+		if f.Habits {
+			e.SetBool(signal.FieldHabitKnown, true)
+		}
+		if len(f.Unusual) > 0 {
+			list := make([]string, min(len(f.Unusual), maxViolations))
+			for i := range list {
+				list[i] = clean(f.Unusual[i], maxValue)
+			}
+			e.SetStrings(signal.FieldHabitUnusual, list)
+		}
 	}
 	if f.Err != nil {
 		e.SetString(signal.FieldAPIError, clean(f.Err.Error(), maxValue))

@@ -21,7 +21,7 @@ func (*idleCheck) Response(int, http.Header) (int64, bool) { return 0, true }
 func (*idleCheck) ResponseBody([]byte, bool)               {}
 func (*idleCheck) Pass(p []byte, _ bool) ([]byte, bool)    { return p, true }
 func (c *idleCheck) Found() *Found                         { return &c.f }
-func (*idleCheck) Close(int, int64, bool)                  {}
+func (*idleCheck) Close(End)                               {}
 
 // BenchmarkGuardSeam is what it costs the edge to have a guard, without what the guard does.
 func BenchmarkGuardSeam(b *testing.B) {

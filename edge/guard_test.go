@@ -108,8 +108,8 @@ func (c *fakeCheck) Pass(p []byte, last bool) ([]byte, bool) {
 
 func (c *fakeCheck) Found() *Found { return &c.f }
 
-func (c *fakeCheck) Close(status int, sent int64, whole bool) {
-	c.g.note("close %d %d %v", status, sent, whole)
+func (c *fakeCheck) Close(e End) {
+	c.g.note("close %d %d %v", e.Status, e.Sent, e.Whole)
 }
 
 // byGuard decides as the built-in rules do.

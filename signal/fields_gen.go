@@ -351,8 +351,10 @@ const (
 	FieldAPIAuth       Field = 311 // api.auth: kind of the credentials: none, jwt, other
 	FieldAPISensitive  Field = 312 // api.sensitive: kinds of sensitive data in the response
 	FieldAPIError      Field = 313 // api.error: why something could not be checked
+	FieldHabitKnown    Field = 314 // habit.known: whether it is known what parameters of the operation are like
+	FieldHabitUnusual  Field = 315 // habit.unusual: how parameters differ from what others send, in words and without values
 
-	fieldCount = 313
+	fieldCount = 315
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -669,4 +671,6 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldAPIAuth:                                       {path: "api.auth", kind: KindString, doc: "kind of the credentials: none, jwt, other"},
 	FieldAPISensitive:                                  {path: "api.sensitive", kind: KindStrings, doc: "kinds of sensitive data in the response"},
 	FieldAPIError:                                      {path: "api.error", kind: KindString, doc: "why something could not be checked"},
+	FieldHabitKnown:                                    {path: "habit.known", kind: KindBool, doc: "whether it is known what parameters of the operation are like"},
+	FieldHabitUnusual:                                  {path: "habit.unusual", kind: KindStrings, doc: "how parameters differ from what others send, in words and without values"},
 }

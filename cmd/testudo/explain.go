@@ -48,6 +48,9 @@ func (a *app) explainCommand() *cobra.Command {
 					fmt.Fprintln(a.stdout)
 				}
 				printExplanation(a.stdout, &all[i])
+				if i == len(all)-1 {
+					printUnusual(a.stdout, all[i].Unusual)
+				}
 			}
 			return nil
 		},
@@ -118,6 +121,16 @@ func printExplanation(w io.Writer, x *console.Explanation) {
 	}
 	for _, why := range x.Inexact {
 		fmt.Fprintf(w, "  inexact: %s\n", policy.Printable(why, 300))
+	}
+}
+
+// printUnusual says how the request differs from what others send.
+func printUnusual(w io.Writer, all []string) {
+	if len(all) > 0 {
+		fmt.Fprintln(w, "unlike other requests:")
+	}
+	for _, what := range all {
+		fmt.Fprintf(w, "  %s\n", policy.Printable(what, 300))
 	}
 }
 

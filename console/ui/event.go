@@ -23,6 +23,7 @@ type eventView struct {
 	Rules     []console.Rule       // that fired, as far as they are still there
 	Explained map[string]explained // why rules fire, by rule
 	Matches   []wafMatch
+	Unusual   []string   // how the request differs from what others send
 	API       []apiFound // in the request
 	Replied   []apiFound // in its answer
 	APIFacts  []fact
@@ -150,7 +151,7 @@ func eventDetail(e *signal.Event, related []*signal.Event) *eventView {
 	if isResponse(e) {
 		m.Answer = e
 	}
-	m.Matches, m.API, m.APIFacts = matchesOf(e), foundOf(e), guardFacts(e)
+	m.Matches, m.Unusual, m.API, m.APIFacts = matchesOf(e), e.Strings(signal.FieldHabitUnusual), foundOf(e), guardFacts(e)
 	if m.Answer != nil && m.Answer != e {
 		if m.Replied = foundOf(m.Answer); m.Answer.Has(signal.FieldAPISensitive) {
 			m.APIFacts = append(m.APIFacts, fact{Name: "Sensitive data", Items: m.Answer.Strings(signal.FieldAPISensitive)})

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/testudo-sec/testudo/detect/personal"
+	"github.com/testudo-sec/testudo/edge"
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/edge/api/openapi"
 )
@@ -284,7 +285,9 @@ func (c *check) learn() {
 }
 
 // Close implements edge.Check.
-func (c *check) Close(status int, _ int64, _ bool) {
+func (c *check) Close(e edge.End) {
+	status := e.Status
+	c.learnHabits(e)
 	switch {
 	case c.answer.status != 0 && !c.answer.over: // who hangs up before the end has seen the rest
 		c.answer.truncated = true

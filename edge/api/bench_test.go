@@ -46,7 +46,7 @@ func (a *asked) run(b *testing.B, g *Guard) {
 		if len(c.Found().Violations) > 0 {
 			b.Fatal(c.Found().Violations)
 		}
-		c.Close(a.status, int64(len(a.answer)), true)
+		c.Close(edge.End{Status: a.status, Sent: int64(len(a.answer)), Whole: true, Clean: true})
 	}
 }
 

@@ -111,7 +111,7 @@ func (c *check) findOperation() {
 			}
 		}
 	}
-	if c.template == "" && (cfg.Inventory || c.r.owned) {
+	if c.template == "" && (cfg.Inventory || cfg.Habits || c.r.owned) {
 		m, values := c.g.inventory.Match(cfg.Route, r.Method, c.x.Path, nil)
 		c.template = m.Template
 		for _, v := range values {
@@ -234,7 +234,7 @@ func (c *check) reads() bool {
 	if c.operation != nil && c.r.cfg.Requests != Off {
 		return true
 	}
-	return c.method != nil && !c.talks() || c.isGraphQL() || (isJSON(c.media) || c.untold()) && (c.r.cfg.Inventory || c.r.owned)
+	return c.method != nil && !c.talks() || c.isGraphQL() || (isJSON(c.media) || c.untold()) && (c.r.cfg.Inventory || c.r.cfg.Habits || c.r.owned) || isForm(c.media) && c.r.cfg.Habits
 }
 
 // untold reports whether the request does not say that its body is JSON, nor anything else: there are servers that take it for that all the same.
@@ -282,6 +282,7 @@ func (c *check) requestChecks() {
 	if c.r.owned && c.template != "" {
 		c.tellOwned(c.g.owner.Before(c.access()))
 	}
+	c.tellUnusual()
 	if len(m.body) > maxParsed {
 		m.json = nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/edge/api/owner"
 	"github.com/testudo-sec/testudo/edge/api/token"
+	"github.com/testudo-sec/testudo/edge/habit"
 	"github.com/testudo-sec/testudo/internal/bytesize"
 )
 
@@ -36,6 +37,8 @@ type Config struct {
 	Routes []Route `yaml:"routes"`
 	// Inventory bounds what is learned of endpoints.
 	Inventory inventory.Config `yaml:"inventory"`
+	// Habits bounds what is learned of parameters.
+	Habits habit.Config `yaml:"habits"`
 	// Objects bounds what is remembered of who reaches what.
 	Objects owner.Config `yaml:"objects"`
 	// Unused is how long a documented endpoint may rest before it is told of.
@@ -50,6 +53,8 @@ type Route struct {
 	Route string `yaml:"route"`
 	// Inventory learns the route's endpoints from its traffic.
 	Inventory bool `yaml:"inventory"`
+	// Habits learns what is normal for each parameter, and has events say how a request differs from that.
+	Habits bool `yaml:"habits"`
 	// Document is an OpenAPI document, 3.0 or later, in YAML or JSON. It may refer to files beside it.
 	Document string `yaml:"document"`
 	// Bases are what the document's paths stand under, in place of what its servers say: "" or "/api/v2".
@@ -153,7 +158,7 @@ type Leaks struct {
 
 // Default returns a Config under which every route is learned of and reported on, and nothing is blocked.
 func Default() Config {
-	return Config{Default: DefaultRoute(), Inventory: inventory.Default(), Objects: owner.Default(), Unused: 30 * 24 * time.Hour, Settle: 3 * 24 * time.Hour}
+	return Config{Default: DefaultRoute(), Inventory: inventory.Default(), Habits: habit.Default(), Objects: owner.Default(), Unused: 30 * 24 * time.Hour, Settle: 3 * 24 * time.Hour}
 }
 
 // DefaultRoute returns how a route is guarded that nobody said anything of.
@@ -163,7 +168,7 @@ func DefaultRoute() Route {
 		Tokens:    Tokens{Mode: Off, Verify: token.Default()},
 		GraphQL:   GraphQL{Mode: Off, Path: "/graphql", Depth: q.Depth, Cost: q.Cost, Aliases: q.Aliases, RootFields: q.RootFields, Directives: q.Directives, Batch: q.Batch, ListSize: 10},
 		GRPC:      GRPC{Mode: Off, Message: 4 * bytesize.MiB, Messages: 1000},
-		Inventory: true, Undocumented: Report, Requests: Block, Unchecked: Report, Responses: Report, Objects: Report, Assignment: Report, Exposure: Report, Authentication: Report, Bypass: Report,
+		Inventory: true, Habits: true, Undocumented: Report, Requests: Block, Unchecked: Report, Responses: Report, Objects: Report, Assignment: Report, Exposure: Report, Authentication: Report, Bypass: Report,
 		Leaks: Leaks{Mode: Report, Alert: []string{personal.Card, personal.Secret, personal.Trace}, Find: personal.Default()}, Bodies: 128 * bytesize.KiB,
 	}
 }
@@ -186,7 +191,7 @@ func (g *GRPC) limits() grpc.Limits {
 
 // Validate reports what is wrong with a Config, all of it.
 func (c *Config) Validate() error {
-	errs := []error{c.Inventory.Validate(), c.Objects.Validate(), c.Default.validate("default")}
+	errs := []error{c.Inventory.Validate(), c.Habits.Validate(), c.Objects.Validate(), c.Default.validate("default")}
 	if c.Default.Route != "" || c.Default.Document != "" {
 		errs = append(errs, errors.New("default: it is of routes without a name here: give no route and no document"))
 	}

@@ -90,6 +90,6 @@ func FuzzExchange(f *testing.F) {
 		if len(c.Found().Violations) > 2*maxFound {
 			t.Fatalf("%d violations", len(c.Found().Violations))
 		}
-		c.Close(status, int64(len(out)), ok)
+		c.Close(edge.End{Status: status, Sent: int64(len(out)), Whole: ok, Clean: true})
 	})
 }

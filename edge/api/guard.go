@@ -21,6 +21,7 @@ import (
 	"github.com/testudo-sec/testudo/edge/api/openapi"
 	"github.com/testudo-sec/testudo/edge/api/owner"
 	"github.com/testudo-sec/testudo/edge/api/token"
+	"github.com/testudo-sec/testudo/edge/habit"
 )
 
 // Store keeps what was learned between two runs.
@@ -36,7 +37,8 @@ type Deps struct {
 	Routes     []string              // names of the edge's routes
 	Dir        string                // that relative paths of the configuration start from
 	Secret     []byte                // key of the hashes that stand for people, 16 bytes or more; the same at each start
-	Store      Store                 // nil: what was learned ends with the process
+	Store      Store                 // of endpoints; nil: what was learned ends with the process
+	Habits     Store                 // of parameters; nil likewise
 	Logger     *slog.Logger          // nil: no log
 	Registerer prometheus.Registerer // nil: metrics are not shown
 	Now        func() time.Time      // nil: time.Now
@@ -47,12 +49,13 @@ type Guard struct {
 	cfg       Config
 	log       *slog.Logger
 	now       func() time.Time
-	store     Store
+	stores    []learned
 	secret    []byte
 	hashers   sync.Pool // of *hasher
 	unpackers unpackers
 	routes    map[string]*route
 	inventory *inventory.Inventory
+	habits    *habit.Habits
 	owner     *owner.Tracker
 	metrics   *metrics
 	unsaved   atomic.Pointer[string] // why what was learned could not be saved last
@@ -78,7 +81,7 @@ func New(ctx context.Context, c Config, d Deps) (*Guard, error) {
 	if len(d.Secret) < 16 {
 		return nil, errors.New("api: the key of hashes is shorter than 16 bytes")
 	}
-	g := &Guard{cfg: c, log: d.Logger, now: d.Now, store: d.Store, secret: d.Secret, routes: map[string]*route{}, inventory: inventory.New(c.Inventory), owner: owner.New(c.Objects)}
+	g := &Guard{cfg: c, log: d.Logger, now: d.Now, secret: d.Secret, routes: map[string]*route{}, inventory: inventory.New(c.Inventory), habits: habit.New(c.Habits), owner: owner.New(c.Objects)}
 	g.hashers.New = func() any { return newHasher(g.secret) }
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -111,17 +114,35 @@ func New(ctx context.Context, c Config, d Deps) (*Guard, error) {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}
 	}
-	if g.store != nil {
-		saved, err := g.store.Load(ctx)
+	g.stores = []learned{{d.Store, "endpoints", g.inventory.Restore, g.inventory.Snapshot}, {d.Habits, "parameters", func(b []byte) error { return g.habits.Restore(b, g.now()) }, g.habits.Snapshot}}
+	for _, l := range g.stores {
+		if l.store == nil {
+			continue
+		}
+		saved, err := l.store.Load(ctx)
 		if err == nil && saved != nil {
-			err = g.inventory.Restore(saved)
+			err = l.restore(saved)
 		}
 		if err != nil {
-			g.log.Warn("what was learned of APIs cannot be read: it is learned anew", "error", err)
+			g.log.Warn("what was learned of "+l.of+" cannot be read: it is learned anew", "error", err)
 		}
-		g.inventory.Refresh()
 	}
+	g.refresh()
 	return g, nil
+}
+
+// learned is something that is learned, and where it is kept between two runs: nowhere, if store is nil.
+type learned struct {
+	store    Store
+	of       string
+	restore  func([]byte) error
+	snapshot func() ([]byte, error)
+}
+
+// refresh has what was learned known.
+func (g *Guard) refresh() {
+	g.inventory.Refresh()
+	g.habits.Refresh(g.now())
 }
 
 // ready reads what a route names; nil where nothing is looked at.
@@ -177,7 +198,7 @@ func (g *Guard) ready(cfg Route, dir string) (*route, error) {
 		}
 	}
 	r.owned = cfg.Objects != Off || cfg.Assignment != Off || cfg.Exposure != Off || cfg.Authentication != Off
-	if !cfg.Inventory && r.document == nil && r.tokens == nil && r.graphql == nil && r.grpc == nil && r.leaks == nil && !r.owned && cfg.Bypass == Off {
+	if !cfg.Inventory && !cfg.Habits && r.document == nil && r.tokens == nil && r.graphql == nil && r.grpc == nil && r.leaks == nil && !r.owned && cfg.Bypass == Off {
 		return nil, nil
 	}
 	return r, nil
@@ -287,7 +308,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			g.save(context.WithoutCancel(ctx))
 			return nil
 		case <-refresh.C:
-			g.inventory.Refresh()
+			g.refresh()
 		case <-save.C:
 			g.save(ctx)
 		}
@@ -296,18 +317,24 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // save keeps what was learned. It is learned from traffic again if that fails.
 func (g *Guard) save(ctx context.Context) {
-	if g.store == nil {
-		return
-	}
-	b, err := g.inventory.Snapshot()
-	if err == nil {
-		err = g.store.Save(ctx, b)
+	var errs []error
+	for _, l := range g.stores {
+		if l.store == nil {
+			continue
+		}
+		b, err := l.snapshot()
+		if err == nil {
+			err = l.store.Save(ctx, b)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", l.of, err))
+			g.metrics.unsaved.Inc()
+			g.log.Warn("what was learned of "+l.of+" could not be saved", "error", err)
+		}
 	}
 	g.unsaved.Store(nil)
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		why := err.Error()
 		g.unsaved.Store(&why)
-		g.metrics.unsaved.Inc()
-		g.log.Warn("what was learned of APIs could not be saved", "error", err)
 	}
 }

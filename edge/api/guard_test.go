@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,6 +34,7 @@ type rig struct {
 	now     time.Time
 	clock   atomic.Int64 // now, for the guard in an edge
 	watches bool         // the edge's route only detects
+	suspect bool         // firewall or judge have something against requests
 }
 
 // newRig reads a configuration of the route in YAML.
@@ -132,7 +134,7 @@ func (r *rig) do(t testing.TB, method, target, header, body string, status int, 
 		x.body = answer
 	}
 	x.Found = *c.Found()
-	c.Close(status, int64(len(x.body)), !x.cut)
+	c.Close(edge.End{Status: status, Sent: int64(len(x.body)), Whole: !x.cut, Clean: !r.suspect})
 	return x
 }
 
@@ -295,7 +297,7 @@ func TestLearns(t *testing.T) {
 		t.Errorf("operation %q", x.Operation)
 	}
 	s := &memory{}
-	r.g.store = s
+	r.g.stores[0].store = s
 	r.g.save(t.Context())
 	var text map[string]any
 	if err := json.Unmarshal(s.b, &text); err != nil {
@@ -314,10 +316,20 @@ func TestLearns(t *testing.T) {
 	}
 }
 
-type memory struct{ b []byte }
+type memory struct {
+	b    []byte
+	fail bool
+}
 
-func (m *memory) Load(context.Context) ([]byte, error)   { return m.b, nil }
-func (m *memory) Save(_ context.Context, b []byte) error { m.b = b; return nil }
+func (m *memory) Load(context.Context) ([]byte, error) { return m.b, nil }
+
+func (m *memory) Save(_ context.Context, b []byte) error {
+	if m.fail {
+		return errors.New("the disk is full")
+	}
+	m.b = b
+	return nil
+}
 
 // TestWalk: one subject opens what was given to others; what is not certain is told and not blocked by.
 func TestWalk(t *testing.T) {

@@ -266,7 +266,7 @@ func TestHeldExchangesTakeLittle(t *testing.T) {
 		c.Response(200, headers(jsonType))
 		c.Pass([]byte(`{}`), false)
 		c.Pass(nil, true)
-		c.Close(200, 2, true)
+		c.Close(edge.End{Status: 200, Sent: 2, Whole: true, Clean: true})
 	}
 }
 
@@ -295,7 +295,7 @@ func TestLongAnswersAreNotKept(t *testing.T) {
 			t.Errorf("%s: %v", kind, c.Found().Sensitive)
 		}
 		c.Pass(nil, true)
-		c.Close(200, int64(len(text)), true)
+		c.Close(edge.End{Status: 200, Sent: int64(len(text)), Whole: true, Clean: true})
 	}
 }
 

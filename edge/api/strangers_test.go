@@ -67,7 +67,7 @@ func TestWalkInDisguise(t *testing.T) {
 					c.Response(200, headers(jsonType))
 					c.Pass([]byte(`{"id": 1`), false)
 					found := tellsOfObjects((&exchanged{Found: *c.Found()}).codes())
-					c.Close(200, 8, false)
+					c.Close(edge.End{Status: 200, Sent: 8})
 					if found {
 						return
 					}
@@ -119,7 +119,7 @@ func TestMadeUpCredentials(t *testing.T) {
 	for i := range 100 { // refused here
 		c := r.begin(t, "GET", fmt.Sprintf("/orders/%d", id(i%40, 0)), fmt.Sprintf("Authorization: Bearer x%d", i))
 		c.Request()
-		c.Close(403, 0, false)
+		c.Close(edge.End{Status: 403})
 	}
 	if n := r.g.owner.Stats().Subjects - before; n > 1 {
 		t.Errorf("%d subjects more are remembered", n)

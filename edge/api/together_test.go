@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestTogether has many ask at once while what is learned is saved and compared: each gets his own answer.
 func TestTogether(t *testing.T) {
 	r := newRig(t, "      document: orders.yaml\n      leaks: {mode: mask}\n      undocumented: off\n", map[string]string{"orders.yaml": document})
-	r.g.store = &memory{}
+	r.g.stores[0].store = &memory{}
 	st := r.serve(t, func(w http.ResponseWriter, q *http.Request) {
 		b, _ := io.ReadAll(q.Body)
 		w.Header().Set("Content-Type", "application/json")

@@ -23,6 +23,7 @@ import (
 const (
 	apiKeyFile     = "api.key"            // key of the hashes that stand for people
 	apiLearnedFile = "api-inventory.json" // what was learned of endpoints
+	apiHabitsFile  = "api-habits.json"    // what was learned of parameters
 )
 
 // openGuard makes the guard of APIs for the routes of the edge.
@@ -35,7 +36,7 @@ func (m *Machine) openGuard(ctx context.Context, cfg *edge.Config) error {
 	for i := range cfg.Routes {
 		names = append(names, cfg.Routes[i].Name)
 	}
-	m.api, err = api.New(ctx, m.settings.API, api.Deps{Routes: names, Secret: key, Store: learnedFile(filepath.Join(m.opts.Dir, apiLearnedFile)), Logger: m.log, Registerer: m.registry})
+	m.api, err = api.New(ctx, m.settings.API, api.Deps{Routes: names, Secret: key, Store: learnedFile(filepath.Join(m.opts.Dir, apiLearnedFile)), Habits: learnedFile(filepath.Join(m.opts.Dir, apiHabitsFile)), Logger: m.log, Registerer: m.registry})
 	return err
 }
 

@@ -66,7 +66,7 @@ func explain(set *policy.Set, e *signal.Event, rule string) ([]console.Explanati
 
 func explanationOf(x *policy.Explanation, e *signal.Event, r *policy.Rule) console.Explanation {
 	out := console.Explanation{Rule: x.Rule, Title: x.Title, Decision: x.Decision, Fires: x.Fires, Because: x.Because, Inexact: x.Inexact,
-		Recorded: slices.Contains(e.Strings(signal.FieldVerdictRules), x.Rule)}
+		Recorded: slices.Contains(e.Strings(signal.FieldVerdictRules), x.Rule), Unusual: e.Strings(signal.FieldHabitUnusual)}
 	if x.Fires && r != nil && r.Sentence != nil {
 		out.Why = r.Sentence(e)
 	}
