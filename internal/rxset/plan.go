@@ -20,8 +20,11 @@ const (
 	dense = 0.025
 	// aloneStates is what one pattern may take of a front.
 	aloneStates = 600
-	// planFuel bounds the visits of nodes for the samples.
-	planFuel = 1 << 23
+	// planFuel bounds the visits of nodes for the samples, of one pattern and of several.
+	aloneFuel, planFuel = 1 << 21, 1 << 23
+	// planWork bounds what all of New may take: visits, and planPerNode for each node and span. The Core Rule Set takes a fifth of it. What is
+	// planned when it is used up, or half of it by patterns alone, is left to the plain matchers.
+	planWork, planPerNode = 96 << 20, 8
 )
 
 // planner finds out which patterns share an automaton.
@@ -32,6 +35,7 @@ type planner struct {
 	samples []string
 	pool    *pool
 	words   []words // of patterns that are looked for where a text has one of them
+	work    int     // that is left
 }
 
 // part is a pattern, or a factor of it, that waits for its automaton.
@@ -44,7 +48,7 @@ type part struct {
 func newPlanner(s *Set, trees []*syntax.Regexp, o Options) *planner {
 	pool := new(pool)
 	pool.free.Store(int64(o.Memory / 2))
-	pl := &planner{pool: pool, set: s, trees: trees, options: o, samples: append(samples(), o.Samples...), words: make([]words, len(trees))}
+	pl := &planner{pool: pool, set: s, trees: trees, options: o, samples: append(samples(), o.Samples...), words: make([]words, len(trees)), work: planWork}
 	return pl
 }
 
@@ -60,6 +64,11 @@ func (pl *planner) plan() {
 			}
 		}
 		whole := []part{{member: member{pattern: int32(i), exact: true}, re: re}}
+		if pl.work < planWork/2 {
+			pl.set.always.Add(i)
+			pl.set.unasked.Add(i)
+			continue
+		}
 		n := examine(re)
 		if n.solid {
 			if g, u := pl.fits(whole, false, aloneStates); g != nil && u.lit <= oftenExact && u.density <= dense {
@@ -196,20 +205,28 @@ type use struct {
 
 // fits returns a group of the parts, its automaton warm; nil if it has too many states.
 func (pl *planner) fits(parts []part, drop bool, states int) (*group, use) {
+	if pl.work <= 0 {
+		return nil, use{}
+	}
 	trees := make([]*syntax.Regexp, len(parts))
 	members := make([]member, len(parts))
 	for i, p := range parts {
 		trees[i], members[i] = p.re, p.member
 	}
 	p, err := newProgram(trees, drop)
+	pl.work -= planPerNode * (len(p.nodes) + len(p.spans))
 	if err != nil {
 		return nil, use{}
 	}
 	g := newGroup(p, members, pl.set)
+	defer func() { pl.work -= int(g.dfa.visits.Load()) }()
 	var v view
 	var c cursor
 	hits := make([]uint64, g.words)
 	lit, met, bytes, fuel := 0, 0, 0, planFuel
+	if len(parts) == 1 {
+		fuel = aloneFuel
+	}
 	for _, text := range pl.samples {
 		v.set(text)
 		c.start(g.dfa, hits, &fuel)

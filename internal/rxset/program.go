@@ -94,7 +94,7 @@ func newProgram(expressions []*syntax.Regexp, drop bool) (*program, error) {
 	p := &program{nodes: make([]node, 1), drop: drop}
 	for i, re := range expressions {
 		if err := p.add(re, uint32(i)); err != nil {
-			return nil, err
+			return p, err // as far as it came
 		}
 	}
 	p.classify()
@@ -117,7 +117,7 @@ func (p *program) add(re *syntax.Regexp, pattern uint32) error {
 	if len(prog.Inst) > maxNodes {
 		return errLarge
 	}
-	base := uint32(len(p.nodes))
+	base, spans := uint32(len(p.nodes)), len(p.spans)
 	p.starts = append(p.starts, base+uint32(prog.Start))
 	p.nodes = append(p.nodes, make([]node, len(prog.Inst))...)
 	w := writer{program: p, pattern: pattern, tails: map[span]uint32{}}
@@ -141,7 +141,7 @@ func (p *program) add(re *syntax.Regexp, pattern uint32) error {
 			n.out, n.arg = w.read(runes(in), n.out)
 		}
 		p.nodes[base+uint32(i)] = n
-		if len(p.nodes)-int(base) > maxNodes || len(p.nodes) > maxTogether || len(p.spans) > 2*maxTogether {
+		if len(p.nodes)-int(base) > maxNodes || len(p.spans)-spans > 2*maxNodes || len(p.nodes) > maxTogether || len(p.spans) > 2*maxTogether {
 			return errLarge
 		}
 	}
