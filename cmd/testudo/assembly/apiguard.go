@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/testudo-sec/testudo/edge/api/inventory"
 	"github.com/testudo-sec/testudo/internal/atomicfile"
 	"github.com/testudo-sec/testudo/signal"
+	"github.com/testudo-sec/testudo/store/state"
 )
 
 // Files of the API guard in the data directory.
@@ -97,11 +99,16 @@ func (m *Machine) followDrift(ctx context.Context) error {
 	}
 }
 
-// tellDrift stores each difference as a finding. Findings of what is mended are for people to close: that nobody asked for an endpoint lately does not mend it.
+// tellDrift stores each difference as a finding, and resolves findings of what is mended.
 func (m *Machine) tellDrift(ctx context.Context, now time.Time) error {
+	told := map[string]bool{}
+	count := map[string]int{}
 	var all []*signal.Finding
 	for _, d := range m.api.Compare() {
-		all = append(all, driftFinding(&d, now))
+		f := driftFinding(&d, now)
+		told[f.ID] = true
+		count[d.Route]++
+		all = append(all, f)
 	}
 	for len(all) > 0 {
 		n := min(len(all), maxDriftBatch)
@@ -110,8 +117,72 @@ func (m *Machine) tellDrift(ctx context.Context, now time.Time) error {
 		}
 		all = all[n:]
 	}
+	for _, r := range m.api.Status().Routes {
+		// Where there is no document nothing says what is right; where not all differences are told, silence says nothing.
+		if r.Document == "" || count[r.Name] >= inventory.MaxDrifts {
+			continue
+		}
+		if err := m.resolveDrift(ctx, r.Name, told); err != nil {
+			return err
+		}
+	}
 	m.changed(console.TopicFindings)
 	return nil
+}
+
+// resolveDrift resolves open findings of a route's differences from its document that are not told any more, though their endpoint is known as before.
+// That nobody asked for an endpoint lately, or that it was forgotten, does not mend it: those are for people to close.
+func (m *Machine) resolveDrift(ctx context.Context, route string, told map[string]bool) error {
+	known := map[string]bool{}
+	for _, e := range m.api.Inventory().Endpoints(inventory.Filter{Route: route, Confirmed: true}) {
+		known[e.Method+" "+e.Template] = true
+	}
+	q := state.FindingQuery{State: signal.FindingOpen, Kind: signal.FindingPosture, Plane: signal.PlaneEdge, Asset: signal.AssetID("application", route), Limit: 1000}
+	var gone []string
+	for {
+		page, next, err := m.storage.State.Findings(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if f := &page[i]; !told[f.ID] && mendable(f.Rule) && known[learnedAs(f)] {
+				gone = append(gone, f.ID)
+			}
+		}
+		if next == "" {
+			break
+		}
+		q.After = next
+	}
+	for _, id := range gone {
+		if _, _, err := m.storage.State.SetFindingState(ctx, id, signal.FindingResolved, "api", "the document and the traffic agree now"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mendable are kinds of differences that end when the document is mended, not by time alone.
+func mendable(rule string) bool {
+	kind, ok := strings.CutPrefix(rule, "api-")
+	return ok && slices.Contains([]inventory.Kind{inventory.Shadow, inventory.NewField, inventory.NewParameter, inventory.NewStatus, inventory.OtherType, inventory.Unauthenticated}, inventory.Kind(kind))
+}
+
+// The names of a finding's evidence.
+const (
+	evidenceEndpoint = "endpoint"
+	evidenceLearned  = "learned as" // where the document's template is another one
+)
+
+// learnedAs is the endpoint of the inventory that a finding is about.
+func learnedAs(f *signal.Finding) string {
+	at := ""
+	for _, e := range f.Evidence {
+		if e.Name == evidenceLearned || e.Name == evidenceEndpoint && at == "" {
+			at = e.Value
+		}
+	}
+	return at
 }
 
 // maxDriftBatch bounds one transaction.
@@ -140,8 +211,15 @@ func driftFinding(d *inventory.Drift, now time.Time) *signal.Finding {
 	if since.IsZero() {
 		since = now
 	}
+	evidence := []signal.Evidence{{Name: evidenceEndpoint, Value: d.Method + " " + d.Template}}
+	if d.Learned != "" {
+		evidence = append(evidence, signal.Evidence{Name: evidenceLearned, Value: d.Method + " " + d.Learned})
+	}
+	if d.Where != "" {
+		evidence = append(evidence, signal.Evidence{Name: "where", Value: d.Where})
+	}
 	return &signal.Finding{ID: signal.Fingerprint("api", d.Route, string(d.Kind), d.Method, d.Template, d.Where), Kind: signal.FindingPosture, Rule: "api-" + string(d.Kind), Title: title,
 		Desc: strings.TrimSpace(d.Method+" "+d.Template) + " of route " + d.Route + ": " + d.Message, Severity: severity, State: signal.FindingOpen, Plane: signal.PlaneEdge, Asset: signal.AssetID("application", d.Route),
-		Evidence: []signal.Evidence{{Name: "endpoint", Value: d.Method + " " + d.Template}, {Name: "where", Value: d.Where}}, Fix: fix,
+		Evidence: evidence, Fix: fix,
 		References: []string{"https://owasp.org/API-Security/editions/2023/en/0xa9-improper-inventory-management/"}, Tags: []string{"edge", "api"}, First: since, Last: now, Count: 1}
 }

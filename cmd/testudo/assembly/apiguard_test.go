@@ -170,3 +170,62 @@ func TestShadowEndpoint(t *testing.T) {
 		t.Errorf("the key's file: %v %v", info, err)
 	}
 }
+
+// TestDriftMended: a finding is resolved by itself when the document describes the endpoint, not when there is no document, nor when the endpoint is unknown.
+func TestDriftMended(t *testing.T) {
+	dir := dataDir(t)
+	doc := filepath.Join(t.TempDir(), "part.yaml")
+	text := "openapi: 3.1.0\ninfo: {title: A part, version: \"1\"}\npaths:\n  /api/products:\n    get: {responses: {\"200\": {description: all}}}\n"
+	if err := os.WriteFile(doc, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	described := apiSettings(t, func(r *api.Route) { r.Document = doc })
+	bare := apiSettings(t, func(r *api.Route) { r.Document = "" })
+	bare.Edge.Routes = described.Edge.Routes
+	id := signal.Fingerprint("api", "shop", "shadow", "GET", "/api/products/lantern", "")
+	other := driftFinding(&inventory.Drift{Kind: inventory.Shadow, Route: "shop", Method: "GET", Template: "/forgotten", Message: "is answered"}, time.Now())
+
+	tell := func(settings Settings, ask bool, want signal.FindingState) *system {
+		t.Helper()
+		s := start(t, settings, dir)
+		s.signIn()
+		for i := range 40 {
+			if !ask {
+				break
+			}
+			if a := s.get(from(t, fmt.Sprintf("127.0.0.%d", 10+i)), "/api/products/lantern"); a.status != http.StatusOK {
+				t.Fatalf("%d", a.status)
+			}
+		}
+		s.m.api.Inventory().Refresh()
+		if ask {
+			if _, _, err := s.m.storage.State.PutFinding(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.m.tellDrift(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if f, ok, err := s.m.storage.State.Finding(t.Context(), id); err != nil || !ok || f.State != want {
+			t.Fatalf("want it %s: %v %v %+v", want, err, ok, f)
+		}
+		if f, _, err := s.m.storage.State.Finding(t.Context(), other.ID); err != nil || f.State != signal.FindingOpen {
+			t.Fatalf("of an endpoint that is not known: %v %s", err, f.State)
+		}
+		return s
+	}
+	for _, settings := range []Settings{described, bare} {
+		if err := tell(settings, settings.API.Routes[0].Document != "", signal.FindingOpen).stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text += "  /api/products/{slug}:\n    parameters: [{name: slug, in: path, required: true, schema: {type: string}}]\n    get: {responses: {\"200\": {description: one}}}\n"
+	if err := os.WriteFile(doc, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := tell(described, false, signal.FindingResolved)
+	changes, err := s.m.storage.State.FindingChanges(t.Context(), id)
+	if err != nil || len(changes) == 0 || !strings.Contains(changes[len(changes)-1].Reason+changes[0].Reason, "agree now") {
+		t.Errorf("%v %+v", err, changes)
+	}
+}

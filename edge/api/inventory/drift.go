@@ -128,11 +128,12 @@ type comparison struct {
 	all        []Drift
 }
 
-const maxDrifts = 10_000
+// MaxDrifts is how many differences of a route are told at most.
+const MaxDrifts = 10_000
 
 func (c *comparison) tell(k Kind, method, template, where, message string, since time.Time) {
 	key := driftKey{k, method, template, where}
-	if c.seen[key] || len(c.all) >= maxDrifts {
+	if c.seen[key] || len(c.all) >= MaxDrifts {
 		return
 	}
 	c.seen[key] = true
