@@ -9,7 +9,7 @@ import (
 
 // cause is why an event got its verdict, for one line of a list.
 type cause struct {
-	Kind string // firewall, api, rule or edge: who says so
+	Kind string // firewall, api, rule, edge or habit: who says so
 	Text string
 	In   string // where in the request or its answer, in words
 	More int    // things that the same one found besides
@@ -57,8 +57,19 @@ func causeOf(e *signal.Event, r *row) cause {
 		return policyCause(r, reason)
 	case guard.Text != "":
 		return guard
+	case wall.Text == "":
+		return habitCause(e)
 	}
 	return wall
+}
+
+// habitCause is how a request differs from what others send, where nothing else is known against it.
+func habitCause(e *signal.Event) cause {
+	all := e.Strings(signal.FieldHabitUnusual)
+	if len(all) == 0 {
+		return cause{}
+	}
+	return cause{Kind: "habit", Text: all[0], More: len(all) - 1}
 }
 
 func policyCause(r *row, reason string) cause {

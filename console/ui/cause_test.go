@@ -75,6 +75,11 @@ func TestCause(t *testing.T) {
 			e.SetString(signal.FieldEdgeError, "blocklist")
 			return e
 		}(), "edge", "the client's address was blocked"},
+		{"nothing but unlike others", func() *signal.Event {
+			e := consoletest.Request(at, "203.0.113.9", "GET", "/search", "q=*", signal.Allow, "")
+			e.SetStrings(signal.FieldHabitUnusual, []string{"q: 4,000 characters, others have at most 60", "q: has <, which no other had"})
+			return e
+		}(), "habit", "q: 4,000 characters, others have at most 60, and 1 more"},
 		{"in order", consoletest.Request(at, "203.0.113.9", "GET", "/", "", signal.Allow, ""), "", ""},
 	} {
 		got := rowOf(c.e).Cause
