@@ -72,7 +72,8 @@ var ground = []string{
 	"edge/api/inventory",
 	"edge/api/owner",
 	"edge/api/token",
-	"edge/habit", // what is normal for parameters, which edge/api feeds and asks
+	"policy/budget", // on how much of known-good traffic rules fire
+	"edge/habit",    // what is normal for parameters, which edge/api feeds and asks
 }
 
 type file struct {

@@ -39,16 +39,17 @@ type Blocklist interface {
 
 // Deps is what an edge needs of others.
 type Deps struct {
-	Sink       signal.Sink           // judges and records; required
-	Inspector  Inspector             // nil: no web application firewall
-	Guard      Guard                 // nil: nothing is held to what its API is
-	Blocklist  Blocklist             // nil: nobody is blocked
-	Follower   Follower              // nil: nobody is told where requests go, which then costs nothing
-	Recorder   Recorder              // nil: no request is kept as it was received, whatever a route says
-	Logger     *slog.Logger          // nil: no log
-	Registerer prometheus.Registerer // nil: metrics are kept and not shown
-	Dir        string                // where the edge keeps a certificate of its own; "": in memory, a new one at each start
-	Now        func() time.Time      // nil: time.Now
+	Sink       signal.Sink              // judges and records; required
+	Inspector  Inspector                // nil: no web application firewall
+	Guard      Guard                    // nil: nothing is held to what its API is
+	Muted      func(route string) []int // rules of the inspector that count for nothing there; nil: none do
+	Blocklist  Blocklist                // nil: nobody is blocked
+	Follower   Follower                 // nil: nobody is told where requests go, which then costs nothing
+	Recorder   Recorder                 // nil: no request is kept as it was received, whatever a route says
+	Logger     *slog.Logger             // nil: no log
+	Registerer prometheus.Registerer    // nil: metrics are kept and not shown
+	Dir        string                   // where the edge keeps a certificate of its own; "": in memory, a new one at each start
+	Now        func() time.Time         // nil: time.Now
 }
 
 // Edge is a reverse proxy that judges each request before it is forwarded. It is an
@@ -58,6 +59,7 @@ type Edge struct {
 	sink      signal.Sink
 	inspector Inspector
 	guard     Guard
+	muted     func(route string) []int
 	blocklist Blocklist
 	follower  Follower
 	recorder  Recorder
@@ -103,7 +105,7 @@ func New(cfg Config, deps Deps) (*Edge, error) {
 	}
 	cfg.Routes = slices.Clone(cfg.Routes)
 	ed := &Edge{
-		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, guard: deps.Guard, blocklist: deps.Blocklist, follower: deps.Follower, recorder: deps.Recorder, log: deps.Logger, now: deps.Now,
+		cfg: cfg, sink: deps.Sink, inspector: deps.Inspector, guard: deps.Guard, muted: deps.Muted, blocklist: deps.Blocklist, follower: deps.Follower, recorder: deps.Recorder, log: deps.Logger, now: deps.Now,
 		proxies:      forwarded.Proxies{Trusted: cfg.TrustedProxies, RFC7239: cfg.ClientHeader == "forwarded"},
 		formRecords:  throttle.New(2, 50),
 		blockRecords: throttle.New(2, 100),

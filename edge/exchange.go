@@ -335,6 +335,9 @@ func (x *exchange) inspectRequest() bool {
 		Request: r, Client: netip.AddrPortFrom(x.client.Addr, x.client.Port), Server: x.conn.local,
 		ID: x.requestID, Time: x.start, Route: x.route.name, Host: x.host, Path: x.rawPath, Paranoia: x.route.cfg.Paranoia, Blocks: x.route.block,
 	}
+	if x.ed.muted != nil {
+		ex.Muted = x.ed.muted(x.route.name)
+	}
 	var forWAF int64
 	if x.route.waf {
 		x.inspection = x.ed.inspector.Begin(r.Context(), ex)

@@ -26,6 +26,7 @@ type Exchange struct {
 	Host     string // asked for, in lower case, without port
 	Path     string // as received: percent-encoded, without the query
 	Paranoia int    // paranoia level of the route, 1 to 4
+	Muted    []int  // ids of the firewall's rules that are told of and do not count
 	Blocks   bool   // the route refuses, and lets answers be changed; else everything passes, and is told of
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/testudo-sec/testudo/internal/bytesize"
+	"github.com/testudo-sec/testudo/policy/budget"
 )
 
 // Config is the policy part of testudo.yaml.
@@ -17,6 +18,8 @@ type Config struct {
 	Builtin bool `yaml:"builtin"`
 	// Disable lists ids of rules that are loaded and shown, and never fire.
 	Disable []string `yaml:"disable"`
+	// Budget says how often a rule may fire on traffic that is known to be good before it only alerts.
+	Budget budget.Config `yaml:"budget"`
 	// Reload is how often the folders are looked at for changes; 0 for never.
 	Reload time.Duration `yaml:"reload"`
 	// MaxFile is the largest rule file that is read, up to 10 MiB.
@@ -25,11 +28,14 @@ type Config struct {
 
 // Default returns the configuration that holds where nothing else is said.
 func Default() Config {
-	return Config{Builtin: true, Reload: time.Second, MaxFile: DefaultMaxFile}
+	return Config{Builtin: true, Budget: budget.Default(), Reload: time.Second, MaxFile: DefaultMaxFile}
 }
 
 // Validate says what is wrong with the configuration.
 func (c Config) Validate() error {
+	if err := c.Budget.Validate(); err != nil {
+		return err
+	}
 	switch {
 	case c.Reload != 0 && (c.Reload < 100*time.Millisecond || c.Reload > time.Hour):
 		return fmt.Errorf("reload: %v is not between 100ms and 1h; 0 switches it off", c.Reload)

@@ -260,6 +260,9 @@ func (b *bound) note(at int, e *signal.Event) {
 func (b *bound) hit(f *settled, e *signal.Event) signal.Hit {
 	r := b.set.rules[f.rule]
 	h := signal.Hit{Rule: r.ID, Title: r.Title, Severity: r.Severity, Decision: r.Then, Why: r.Title}
+	if r.monitors(e) {
+		h.Decision = min(h.Decision, signal.Alert)
+	}
 	if r.Sentence != nil {
 		h.Why = r.Sentence(e)
 	}
@@ -279,6 +282,9 @@ func (b *bound) hit(f *settled, e *signal.Event) signal.Hit {
 // in the event is not asked for.
 func (b *bound) orders(at int, e *signal.Event, wants func(rule int) bool) []signal.Order {
 	r, st := b.set.rules[at], b.state[at]
+	if r.monitors(e) {
+		return nil
+	}
 	var orders []signal.Order
 	for k, a := range r.Actions {
 		target := e.RecordedText(a.Target)

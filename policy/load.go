@@ -21,6 +21,8 @@ type Loader struct {
 	MaxFile bytesize.Size
 	// Disable lists ids of rules that are loaded and never fire.
 	Disable []string
+	// Monitor returns, by rule, routes of the edge at which the rule only alerts; nil where there are none. It is asked at each load.
+	Monitor func() map[string][]string
 }
 
 // Load returns the set of all rules in the sources. It is all or nothing: where anything is
@@ -64,6 +66,16 @@ func (l *Loader) compile(files []File, problems Problems) (*Set, error) {
 	problems = append(problems, more...)
 	rules, more = l.disable(rules)
 	problems = append(problems, more...)
+	if l.Monitor != nil {
+		routes := l.Monitor()
+		for i, r := range rules {
+			if list := routes[r.ID]; len(list) > 0 {
+				demoted := *r
+				demoted.Monitor = list
+				rules[i] = &demoted
+			}
+		}
+	}
 	set, err := NewSet(rules)
 	if twice, ok := err.(Problems); ok {
 		problems = append(problems, twice...)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/testudo-sec/testudo/policy/match"
@@ -27,10 +28,11 @@ type Rule struct {
 	Fix        string
 	References []string
 	Tags       []string
-	Notes      []Note // what the file says beside that, for people
-	Disabled   bool   // it is checked and listed, and never fires
-	Silent     bool   // it only feeds correlations: it makes no hit and asks for no action
-	PartOf     string // of a rule that stands for a piece of another one: that one's id. It is listed and counted with it.
+	Notes      []Note   // what the file says beside that, for people
+	Disabled   bool     // it is checked and listed, and never fires
+	Silent     bool     // it only feeds correlations: it makes no hit and asks for no action
+	Monitor    []string // routes of the edge at which it only alerts, whatever Then says
+	PartOf     string   // of a rule that stands for a piece of another one: that one's id. It is listed and counted with it.
 	Dialect    string
 	File       string // as the loader named it
 	Line       int    // where the rule begins, from 1
@@ -176,6 +178,18 @@ func (r *Rule) unreadable() Problems {
 	return problems
 }
 
+// monitors reports whether the rule only alerts of an event.
+func (r *Rule) monitors(e *signal.Event) bool {
+	return len(r.Monitor) > 0 && slices.Contains(r.Monitor, e.Str(signal.FieldEdgeRoute))
+}
+
+// Version returns a digest over what decides whether and how the rule fires, demoted or not.
+func (r *Rule) Version() string {
+	whole := *r
+	whole.Monitor = nil
+	return whole.judging()
+}
+
 // judging returns a digest over what decides whether and how the rule fires. The state of
 // a rule survives a reload while this is the same.
 func (r *Rule) judging() string {
@@ -185,6 +199,9 @@ func (r *Rule) judging() string {
 	}
 	if r.Silent {
 		parts["silent"] = true
+	}
+	if len(r.Monitor) > 0 {
+		parts["monitor"] = r.Monitor
 	}
 	if c := r.Correlation; c != nil {
 		of := make([]string, len(c.Of))

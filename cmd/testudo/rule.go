@@ -21,7 +21,7 @@ import (
 
 func (a *app) ruleCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "rule", Short: "Check, test and list rules"}
-	cmd.AddCommand(a.ruleCheckCommand(), a.ruleTestCommand(), a.ruleListCommand(), a.ruleReloadCommand(), a.ruleEvalCommand())
+	cmd.AddCommand(a.ruleCheckCommand(), a.ruleTestCommand(), a.ruleListCommand(), a.ruleReloadCommand(), a.ruleEvalCommand(), a.ruleBudgetsCommand(), a.ruleRestoreCommand())
 	return cmd
 }
 

@@ -262,3 +262,16 @@ func (c *Client) APIDrift(ctx context.Context, route string) ([]console.APIDrift
 func (c *Client) APIDocument(ctx context.Context, route string) (json.RawMessage, error) {
 	return ask[json.RawMessage](ctx, c, http.MethodGet, v1+"/apis/document", values("route", route), nil)
 }
+
+// Budgets asks on how much of known-good traffic each rule fires.
+func (c *Client) Budgets(ctx context.Context) (console.BudgetReport, error) {
+	return ask[console.BudgetReport](ctx, c, http.MethodGet, v1+"/budgets", nil, nil)
+}
+
+// RestoreBudget has a demoted rule decide again.
+func (c *Client) RestoreBudget(ctx context.Context, key console.BudgetKey, reason string) (console.Budget, error) {
+	return ask[console.Budget](ctx, c, http.MethodPost, v1+"/budgets/restore", nil, struct {
+		console.BudgetKey
+		Reason string `json:"reason,omitempty"`
+	}{key, reason})
+}

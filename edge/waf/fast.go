@@ -13,6 +13,8 @@ import (
 // fast is a transaction of our engine.
 type fast struct{ tx *engine.Transaction }
 
+func (f *fast) mute(rules []int) { f.tx.Mute(rules) }
+
 func (f *fast) request(x *edge.Exchange, level int) bool {
 	r, text := x.Request, strconv.Itoa(level)
 	f.tx.SetTX("blocking_paranoia_level", text)

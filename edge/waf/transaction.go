@@ -11,6 +11,8 @@ import (
 
 // transaction is one exchange before the engine that executes the rules. Its methods are called in the order in which they stand here.
 type transaction interface {
+	// mute has rules, by id, count for nothing: neither for scores nor for decisions of their own.
+	mute(rules []int)
 	// request runs phase 1 at a paranoia level, and reports whether the rules look at bodies.
 	request(x *edge.Exchange, level int) (body bool)
 	// requestBody runs phase 2.

@@ -134,7 +134,12 @@ func (w *WAF) Begin(_ context.Context, x edge.Exchange) edge.Inspection {
 		w.fallbacks.Inc()
 	}
 	i := &inspection{waf: w, x: x, level: max(x.Paranoia, 1)}
-	i.guard(func() { i.tx = w.begin(x.ID) })
+	i.guard(func() {
+		i.tx = w.begin(x.ID)
+		if len(x.Muted) > 0 {
+			i.tx.mute(x.Muted)
+		}
+	})
 	return i
 }
 

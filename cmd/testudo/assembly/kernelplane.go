@@ -266,6 +266,7 @@ func (m *Machine) Doctor(ctx context.Context) []console.Check {
 	}
 	if m.edge != nil {
 		checks = append(checks, proxyChecks(m.edge.Status())...)
+		checks = append(checks, m.budgets.check())
 	}
 	if m.api != nil {
 		checks = append(checks, apiChecks(m.api.Status())...)

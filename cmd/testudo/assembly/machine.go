@@ -77,7 +77,8 @@ type Machine struct {
 	edge       *edge.Edge  // nil where none runs
 	api        *api.Guard  // nil where no edge runs
 	sealed     *sealed.Box // nil where no request is kept
-	logs       *logPlane   // nil where none runs
+	budgets    *budgets
+	logs       *logPlane // nil where none runs
 	kernel     *kernelPlane
 	chain      *chain.Table // nil where the host is not watched
 	console    *console.Server
@@ -110,6 +111,9 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 			storage.Close()
 		}
 	}()
+	if err = m.openBudgets(); err != nil {
+		return nil, err
+	}
 	if err = m.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -164,6 +168,7 @@ func New(ctx context.Context, s Settings, o Options) (m *Machine, err error) {
 // fewer rules than it was told.
 func (m *Machine) openPolicy(ctx context.Context) error {
 	m.loader = Loader(&m.settings.Policy)
+	m.loader.Monitor = m.budgets.monitored
 	m.sources = m.settings.Policy.Sources(BuiltinRules())
 	var err error
 	m.engine, m.watcher, err = policy.Watch(ctx, m.loader, m.sources, m.settings.Policy.Reload, m.swapped)
@@ -188,6 +193,7 @@ func (m *Machine) swapped(c policy.Change) {
 	}
 	m.node.RulesChanged()
 	m.kernel.rulesChanged()
+	m.budgets.rulesChanged()
 	m.changed(console.TopicRules)
 }
 
@@ -243,7 +249,7 @@ func (m *Machine) openEdge(ctx context.Context) error {
 	if err := m.openGuard(ctx, &cfg); err != nil {
 		return err
 	}
-	deps := edge.Deps{Sink: m.node, Inspector: inspector, Guard: m.api, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
+	deps := edge.Deps{Sink: judged{m.node, m.budgets}, Muted: m.budgets.at, Inspector: inspector, Guard: m.api, Blocklist: blocklist{m.blocked}, Logger: m.log, Registerer: m.registry, Dir: m.opts.Dir}
 	if m.sealed != nil {
 		deps.Recorder = m.sealed
 	}
@@ -412,6 +418,7 @@ func (m *Machine) Run(ctx context.Context) error {
 	run(hands, "node", m.node.Run)
 	run(hands, "respond", m.host.Run)
 	run(hands, "rules", m.watcher.Run)
+	run(hands, "budgets", m.budgets.run)
 	run(hands, "people", m.people.Run)
 	if m.serve {
 		run(gates, "console", m.console.Run)

@@ -25,7 +25,7 @@ func (m *Machine) consoleSources() console.Sources {
 	a := accounts{m}
 	return console.Sources{
 		Auth: a, Sessions: a, Passwords: a, People: a, PeopleDesk: peopleDesk{m}, Tokens: tokens{m},
-		Overview: overview{m}, Events: events{m}, Live: events{m}, Conditions: events{m}, Hunt: hunts{m}, Replay: replays{m}, Explain: explanations{m}, Trace: traces{m}, Files: filesDesk{m}, Host: hostView{m}, APIs: &apiView{m: m},
+		Overview: overview{m}, Events: events{m}, Live: events{m}, Conditions: events{m}, Hunt: hunts{m}, Replay: replays{m}, Explain: explanations{m}, Trace: traces{m}, Files: filesDesk{m}, Host: hostView{m}, APIs: &apiView{m: m}, Budgets: budgetDesk{m.budgets},
 		Findings: findings{m}, Packages: packages{m}, Scans: packages{m}, Actions: actions{m}, Orders: orders{m}, Rules: ruleBook{m}, RuleDesk: ruleBook{m},
 		System: systemDesk{m}, Ledger: ledgerBook{m}, Recorder: consoleRecorder{m}, Health: m,
 	}

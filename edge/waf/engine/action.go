@@ -22,6 +22,7 @@ type setVar struct {
 	key, value *macro
 	slot       int // of a constant key; -1 otherwise
 	remove     bool
+	score      bool // of an anomaly score
 }
 
 type ctl struct {
@@ -36,7 +37,8 @@ func (e *Engine) setVar(from *seclang.SetVar) (*setVar, error) {
 		return nil, err
 	}
 	if len(s.key.parts) == 0 {
-		s.slot = e.slot(strings.ToLower(s.key.constant))
+		name := strings.ToLower(s.key.constant)
+		s.slot, s.score = e.slot(name), strings.Contains(name, "_score")
 	}
 	s.value, err = e.macro(from.Value)
 	return s, err
@@ -140,19 +142,29 @@ func (tx *Transaction) flow(r *rule) {
 			if tx.mode == types.RuleEngineOn {
 				tx.allowed = f.Kind
 			}
-		case seclang.Deny:
-			tx.interrupt(Interruption{Action: "deny", Status: or(r.Status, http.StatusForbidden), Rule: r.ID})
-		case seclang.Drop:
-			tx.interrupt(Interruption{Action: "drop", Status: r.Status, Rule: r.ID})
-		case seclang.Redirect:
-			status := r.Status
-			switch status {
-			case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
-			default:
-				status = http.StatusFound
+		case seclang.Deny, seclang.Drop, seclang.Redirect:
+			if !tx.muted.has(r.number) {
+				tx.disrupt(r, f)
 			}
-			tx.interrupt(Interruption{Action: "redirect", Status: status, Rule: r.ID, Target: f.Value})
 		}
+	}
+}
+
+// disrupt does what a rule decides.
+func (tx *Transaction) disrupt(r *rule, f *seclang.Flow) {
+	switch f.Kind {
+	case seclang.Deny:
+		tx.interrupt(Interruption{Action: "deny", Status: or(r.Status, http.StatusForbidden), Rule: r.ID})
+	case seclang.Drop:
+		tx.interrupt(Interruption{Action: "drop", Status: r.Status, Rule: r.ID})
+	case seclang.Redirect:
+		status := r.Status
+		switch status {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
+		default:
+			status = http.StatusFound
+		}
+		tx.interrupt(Interruption{Action: "redirect", Status: status, Rule: r.ID, Target: f.Value})
 	}
 }
 

@@ -117,7 +117,9 @@ func (tx *Transaction) ask(r, head *rule, data []Datum) ([]Datum, string) {
 		tx.matched(d)
 		for i := range r.actions {
 			if a := &r.actions[i]; a.set != nil {
-				a.set.run(tx)
+				if !a.set.score || !tx.muted.has(head.number) {
+					a.set.run(tx)
+				}
 			} else {
 				a.ctl.run(tx)
 			}

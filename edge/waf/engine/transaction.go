@@ -41,6 +41,7 @@ type Transaction struct {
 	requestBody, responseBody []byte
 
 	removed    bits // rules
+	muted      bits // rules that match and count for nothing
 	narrowed   bits // rules that targets were taken from
 	narrowings []*ctl
 	skipAfter  string
@@ -76,7 +77,7 @@ type Transaction struct {
 }
 
 func newTransaction(e *Engine) *Transaction {
-	tx := &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), narrowed: newBits(len(e.rules)),
+	tx := &Transaction{engine: e, values: make([]string, len(e.names)), present: newBits(len(e.names)), removed: newBits(len(e.rules)), muted: newBits(len(e.rules)), narrowed: newBits(len(e.rules)),
 		rx: e.heads.set.NewScratch(), asked: newBits(len(e.heads.patterns))}
 	for c := range e.heads.plan {
 		for s := range e.heads.plan[c] {
@@ -112,6 +113,15 @@ func (e *Engine) Begin(id string) *Transaction {
 	return tx
 }
 
+// Mute has rules, by id, match and count for nothing: they add to no score, and their own decisions are not taken. It comes before all else.
+func (tx *Transaction) Mute(ids []int) {
+	for _, r := range tx.engine.rules {
+		if r.Marker == "" && slices.Contains(ids, r.ID) {
+			tx.muted.set(r.number)
+		}
+	}
+}
+
 // setTime fills the variables of the time, in the zone of this machine.
 func (tx *Transaction) setTime(now time.Time) {
 	s := &tx.singles
@@ -128,6 +138,7 @@ func (tx *Transaction) Close() {
 	clear(tx.values)
 	clear(tx.present)
 	clear(tx.removed)
+	clear(tx.muted)
 	clear(tx.narrowed)
 	for _, list := range [...][]Datum{tx.data, tx.kept, tx.matchedList} {
 		clear(list[:cap(list)])
@@ -159,7 +170,7 @@ func (tx *Transaction) Close() {
 	if cap(tx.looks) > keptLooks {
 		tx.looks = nil
 	}
-	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], pieces: tx.pieces, keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, narrowed: tx.narrowed,
+	*tx = Transaction{engine: e, lit: tx.lit, rx: tx.rx, asked: tx.asked, looks: tx.looks[:0], pieces: tx.pieces, keyed: tx.keyed, values: tx.values, present: tx.present, removed: tx.removed, muted: tx.muted, narrowed: tx.narrowed,
 		matches: tx.matches, data: tx.data, kept: tx.kept, pending: tx.pending, matchedList: tx.matchedList, scratch: tx.scratch, forms: tx.forms, parts: tx.parts, name: tx.name, brackets: tx.brackets, arena: tx.arena,
 		requestBody: tx.requestBody, responseBody: tx.responseBody}
 	e.pool.Put(tx)
