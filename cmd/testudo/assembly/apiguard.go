@@ -80,6 +80,9 @@ func (f learnedFile) Load(context.Context) ([]byte, error) {
 
 func (f learnedFile) Save(_ context.Context, b []byte) error { return atomicfile.Write(string(f), b) }
 
+// driftAgain is how long a difference that is told of is not told of again.
+const driftAgain = 24 * time.Hour
+
 // driftEvery is how often the routes are compared with their documents.
 const driftEvery = 10 * time.Minute
 
@@ -108,6 +111,13 @@ func (m *Machine) tellDrift(ctx context.Context, now time.Time) error {
 		f := driftFinding(&d, now)
 		told[f.ID] = true
 		count[d.Route]++
+		was, known, err := m.storage.State.Finding(ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		if known && was.State == signal.FindingOpen && was.Desc == f.Desc && now.Sub(was.Last) < driftAgain {
+			continue // it is told: a day has one sighting of it, not one for each comparison
+		}
 		all = append(all, f)
 	}
 	for len(all) > 0 {

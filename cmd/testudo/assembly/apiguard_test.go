@@ -154,7 +154,16 @@ func TestShadowEndpoint(t *testing.T) {
 	if err := s.m.tellDrift(t.Context(), time.Now().Add(7*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	found, ok, err := s.m.storage.State.Finding(t.Context(), signal.Fingerprint("api", "shop", "shadow", "GET", "/api/products/lantern", ""))
+	id := signal.Fingerprint("api", "shop", "shadow", "GET", "/api/products/lantern", "")
+	for _, later := range []time.Duration{10 * time.Minute, 20 * time.Minute, 25 * time.Hour} { // a day is one sighting
+		if err := s.m.tellDrift(t.Context(), time.Now().Add(7*24*time.Hour+later)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, ok, err := s.m.storage.State.Finding(t.Context(), id)
+	if found.Count != 2 {
+		t.Errorf("seen %d times", found.Count)
+	}
 	if err != nil || !ok || found.Severity != signal.SeverityMedium || found.Asset != "application:shop" {
 		t.Errorf("%+v %v", found, err)
 	}
