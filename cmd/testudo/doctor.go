@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Say what this machine can and cannot do, and what would change it",
 		Long: `Say what this machine can and cannot do, and what would change it.
 
-What the kernel allows is tried as root, or asked of the node that runs here. Features of the kernel that are
+What the kernel allows is tried as root, or asked of the node that runs here, as is how it guards routes and APIs. Features of the kernel that are
 missing are shown and counted apart: something slower or later stands in for most, as each says.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,7 +28,7 @@ missing are shown and counted apart: something slower or later stands in for mos
 			}
 			lacking, features := 0, 0
 			checks := assembly.Doctor(cmd.Context(), &a.settings, dir)
-			for _, c := range append(checks, a.kernelChecks(cmd.Context())...) {
+			for _, c := range append(checks, a.nodeChecks(cmd.Context(), checks)...) {
 				if c.OK {
 					fmt.Fprintf(a.stdout, "  ok    %-17s %s\n", c.Name, c.Detail)
 					continue
@@ -53,21 +54,25 @@ missing are shown and counted apart: something slower or later stands in for mos
 	}
 }
 
-// kernelChecks asks the node that runs here, whose sensor knows, and else tries by itself.
-func (a *app) kernelChecks(ctx context.Context) []console.Check {
+// nodeChecks are what a node that runs here knows beside these: of its sensor, its routes, its APIs. What the kernel allows is tried where none does.
+func (a *app) nodeChecks(ctx context.Context, local []console.Check) []console.Check {
+	var checks []console.Check
+	kernel := false
 	if c, _, err := a.dial(ctx); err == nil {
 		defer c.Close()
-		if all, err := c.Doctor(ctx); err == nil {
-			var checks []console.Check
-			for _, one := range all {
-				if strings.HasPrefix(one.Name, assembly.KernelCheck) {
-					checks = append(checks, one)
-				}
-			}
-			if len(checks) > 0 {
-				return checks
+		all, err := c.Doctor(ctx)
+		if err != nil {
+			all = nil
+		}
+		for _, one := range all {
+			if !slices.ContainsFunc(local, func(l console.Check) bool { return l.Name == one.Name }) {
+				checks = append(checks, one)
+				kernel = kernel || strings.HasPrefix(one.Name, assembly.KernelCheck)
 			}
 		}
 	}
-	return assembly.ProbeKernel(ctx, a.quiet())
+	if !kernel {
+		checks = append(checks, assembly.ProbeKernel(ctx, a.quiet())...)
+	}
+	return checks
 }
