@@ -74,7 +74,7 @@ func TestPictures(t *testing.T) {
 	}{
 		{"overview", "/", true}, {"traffic", "/traffic", false}, {"event", "/traffic/" + attack.ID.String(), true}, {"event-api", "/traffic/" + guarded.ID.String(), true}, {"explain", "/traffic/" + attack.ID.String() + "/explain", false},
 		{"findings", "/findings", false}, {"finding", "/findings/" + w.Findings[2].ID, true},
-		{"packages", "/packages", false}, {"flaw", "/findings/" + flawOf(w), true}, {"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
+		{"packages", "/packages", false}, {"apis", "/apis?sort=state", true}, {"api", "/apis/endpoint?route=shop&method=GET&template=%2Fapi%2Forders%2F%7Bid%7D", false}, {"flaw", "/findings/" + flawOf(w), true}, {"actions", "/actions", false}, {"history", "/actions?show=all", false}, {"action", "/actions/" + w.Actions[3].ID, false},
 		{"block", "/actions/new?target=198.51.100.23&for=1h&reason=scanner", false},
 		{"rules", "/rules", false}, {"rule", "/rules/edge.waf-attack", true}, {"rule-falco", "/rules/falco.terminal-shell-in-container", true},
 		{"rule-waits", "/rules/0e95725d-7320-415d-80f7-004da920fc11", true}, {"logs", "/traffic?plane=logs", false}, {"process", by[signal.ClassProcessActivity], true}, {"call", by[signal.ClassAPIActivity], true}, {"check", "/rules/-/check", false},
@@ -186,7 +186,7 @@ func TestHostileInBrowser(t *testing.T) {
 	for _, width := range []int{360, 1440} {
 		p.Size(width, 800)
 		for _, at := range []string{"/", "/traffic", "/traffic/" + e.ID.String(), "/traffic/" + e.ID.String() + "/explain", "/traffic/" + w.Log[len(w.Log)-2].ID.String(), "/findings", "/findings/long",
-			"/processes?show=all", "/processes/evil", "/chain/" + consoletest.Traced, "/system/host", "/system/files",
+			"/processes?show=all", "/processes/evil", "/chain/" + consoletest.Traced, "/system/host", "/system/files", "/apis",
 			"/findings/" + signal.Fingerprint("hostile"), "/actions?show=all", "/rules", "/rules/" + url.PathEscape(evil), "/system", "/system/ledger",
 			"/traffic/" + e.ID.String() + "/exceptions", "/rules/-/exceptions", "/rules/-/budgets", "/rules/-/firewall?route=" + long[:100]} {
 			p.Go(at)

@@ -120,6 +120,9 @@ func (p *Pages) Routes(s *console.Server) []console.Route {
 		post(operator, "/findings/{id}/state", p.setFinding),
 		get(viewer, "/packages", p.packages),
 
+		get(viewer, "/apis", p.apis),
+		get(viewer, "/apis/endpoint", p.api),
+
 		get(viewer, "/actions", p.actions),
 		get(operator, "/actions/new", p.previewOrder),
 		post(operator, "/actions", p.order),
