@@ -22,7 +22,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // tryNew opens a machine that is expected not to start.
 func tryNew(t *testing.T, s Settings, dir string) error {
 	t.Helper()
-	m, err := New(t.Context(), s, Options{Dir: dir, Logger: discard(), Console: true, Edge: true})
+	m, err := New(t.Context(), s, Options{Dir: dir, Logger: discard(), Console: true, Edge: true, Firewall: sharedFirewall})
 	if err == nil {
 		m.Close()
 		t.Fatal("it started")

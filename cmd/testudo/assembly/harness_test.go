@@ -23,6 +23,7 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/edge"
+	"github.com/testudo-sec/testudo/edge/waf"
 	"github.com/testudo-sec/testudo/signal"
 )
 
@@ -86,12 +87,35 @@ func dataDir(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "d")
 }
 
+// firewalls are those of the tests: compiling the rules takes seconds under the race detector, and machines may share them.
+var firewalls struct {
+	sync.Mutex
+	of map[string]*waf.WAF
+}
+
+func sharedFirewall(c waf.Config, dir string) (*waf.WAF, error) {
+	firewalls.Lock()
+	defer firewalls.Unlock()
+	key := fmt.Sprintf("%+v", c)
+	if w := firewalls.of[key]; w != nil {
+		return w, nil
+	}
+	w, err := waf.New(c, dir)
+	if err == nil {
+		if firewalls.of == nil {
+			firewalls.of = map[string]*waf.WAF{}
+		}
+		firewalls.of[key] = w
+	}
+	return w, err
+}
+
 // start runs a machine, which stops with the test at the latest.
 func start(t testing.TB, s Settings, dir string, scan ...string) *system {
 	t.Helper()
 	logs := new(logBuffer)
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	m, err := New(t.Context(), s, Options{Version: console.Version{Version: "v0.1.0", Go: runtime.Version()}, Dir: dir, Logger: log, Console: true, Edge: true, Scan: scan})
+	m, err := New(t.Context(), s, Options{Version: console.Version{Version: "v0.1.0", Go: runtime.Version()}, Dir: dir, Logger: log, Console: true, Edge: true, Scan: scan, Firewall: sharedFirewall})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,8 @@ type Options struct {
 	Watch   bool              // without a keeper the host is watched by this process, as far as it may
 	Root    bool              // the process stays root, because there is nobody else to become
 	Settled bool              // privileges of the start are given up once everything listens
+	// Firewall makes the firewall, whose files are in a folder; nil stands for waf.New. It is for who starts many machines in one process.
+	Firewall func(c waf.Config, dir string) (*waf.WAF, error)
 }
 
 // Note is something that people should know about what runs and what does not.
@@ -232,7 +234,11 @@ func (m *Machine) openEdge(ctx context.Context) error {
 	var inspector edge.Inspector
 	for i := range cfg.Routes {
 		if cfg.Routes[i].WAF && cfg.Routes[i].Mode != edge.ModeOff {
-			w, err := waf.New(m.settings.WAF, filepath.Join(m.opts.Dir, wafFolder))
+			open := m.opts.Firewall
+			if open == nil {
+				open = waf.New
+			}
+			w, err := open(m.settings.WAF, filepath.Join(m.opts.Dir, wafFolder))
 			if err != nil {
 				return err
 			}
