@@ -49,6 +49,10 @@ func (s *Set) Explain(e *signal.Event, id string) (Explanation, bool) {
 		x.Because = append(x.Because, fmt.Sprintf("it reads events of class %s, and this is one of %s", strings.Join(names, ", "), e.Class))
 	}
 	x.Fires = x.Proof.Answer == match.Yes && len(x.Because) == 0
+	if r.monitors(e) {
+		x.Decision = min(x.Decision, signal.Alert)
+		x.Because = append(x.Because, "it only alerts at this route: it fired on too much traffic that is known to be good")
+	}
 	for _, a := range r.Actions {
 		if x.Fires && a.counts() {
 			x.Because = append(x.Because, fmt.Sprintf("its action waits for others: %s", a))
