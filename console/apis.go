@@ -1,9 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -31,6 +33,7 @@ type APIQuery struct {
 	Route, Method string
 	Text          string // in the template, any case
 	State         string // one of APIStates
+	Sort          string // one of APISorts: before Limit cuts
 	Limit         int
 }
 
@@ -44,11 +47,47 @@ const (
 	APIDrifted         = "drifted"     // fields, types, parameters or statuses that the document does not know
 	APIUnauthenticated = "unauthenticated"
 	APISensitive       = "new-sensitive" // sensitive data that it did not carry before
+	APIExposed         = "exposed"       // answered without credentials, and carries sensitive data
 )
 
 // APIStates are all of them.
 func APIStates() []string {
-	return []string{APIDocumented, APILearned, APIUnconfirmed, APIShadow, APIZombie, APIDrifted, APIUnauthenticated, APISensitive}
+	return []string{APIDocumented, APILearned, APIUnconfirmed, APIShadow, APIZombie, APIDrifted, APIUnauthenticated, APISensitive, APIExposed}
+}
+
+// apiOrder are the states by what asks for attention first.
+var apiOrder = [...]string{APIExposed, APIUnauthenticated, APIShadow, APIZombie, APISensitive, APIDrifted, APIDocumented, APILearned, APIUnconfirmed}
+
+// APIRank is the state that an endpoint counts as, which is the one that asks for attention first, and its place among all.
+func APIRank(states []string) (state string, rank int) {
+	for i, s := range apiOrder {
+		if slices.Contains(states, s) {
+			return s, i
+		}
+	}
+	return APIUnconfirmed, len(apiOrder) - 1
+}
+
+// APISorts are the orders of a list of endpoints; path is that of route, template and method.
+func APISorts() []string { return []string{"path", "state", "requests", "first", "last"} }
+
+// SortAPIs puts endpoints, which are ordered by path, into another order of APISorts.
+func SortAPIs(all []APIEndpoint, by string) {
+	slices.SortStableFunc(all, func(a, b APIEndpoint) int {
+		switch by {
+		case "state":
+			_, x := APIRank(a.State)
+			_, y := APIRank(b.State)
+			return cmp.Compare(x, y)
+		case "requests":
+			return cmp.Compare(b.Requests, a.Requests)
+		case "first":
+			return b.First.Compare(a.First)
+		case "last":
+			return b.Last.Compare(a.Last)
+		}
+		return 0
+	})
 }
 
 // APIList is a list of endpoints.
@@ -66,6 +105,8 @@ type APIRoute struct {
 	Operations int    `json:"operations"`         // that it describes
 	Endpoints  int    `json:"endpoints"`          // that were learned
 	Drift      int    `json:"drift"`              // differences
+
+	States map[string]int `json:"states,omitempty"` // endpoints by the state that asks for attention first
 }
 
 // APIEndpoint is a method of a template. Names in it are of strangers' making, values are not in it.
@@ -120,7 +161,8 @@ type apisIn struct {
 	Route  string `query:"route" doc:"name of the edge's route"`
 	Method string `query:"method" doc:"as in GET"`
 	Text   string `query:"text" doc:"in the template, any case"`
-	State  string `query:"state" doc:"documented, learned, unconfirmed, shadow, zombie, drifted, unauthenticated or new-sensitive"`
+	State  string `query:"state" doc:"documented, learned, unconfirmed, shadow, zombie, drifted, unauthenticated, new-sensitive or exposed"`
+	Sort   string `query:"sort" doc:"path, state (what asks for attention first), requests, first or last (the newest first)"`
 	Limit  int    `query:"limit" default:"200" min:"1" max:"500" doc:"endpoints in the answer"`
 }
 

@@ -44,12 +44,13 @@ func (e endpoints) APIs(_ context.Context, q console.APIQuery) (console.APIList,
 	if err := e.fail(); err != nil {
 		return console.APIList{}, err
 	}
-	list := console.APIList{Routes: []console.APIRoute{{Name: "shop", Document: "openapi.yaml", Title: "The demo shop", Operations: 9, Endpoints: 4, Drift: 2}, {Name: "static"}}}
+	list := console.APIList{Routes: []console.APIRoute{{Name: "shop", Document: "openapi.yaml", Title: "The demo shop", Operations: 9, Endpoints: 4, Drift: 2, States: map[string]int{console.APIShadow: 1, console.APIDrifted: 1, console.APIDocumented: 2}}, {Name: "static"}}}
 	for _, d := range e.all() {
 		if (q.Route == "" || q.Route == d.Route) && (q.Method == "" || q.Method == d.Method) && (q.State == "" || slices.Contains(d.State, q.State)) && strings.Contains(strings.ToLower(d.Template), strings.ToLower(q.Text)) {
 			list.Items = append(list.Items, d.APIEndpoint)
 		}
 	}
+	console.SortAPIs(list.Items, q.Sort)
 	if n := max(q.Limit, 1); n < len(list.Items) {
 		list.Items, list.More = list.Items[:n], len(list.Items)-n
 	}

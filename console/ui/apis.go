@@ -39,9 +39,6 @@ type apiShare struct {
 	Count int
 }
 
-// apiOrder are the states by what asks for attention first: an endpoint counts as the first that it has.
-var apiOrder = [...]string{console.APIUnauthenticated, console.APIShadow, console.APIZombie, console.APISensitive, console.APIDrifted, console.APIDocumented, console.APILearned, console.APIUnconfirmed}
-
 // apiWord says a state.
 func apiWord(state string) string {
 	switch state {
@@ -49,6 +46,8 @@ func apiWord(state string) string {
 		return "new sensitive data"
 	case console.APIUnauthenticated:
 		return "no credentials"
+	case console.APIExposed:
+		return "sensitive data without credentials"
 	}
 	return state
 }
@@ -56,7 +55,7 @@ func apiWord(state string) string {
 // apiClass is the colour of a state.
 func apiClass(state string) string {
 	switch state {
-	case console.APIUnauthenticated, console.APIShadow:
+	case console.APIUnauthenticated, console.APIShadow, console.APIExposed:
 		return "is-bad"
 	case console.APIZombie, console.APISensitive, console.APIDrifted:
 		return "is-warn"
@@ -64,16 +63,6 @@ func apiClass(state string) string {
 		return "is-ok"
 	}
 	return "is-info"
-}
-
-// worst is the state that an endpoint counts as.
-func worst(states []string) string {
-	for _, s := range apiOrder {
-		if slices.Contains(states, s) {
-			return s
-		}
-	}
-	return console.APIUnconfirmed
 }
 
 // apiBar draws the endpoints of a route by state.
@@ -100,7 +89,7 @@ func (p *Pages) apis(w http.ResponseWriter, r *http.Request) error {
 	v := p.view(w, r, "APIs", "traffic")
 	m := &apisView{Filter: filter{query: newQuery(r.URL.Query())}, States: console.APIStates()}
 	v.Main = m
-	q := console.APIQuery{Route: m.Filter.Get("route"), Method: m.Filter.Get("method"), State: m.Filter.Get("state"), Text: strings.TrimSpace(m.Filter.Get("q")), Limit: maxAPIs}
+	q := console.APIQuery{Route: m.Filter.Get("route"), Method: m.Filter.Get("method"), State: m.Filter.Get("state"), Text: strings.TrimSpace(m.Filter.Get("q")), Sort: m.Filter.Get("sort"), Limit: maxAPIs}
 	var list console.APIList
 	err := checkAPIQuery(&q)
 	if err == nil {
@@ -111,17 +100,6 @@ func (p *Pages) apis(w http.ResponseWriter, r *http.Request) error {
 	}
 	m.Rows, m.More = list.Items, list.More
 	m.Sort = m.Filter.Get("sort")
-	slices.SortStableFunc(m.Rows, func(a, b console.APIEndpoint) int {
-		switch m.Sort {
-		case "requests":
-			return cmp.Compare(b.Requests, a.Requests)
-		case "last":
-			return b.Last.Compare(a.Last)
-		case "state":
-			return cmp.Compare(slices.Index(apiOrder[:], worst(a.State)), slices.Index(apiOrder[:], worst(b.State)))
-		}
-		return 0
-	})
 	if m.Routes, err = p.apiRoutes(r.Context(), src); err != nil {
 		return err
 	}
@@ -141,26 +119,22 @@ func checkAPIQuery(q *console.APIQuery) error {
 
 // apiRoutes returns the routes with what their endpoints are like, whatever the list shows.
 func (p *Pages) apiRoutes(ctx context.Context, src console.APISource) ([]apiRoute, error) {
-	all, err := src.APIs(ctx, console.APIQuery{Limit: console.MaxLimit})
+	all, err := src.APIs(ctx, console.APIQuery{Limit: 1})
 	if err != nil {
 		return nil, err
-	}
-	counts := map[string]map[string]int{}
-	for _, e := range all.Items {
-		if counts[e.Route] == nil {
-			counts[e.Route] = map[string]int{}
-		}
-		counts[e.Route][worst(e.State)]++
 	}
 	routes := make([]apiRoute, 0, len(all.Routes))
 	for _, r := range all.Routes {
 		one := apiRoute{APIRoute: r}
-		for _, s := range apiOrder {
-			if n := counts[r.Name][s]; n > 0 {
-				one.Shares = append(one.Shares, apiShare{s, n})
-				one.Known += n
-			}
+		for state, n := range r.States {
+			one.Shares = append(one.Shares, apiShare{state, n})
+			one.Known += n
 		}
+		slices.SortFunc(one.Shares, func(a, b apiShare) int {
+			_, x := console.APIRank([]string{a.State})
+			_, y := console.APIRank([]string{b.State})
+			return cmp.Compare(x, y)
+		})
 		routes = append(routes, one)
 	}
 	return routes, nil

@@ -22,6 +22,8 @@ func TestAPIs(t *testing.T) {
 		{"?state=shadow", http.StatusOK, "&lt;img", "/api/cart"},
 		{"?q=orders", http.StatusOK, "/api/orders/{id}", "/api/cart"},
 		{"?q=nothing-like-this", http.StatusOK, "No endpoint is like that", "<th scope=\"row\" class=\"req\""},
+		{"?sort=requests", http.StatusOK, "First seen", ""},
+		{"?state=exposed", http.StatusOK, "No endpoint is like that", "<th scope=\"row\" class=\"req\""},
 		{"?sort=state", http.StatusOK, "drifted", ""},
 		{"?q=" + string(bytes.Repeat([]byte("x"), 600)), http.StatusUnprocessableEntity, "too long", "<th scope=\"row\" class=\"req\""},
 	} {

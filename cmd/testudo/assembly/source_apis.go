@@ -56,28 +56,36 @@ func (v *apiView) APIs(_ context.Context, q console.APIQuery) (console.APIList, 
 	if q.State != "" && !slices.Contains(console.APIStates(), q.State) {
 		return console.APIList{}, &console.InputError{Field: "state", Reason: "want one of " + strings.Join(console.APIStates(), ", ")}
 	}
+	if q.Sort != "" && !slices.Contains(console.APISorts(), q.Sort) {
+		return console.APIList{}, &console.InputError{Field: "sort", Reason: "want one of " + strings.Join(console.APISorts(), ", ")}
+	}
 	known, drift := v.look()
 	routes, byKey := v.routes(), driftByKey(drift)
 	if _, ok := routes[q.Route]; q.Route != "" && !ok {
 		return console.APIList{}, &console.InputError{Field: "route", Reason: "no such route is guarded: there are " + strings.Join(slices.Sorted(maps.Keys(routes)), ", ")}
 	}
 	var list console.APIList
-	count := map[string]int{}
+	count, ranks := map[string]int{}, map[string]map[string]int{}
 	limit := cmp.Or(q.Limit, console.MaxLimit)
 	for i := range known {
 		e := &known[i]
 		count[e.Route]++
+		states := statesOf(e, routes[e.Route].Document != "", byKey[keyOf(e)])
+		if ranks[e.Route] == nil {
+			ranks[e.Route] = map[string]int{}
+		}
+		worst, _ := console.APIRank(states)
+		ranks[e.Route][worst]++
 		if q.Route != "" && q.Route != e.Route || q.Method != "" && !strings.EqualFold(q.Method, e.Method) || !strings.Contains(strings.ToLower(e.Template), strings.ToLower(q.Text)) {
 			continue
 		}
-		states := statesOf(e, routes[e.Route].Document != "", byKey[keyOf(e)])
-		switch {
-		case q.State != "" && !slices.Contains(states, q.State):
-		case len(list.Items) >= limit:
-			list.More++
-		default:
+		if q.State == "" || slices.Contains(states, q.State) {
 			list.Items = append(list.Items, shownEndpoint(e, states))
 		}
+	}
+	console.SortAPIs(list.Items, q.Sort)
+	if more := len(list.Items) - limit; more > 0 {
+		list.Items, list.More = slices.Clone(list.Items[:limit]), more
 	}
 	drifts := map[string]int{}
 	for i := range drift {
@@ -85,7 +93,7 @@ func (v *apiView) APIs(_ context.Context, q console.APIQuery) (console.APIList, 
 	}
 	for _, name := range slices.Sorted(maps.Keys(routes)) {
 		r := routes[name]
-		list.Routes = append(list.Routes, console.APIRoute{Name: name, Document: r.Document, Title: r.Title, Operations: r.Operations, Endpoints: count[name], Drift: drifts[name]})
+		list.Routes = append(list.Routes, console.APIRoute{Name: name, Document: r.Document, Title: r.Title, Operations: r.Operations, Endpoints: count[name], Drift: drifts[name], States: ranks[name]})
 	}
 	return list, nil
 }
@@ -185,6 +193,9 @@ func statesOf(e *inventory.Endpoint, documented bool, drift []*inventory.Drift) 
 		default:
 			add(console.APIDrifted)
 		}
+	}
+	if len(e.Sensitive) > 0 && slices.ContainsFunc(e.Auth, func(a inventory.CredentialSeen) bool { return a.Kind == inventory.None }) {
+		add(console.APIExposed)
 	}
 	return states
 }
