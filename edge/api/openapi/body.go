@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -66,11 +67,14 @@ func (m *message) hold(f *findings, b *body) {
 		f.add(m.check, CodeContentType, "Content-Type", "there is more than one content type")
 		return
 	}
-	if coding := m.header.Get("Content-Encoding"); !m.decoded && coding != "" && !strings.EqualFold(coding, "identity") {
+	doubt := false // the body may be another one to the server than is read here
+	if lines := m.header["Content-Encoding"]; !m.decoded && (len(lines) > 1 || len(lines) == 1 && lines[0] != "" && !strings.EqualFold(lines[0], "identity")) {
 		if described.schema != nil {
 			f.add(m.check, CodeNotChecked, "", "the body is compressed")
 		}
-		return
+		if doubt = true; m.truncated || !m.plain(kind) {
+			return
+		}
 	}
 	if isJSON(kind) && m.parsed && !m.truncated {
 		m.value(f, described, m.json)
@@ -88,11 +92,16 @@ func (m *message) hold(f *findings, b *body) {
 		if described.schema != nil {
 			f.add(m.check, CodeNotChecked, "Content-Type", "the body is in a character set other than UTF-8")
 		}
-		return
+		if doubt = true; !m.plain(kind) {
+			return
+		}
 	}
 	switch {
 	case isJSON(kind):
 		v, notes, err := jsontree.Decode(m.text, jsontree.Limits{})
+		if err != nil && doubt {
+			return // that it was not checked is said
+		}
 		if err != nil {
 			f.notes(m.check, "", notes)
 			f.add(m.check, syntaxCode(err), "", err.Error())
@@ -113,13 +122,39 @@ func (m *message) hold(f *findings, b *body) {
 		m.value(f, described, described.schema.Scalar(string(m.text)))
 	case described.schema.Accepts() == schema.String && !strings.HasSuffix(kind, "xml"):
 		m.value(f, described, string(m.text))
+	case doubt:
 	default:
 		f.add(m.check, CodeNotChecked, "", "bodies of this content type are not held to a schema")
 	}
 }
 
+// plain reports whether a request's body is text as it stands, whatever its header says. Many servers undo no coding, and read UTF-8 under any charset: who names
+// one that he does not use is not to get past the schema by that.
+func (m *message) plain(kind string) bool {
+	if m.direction != schema.Request {
+		return false
+	}
+	if kind == "multipart/form-data" { // with files in it, which are no text
+		return bytes.HasPrefix(bytes.TrimLeft(m.text, "\r\n"), []byte("--"))
+	}
+	return utf8.Valid(m.text) && !bytes.ContainsFunc(m.text, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' })
+}
+
+// methodField is the field of a body by which Rails, Symfony, Laravel and others take a POST for another request.
+const methodField = "_method"
+
+// overrides tells of that field, unless the document names it: the request that is checked may not be the one that is answered.
+func (m *message) overrides(f *findings, s *schema.Schema) {
+	if m.direction == schema.Request && (s == nil || !named(s, methodField)) {
+		f.add(CheckMethod, CodeAmbiguous, methodField, "some servers take the request for another one by this field")
+	}
+}
+
 // value holds what the body says to the schema.
 func (m *message) value(f *findings, described *media, v any) {
+	if fields, is := v.(map[string]any); is && fields[methodField] != nil {
+		m.overrides(f, described.schema)
+	}
 	f.notes(m.check, "", m.notes)
 	if described.schema != nil {
 		f.problems(m.check, "", described.schema.Check(v, m.direction))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,6 +21,9 @@ func (m *message) form(f *findings, described *media) {
 		f.add(m.check, code, "", message)
 	}
 	s := described.schema
+	if slices.ContainsFunc(pairs, func(p pair) bool { return p.name == methodField }) {
+		m.overrides(f, s)
+	}
 	if s == nil {
 		return
 	}
@@ -144,6 +148,9 @@ func (m *message) multipart(f *findings, described *media, types []string) {
 		if err != nil {
 			f.add(m.check, CodeSyntax, where, "the part is not complete")
 			return
+		}
+		if name == methodField {
+			m.overrides(f, s)
 		}
 		if s == nil {
 			continue

@@ -246,8 +246,18 @@ func TestBodies(t *testing.T) {
 		{post + `application/json` + auth + "{\"product\":\"\xff\",\"quantity\":1}", "body /product invalid-text"},
 		{post + `application/json` + auth + `{"product":`, "body syntax"},
 		{post + `application/json` + auth + strings.Repeat("[", 100_000), "body not-checked"},
-		{post + `application/json; charset=utf-16` + auth + `{}`, "body Content-Type not-checked"},
+		{post + `application/json; charset=utf-16` + auth + "{\x00}\x00", "body Content-Type not-checked"},
 		{post + "application/json\nContent-Encoding: gzip" + auth + "x", "body not-checked"},
+		// What the header says of the form, and servers need not go by.
+		{post + `application/json; charset=iso-8859-1` + auth + `{"product":"a","quantity":0}`, "body Content-Type not-checked, body /quantity exclusiveMinimum"},
+		{post + `application/json; charset=utf-16` + auth + `{"product":"a","quantity":0}`, "body Content-Type not-checked, body /quantity exclusiveMinimum"},
+		{post + "application/json\nContent-Encoding: gzip" + auth + `{"product":"a","quantity":0}`, "body not-checked, body /quantity exclusiveMinimum"},
+		{post + "application/json\nContent-Encoding: \nContent-Encoding: br" + auth + `{"product":"a","quantity":0}`, "body not-checked, body /quantity exclusiveMinimum"},
+		{post + "application/json\nContent-Encoding: gzip" + auth + `{"product":"a","quantity":1}`, "body not-checked"},
+		{post + "application/json\nContent-Encoding: gzip" + auth + "\x1f\x8b\x08\x00", "body not-checked"},
+		{post + "application/x-www-form-urlencoded; charset=latin1" + auth + "product=a&role=admin", "body Content-Type not-checked, body /role additionalProperties"},
+		{post + "multipart/form-data; boundary=b\nContent-Encoding: br" + auth + "--b\r\nContent-Disposition: form-data; " + good + "\r\n--b\r\nContent-Disposition: form-data; name=\"role\"\r\n\r\nadmin\r\n--b--\r\n", "body not-checked, body /role additionalProperties"},
+		{post + "application/xml; charset=latin1" + auth + "<a/>", "body Content-Type not-checked"},
 		{post + "application/json\nContent-Type: text/plain" + auth + "x", "body Content-Type content-type"},
 		{post + "image/png" + auth + "x", "body Content-Type content-type"},
 		{"POST /v1/orders\nAuthorization: Bearer x" + auth + "x", "body Content-Type content-type"},
@@ -343,5 +353,45 @@ func TestSecurityIsNamed(t *testing.T) {
 	}
 	if op, _, _ = d.Find("GET", "/v1/orders"); op.Security != nil {
 		t.Errorf("none: %v", op.Security)
+	}
+}
+
+// TestMethodField: a field by which servers take a POST for another request is told of, unless the document names it.
+func TestMethodField(t *testing.T) {
+	const paths = `
+paths:
+  /a:
+    post:
+      requestBody:
+        content:
+          application/json: {schema: {type: object}}
+          application/x-www-form-urlencoded: {schema: {type: object}}
+          multipart/form-data: {}
+      responses: {"200": {description: x, content: {application/json: {schema: {type: object}}}}}
+  /named:
+    post:
+      requestBody: {content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {_method: {type: string}}}}}}
+      responses: {"200": {description: x}}
+`
+	d := inline(t, "3.1.0", paths)
+	const kind, form = "\nContent-Type: ", "application/x-www-form-urlencoded\n\n"
+	for text, want := range map[string]string{
+		"POST /a" + kind + `application/json` + "\n\n" + `{"_method":"DELETE"}`:                                                                 "method _method ambiguous",
+		"POST /a" + kind + form + "a=1&%5fmethod=delete":                                                                                        "method _method ambiguous",
+		"POST /a" + kind + "multipart/form-data; boundary=b\n\n--b\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n--b--\r\n": "method _method ambiguous",
+		"POST /a" + kind + form + "method=delete":                                                                                               "",
+		"POST /a" + kind + form + "a[_method]=delete":                                                                                           "",
+		"POST /named" + kind + form + "_method=delete":                                                                                          "",
+		"POST /a" + kind + `application/json` + "\n\n" + `{"a":{"_method":"DELETE"}}`:                                                           "",
+	} {
+		op, r := request(t, d, text)
+		if got := codes(op.CheckRequest(r)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	op, _ := request(t, d, "POST /a")
+	res := Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"_method":"DELETE"}`)}
+	if got := codes(op.CheckResponse(&res)); got != "" {
+		t.Errorf("an answer: %q", got)
 	}
 }
