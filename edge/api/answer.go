@@ -1,6 +1,7 @@
 package api
 
 import (
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,8 +33,9 @@ type answer struct {
 func (c *check) Forward(h http.Header) {
 	if c.holds() || c.masks() {
 		h["Accept-Encoding"] = []string{"identity"}
-		delete(h, "Range")
-		delete(h, "If-Range")
+		for _, name := range [...]string{"Range", "If-Range", "Request-Range", "Accept-Charset"} { // Request-Range is Range to Apache
+			delete(h, name)
+		}
 	}
 }
 
@@ -52,13 +54,24 @@ func (c *check) Response(status int, h http.Header) (int64, bool) {
 	coded := len(h["Content-Encoding"]) > 0 && a.coded(h)
 	text := isText(a.media)
 	if c.r.leaks != nil && text && c.x.Blocks && (cfg.Leaks.Mode == Mask || cfg.Leaks.Mode == Block) {
+		why := ""
 		switch {
 		case coded:
+			why = "the answer is compressed, though that was not asked for: it cannot be changed on its way"
+		case isWide(h):
+			why = "the answer is in UTF-16 or UTF-32: data in it is not found"
+		case status == http.StatusPartialContent:
+			why = "the answer is a part, though that was not asked for: what lies across its ends is not found"
+		}
+		if why != "" {
 			mode := Report
 			if cfg.Leaks.Mode == Block {
 				mode = Block
 			}
-			c.tell(mode, "leak", openapi.CodeNotChecked, "response", "the answer is compressed, though that was not asked for: it cannot be changed on its way")
+			c.tell(mode, "leak", openapi.CodeNotChecked, "response", why)
+		}
+		switch {
+		case coded:
 		case cfg.Leaks.Mode == Mask:
 			a.stream = c.r.leaks.Stream(c.leak)
 			for _, name := range []string{"Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
@@ -82,6 +95,19 @@ func (c *check) Response(status int, h http.Header) (int64, bool) {
 		c.describedAnswer(true)
 	}
 	return 0, true
+}
+
+// isWide reports whether an answer's characters take two bytes or more each.
+func isWide(h http.Header) bool {
+	for _, v := range h["Content-Type"] {
+		if _, params, err := mime.ParseMediaType(v); err == nil {
+			charset := strings.ToLower(params["charset"])
+			if strings.HasPrefix(charset, "utf-16") || strings.HasPrefix(charset, "utf-32") || strings.HasPrefix(charset, "utf16") || strings.HasPrefix(charset, "utf32") || strings.HasPrefix(charset, "ucs-") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isStream reports whether an answer of that type comes bit by bit: clients wait for each.

@@ -359,3 +359,34 @@ func TestWithTheFirewall(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswersThatHideData: a client cannot ask for an answer in a form in which data is not found, and one that comes so is told of.
+func TestAnswersThatHideData(t *testing.T) {
+	const html = "Content-Type: text/html"
+	for mode, mark := range map[string]string{"mask": "", "block": "!"} {
+		r := newRig(t, "      leaks: {mode: "+mode+"}\n      inventory: false\n      habits: false\n      authentication: off\n", nil)
+		unread := []string{"leak/not-checked" + mark}
+		for _, c := range []struct {
+			status int
+			header string
+			codes  []string
+		}{
+			{200, html, nil},
+			{200, html + "; charset=utf-8", nil},
+			{200, html + "; charset=UTF-16LE", unread},
+			{200, html + `; charset="utf-32"`, unread},
+			{206, html, unread},
+		} {
+			if x := r.do(t, "GET", "/a", "Range: bytes=0-9\nRequest-Range: bytes=0-9\nIf-Range: x\nAccept-Charset: utf-16", "", c.status, c.header, "nothing"); !slices.Equal(x.codes(), c.codes) {
+				t.Errorf("%s, %d %s: %q", mode, c.status, c.header, x.codes())
+			}
+		}
+		check := r.begin(t, "GET", "/a", "Range: bytes=0-9\nRequest-Range: bytes=0-9\nIf-Range: x\nAccept-Charset: utf-16")
+		h := headers("Range: bytes=0-9\nRequest-Range: bytes=0-9\nIf-Range: x\nAccept-Charset: utf-16")
+		check.Request()
+		if check.Forward(h); len(h) != 1 || h.Get("Accept-Encoding") != "identity" {
+			t.Errorf("%s: the server is asked by %v", mode, h)
+		}
+		check.Close(edge.End{})
+	}
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"io"
@@ -50,8 +51,19 @@ func (m *message) decode(h http.Header, limit int, u *unpackers) {
 		if err = r.Reset(from); err == nil {
 			plain, err = readUpTo(r, limit)
 		}
+		if err != nil && len(plain) > 0 && !m.truncated { // what follows the first member is none: there are servers that leave it, and take the rest
+			from.Reset(m.body)
+			if err = r.Reset(from); err == nil {
+				r.Multistream(false)
+				plain, err = readUpTo(r, limit)
+			}
+		}
 		u.gzip.Put(r)
 	case "deflate":
+		if !isZlib(m.body) { // as RFC 9110, section 8.4.1.2 has it, some write it without the frame, and servers take both
+			plain, err = readUpTo(flate.NewReader(from), limit)
+			break
+		}
 		r, _ := u.zlib.Get().(io.ReadCloser)
 		if r == nil {
 			r, err = zlib.NewReader(from)
@@ -103,6 +115,11 @@ func (m *message) decode(h http.Header, limit int, u *unpackers) {
 		plain, m.truncated = plain[:limit], true
 	}
 	m.body, m.decoded = plain, true
+}
+
+// isZlib reports whether a body begins as RFC 1950 has it.
+func isZlib(body []byte) bool {
+	return len(body) > 1 && body[0]&0xf == 8 && (int(body[0])<<8|int(body[1]))%31 == 0
 }
 
 // readUpTo reads one byte more than the limit, to tell that there is more.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/zlib"
 	"fmt"
 	"io"
@@ -73,6 +74,11 @@ func hostiles(t testing.TB) map[string]hostile {
 	post("a window of 16 MB", jsonType+"\nContent-Encoding: br", "\x0f\xff\xff\xff\xff\xff\xff", unread)
 	post("packed twice", jsonType+"\nContent-Encoding: gzip, gzip", packed(t, "gzip", packed(t, "gzip", `{"item": "a"}`)), unread)
 	post("packed by nobody knows what", jsonType+"\nContent-Encoding: compress", "\x1f\x9d\x90", unread)
+	post("packed, and something behind it", jsonType+"\nContent-Encoding: gzip", packed(t, "gzip", `{"item": "rope of gold"}`)+"garbage", "body/maxLength")
+	post("packed in two members", jsonType+"\nContent-Encoding: gzip", packed(t, "gzip", `{"item": "rope`)+packed(t, "gzip", ` of gold"}`), "body/maxLength")
+	post("packed without a frame", jsonType+"\nContent-Encoding: deflate", bare(t, `{"item": "rope of gold"}`), "body/maxLength")
+	post("said to be packed", jsonType+"\nContent-Encoding: gzip", `{"item": "rope of gold"}`, "body/maxLength")
+	post("said to be in another charset", "Content-Type: application/json; charset=utf-16", `{"item": "rope of gold"}`, "body/maxLength")
 	get("no UTF-8 in the path", "/orders/%ff%fe", "path/encoding")
 	get("overlong", "/orders/%c0%ae%c0%ae", "path/encoding")
 	get("encoded twice", "/orders/%252e%252e%252f", "path/ambiguous")
@@ -86,6 +92,21 @@ func hostiles(t testing.TB) map[string]hostile {
 	all["many cookies"] = hostile{"GET", "/orders/7", "Cookie: " + strings.Repeat("session=a; ", 2000), "", ""}
 	all["a long credential"] = hostile{"GET", "/orders/7", "Authorization: Bearer " + strings.Repeat("a", 30_000), "", ""}
 	return all
+}
+
+// bare is a text by the method of zlib without its frame (RFC 1951).
+func bare(t testing.TB, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, text)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // TestHostile holds that requests which are made to cost are told of by the guard, and cost it little memory each.
