@@ -116,7 +116,7 @@ func (w *walker) field(f *ast.Field, of *ast.Definition, path []string) cost {
 	if f.Alias != f.Name {
 		one.aliases = 1
 	}
-	if strings.HasPrefix(f.Name, "__") && f.Name != "__typename" && !w.c.limits.Introspection && !w.asked {
+	if (strings.HasPrefix(f.Name, "__") && f.Name != "__typename" || isFederation(f, path)) && !w.c.limits.Introspection && !w.asked {
 		w.asked = true
 		w.out.add(CodeIntrospection, w.place(path), "asks about the schema")
 	}
@@ -205,11 +205,7 @@ var lengths = []string{"first", "last", "limit", "take", "top", "count", "size",
 func (w *walker) length(f *ast.Field, isList bool) int {
 	most := 0
 	for _, a := range f.Arguments {
-		if slices.Contains(lengths, strings.ToLower(a.Name)) {
-			if n, ok := w.number(a.Value); ok && n > most {
-				most = n
-			}
-		}
+		most = max(most, w.longest(a.Name, a.Value, 0))
 	}
 	switch {
 	case most > 0:
@@ -218,6 +214,55 @@ func (w *walker) length(f *ast.Field, isList bool) int {
 		return w.c.limits.ListSize
 	}
 	return 1
+}
+
+// isFederation holds for the field _service of an operation: its sdl is the whole schema (Apollo Federation, subgraph specification).
+func isFederation(f *ast.Field, path []string) bool {
+	return f.Name == "_service" && (len(path) == 1 || len(path) == 2 && strings.HasPrefix(path[0], "..."))
+}
+
+// maxNested bounds how deep in an argument a length is looked for: pagination: {limit: 10}.
+const maxNested = 3
+
+// longest is the length that an argument asks for, by itself or in an object; 0 where it is none.
+func (w *walker) longest(name string, v *ast.Value, deep int) int {
+	most := 0
+	if slices.Contains(lengths, strings.ToLower(name)) {
+		most, _ = w.number(v)
+	}
+	if v == nil || deep >= maxNested {
+		return most
+	}
+	switch v.Kind {
+	case ast.ObjectValue:
+		for _, inner := range v.Children {
+			most = max(most, w.longest(inner.Name, inner.Value, deep+1))
+		}
+	case ast.Variable:
+		given, has := w.variables[v.Raw]
+		if def := w.op.VariableDefinitions.ForName(v.Raw); !has && def != nil && def.DefaultValue != nil && def.DefaultValue.Kind == ast.ObjectValue {
+			return max(most, w.longest("", def.DefaultValue, deep))
+		}
+		most = max(most, longestOf(given, deep))
+	}
+	return most
+}
+
+// longestOf is longest of what a variable holds.
+func longestOf(v any, deep int) int {
+	fields, _ := v.(map[string]any)
+	most := 0
+	if deep >= maxNested {
+		return most
+	}
+	for name, inner := range fields {
+		if slices.Contains(lengths, strings.ToLower(name)) {
+			n, _ := numberOf(inner)
+			most = max(most, n)
+		}
+		most = max(most, longestOf(inner, deep+1))
+	}
+	return most
 }
 
 // number reads an argument: a literal, a variable of the request, or the variable's default.
@@ -239,17 +284,25 @@ func (w *walker) number(v *ast.Value) (int, bool) {
 			text = def.DefaultValue.Raw
 			break
 		}
-		switch given := given.(type) {
-		case json.Number:
-			text = string(given)
-		case string:
-			text = given // some servers take it
-		default:
-			return 0, false
-		}
+		return numberOf(given)
 	default:
 		return 0, false
 	}
+	return parseNumber(text)
+}
+
+// numberOf reads a variable.
+func numberOf(given any) (int, bool) {
+	switch given := given.(type) {
+	case json.Number:
+		return parseNumber(string(given))
+	case string: // some servers take it
+		return parseNumber(given)
+	}
+	return 0, false
+}
+
+func parseNumber(text string) (int, bool) {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil && n == 0 || n != n || n <= 0 {
 		return 0, false
