@@ -17,10 +17,11 @@ func (v *Verifier) extract(h http.Header) (text, where, auth string, bad *Violat
 		}
 		if len(values) == 1 {
 			value := strings.Trim(values[0], " \t")
-			rest, bearer := cutPrefixFold(value, "bearer ")
+			rest, bearer := cutPrefixFold(value, "bearer")
+			bearer = bearer && rest != "" && (rest[0] == ' ' || rest[0] == '\t') // servers that split at any blank take both
 			switch {
 			case bearer:
-				text, auth = strings.Trim(rest, " "), AuthToken
+				text, auth = strings.Trim(rest, " \t"), AuthToken
 			case where != "authorization" && value != "":
 				text, auth = value, AuthToken
 			case value != "":
