@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,6 +98,11 @@ type segment struct {
 }
 
 func (s *segment) until() time.Time { return time.Unix(s.start+s.keep, 0) }
+
+// over reports whether it is not to be there any more: its time is over, or lies in a future that no clock has come to.
+func (s *segment) over(now time.Time) bool {
+	return !now.Before(s.until()) || s.start > now.Unix()+int64(MaxTime/time.Second)
+}
 
 func (s *segment) path(dir string) string { return filepath.Join(dir, s.day, s.name) }
 
@@ -223,7 +229,11 @@ func (b *Box) put(e entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.write(e); err != nil {
-		b.lost("disk")
+		if errors.Is(err, errFull) {
+			b.lost("full")
+		} else {
+			b.lost("disk")
+		}
 		if now := b.now(); now.Sub(b.told) >= complainGap {
 			b.told = now
 			b.log.Error("a request could not be kept sealed; it was served all the same", "error", err)
@@ -239,7 +249,9 @@ func (b *Box) write(e entry) error {
 		return err
 	}
 	record := seal(w.aead, &w.segment, e.id, e.text)
-	b.room(int64(len(record)))
+	if !b.room(int64(len(record)), w) {
+		return errFull
+	}
 	n, err := w.file.Write(record)
 	if err != nil {
 		// What was written of it would hide what comes behind: the file ends before it.
@@ -318,12 +330,39 @@ func (b *Box) dayKey(day string) (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// room removes the oldest files until so much more fits.
-func (b *Box) room(more int64) {
-	for len(b.segments) > 0 && b.size+more > b.max {
-		b.evicted.WithLabelValues().Add(float64(b.segments[0].size))
-		b.remove(0)
+var errFull = errors.New("it is larger than all sealed requests may be together (sealed.max_size), or what is in their folder cannot be removed")
+
+// room removes the oldest files until so much more fits, those that are still being written last, but for the one that it is for. It reports whether it fits.
+func (b *Box) room(more int64, but *writer) bool {
+	if but.size+more > b.max {
+		return false // nothing goes for what does not fit anyway
 	}
+	for i := 0; b.size+more > b.max; {
+		if i == len(b.segments) && !b.shutOldest(but) {
+			return false
+		}
+		if size := b.segments[i].size; b.remove(i) {
+			b.evicted.WithLabelValues().Add(float64(size))
+		} else {
+			i++
+		}
+	}
+	return true
+}
+
+// shutOldest closes the file that was begun first, of all that are being written but one.
+func (b *Box) shutOldest(but *writer) bool {
+	var oldest *writer
+	for _, w := range b.open {
+		if w != but && (oldest == nil || w.start < oldest.start) {
+			oldest = w
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	b.shut(time.Duration(oldest.keep) * time.Second)
+	return true
 }
 
 // sweep removes what is over its time, and keys that nothing is sealed with any more.
@@ -335,7 +374,7 @@ func (b *Box) sweep() {
 		}
 	}
 	for i := len(b.segments) - 1; i >= 0; i-- {
-		if !now.Before(b.segments[i].until()) || b.segments[i].start > now.Unix()+int64(MaxTime/time.Second) {
+		if b.segments[i].over(now) {
 			b.remove(i)
 		}
 	}
@@ -345,7 +384,7 @@ func (b *Box) sweep() {
 	}
 	today := now.UTC().Format(time.DateOnly)
 	for _, d := range days {
-		if name := d.Name(); isDay(name) && name != today && !b.uses(name) {
+		if name := d.Name(); isDay(name) && name != today && !b.uses(name, now) {
 			delete(b.days, name)
 			_ = os.Remove(filepath.Join(b.dir, name, dayKeyName))
 			_ = os.Remove(filepath.Join(b.dir, name)) // stays where something else is in it
@@ -353,23 +392,29 @@ func (b *Box) sweep() {
 	}
 }
 
-func (b *Box) uses(day string) bool {
+// uses reports whether something of a day may still be read. What could not be removed is not that: the key goes all the same.
+func (b *Box) uses(day string, now time.Time) bool {
 	for _, w := range b.open {
 		if w.day == day {
 			return true
 		}
 	}
-	return slices.ContainsFunc(b.segments, func(s segment) bool { return s.day == day })
+	return slices.ContainsFunc(b.segments, func(s segment) bool { return s.day == day && !s.over(now) })
 }
 
-// remove removes a file.
-func (b *Box) remove(i int) {
+// remove removes a file. One that cannot be removed is tried again at the next sweep, and told of once a minute.
+func (b *Box) remove(i int) bool {
 	s := b.segments[i]
-	if err := os.Remove(s.path(b.dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		b.log.Error("sealed requests could not be removed", "file", s.day+"/"+s.name, "error", err)
+	if err := os.Remove(s.path(b.dir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		if now := b.now(); now.Sub(b.told) >= complainGap {
+			b.told = now
+			b.log.Error("sealed requests could not be removed: it is tried again", "file", s.day+"/"+s.name, "error", err)
+		}
+		return false
 	}
 	b.size -= s.size
 	b.segments = slices.Delete(b.segments, i, i+1)
+	return true
 }
 
 // Usage is what a folder holds.

@@ -32,6 +32,7 @@ func (d *Damage) Error() string { return "sealed/" + d.File + ": " + d.What }
 // Reader opens sealed requests. It knows those that were there when it was made. It is for one goroutine.
 type Reader struct {
 	dir      string
+	now      func() time.Time
 	master   cipher.AEAD
 	segments []segment
 	at       []place // by id
@@ -53,11 +54,16 @@ type place struct {
 // maxPlaces bounds the records that a reader knows: the newest.
 const maxPlaces = 2_000_000
 
-// NewReader looks for what a folder holds. Where there is no folder, or no key, it holds nothing.
-func NewReader(ctx context.Context, dir, keyFile string) (*Reader, error) {
-	r := &Reader{dir: dir, days: map[string]cipher.AEAD{}, faults: map[string]error{}, opened: -1}
-	var err error
-	if r.segments, err = list(dir); err != nil || len(r.segments) == 0 {
+// NewReader looks for what a folder holds. Where there is no folder, or no key, it holds nothing. What is over its time is not opened, though nobody may have run
+// to remove it. A now of nil is time.Now.
+func NewReader(ctx context.Context, dir, keyFile string, now func() time.Time) (*Reader, error) {
+	if now == nil {
+		now = time.Now
+	}
+	r := &Reader{dir: dir, now: now, days: map[string]cipher.AEAD{}, faults: map[string]error{}, opened: -1}
+	all, err := list(dir)
+	r.segments = slices.DeleteFunc(all, func(s segment) bool { return s.over(now()) })
+	if err != nil || len(r.segments) == 0 {
 		return r, err
 	}
 	if r.master, err = masterKey(keyFile, false); err != nil {
@@ -134,6 +140,9 @@ func (r *Reader) Get(id signal.ID) ([]byte, error) {
 	}
 	p := r.at[i]
 	s := &r.segments[p.segment]
+	if s.over(r.now()) {
+		return nil, ErrNotKept
+	}
 	aead, err := r.dayKey(s.day)
 	if err != nil {
 		return nil, err

@@ -86,7 +86,7 @@ func (b *bench) flush() {
 
 func (b *bench) reader() *Reader {
 	b.t.Helper()
-	r, err := NewReader(b.t.Context(), b.dir, b.key)
+	r, err := NewReader(b.t.Context(), b.dir, b.key, b.clock.now)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -189,6 +189,78 @@ func TestTime(t *testing.T) {
 	b.keep(1000*time.Hour, "x")
 	if files := b.files(suffix); len(files) != 1 || !strings.Contains(files[0], "-604800-") {
 		t.Errorf("%v", files)
+	}
+}
+
+// TestOverWithoutARun: what is over its time is not read, though no node ran to remove it; nor by a reader that was made before.
+func TestOverWithoutARun(t *testing.T) {
+	b := newBench(t, bytesize.MiB)
+	short, long := b.keep(time.Hour, "short"), b.keep(30*time.Hour, "long")
+	before := b.reader()
+	b.clock.add(time.Hour)
+	for _, r := range []*Reader{before, b.reader()} {
+		if text, err := r.Get(short); !errors.Is(err, ErrNotKept) {
+			t.Errorf("after its time: %q %v", text, err)
+		}
+		if text, err := r.Get(long); err != nil || string(text) != "long" {
+			t.Errorf("before its time: %q %v", text, err)
+		}
+	}
+	if len(b.files(suffix)) != 2 || b.reader().Len() != 1 {
+		t.Errorf("%v, of which %v", b.files(suffix), b.reader())
+	}
+}
+
+// TestNotRemoved: what cannot be removed is tried again, its key is destroyed meanwhile, and it counts against the bound.
+func TestNotRemoved(t *testing.T) {
+	b := newBench(t, bytesize.MiB)
+	b.keep(time.Hour, strings.Repeat("x", 700<<10))
+	path := b.files(suffix)[0]
+	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(25 * time.Hour)
+	b.sweepNow()
+	if len(b.segments) != 1 || b.size < 700<<10 {
+		t.Errorf("it is forgotten: %d files, %d bytes", len(b.segments), b.size)
+	}
+	if keys := b.files("/key"); len(keys) != 0 {
+		t.Errorf("%v: what is over its time can be read still", keys)
+	}
+	b.Keep(signal.NewID(b.clock.now()), time.Hour, make([]byte, 600<<10))
+	b.flush()
+	if got := b.lostBy("full"); got != 1 || b.size > int64(bytesize.MiB) {
+		t.Errorf("%v lost, %d bytes", got, b.size)
+	}
+	if err := os.Remove(filepath.Join(path, "in the way")); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(time.Hour)
+	b.sweepNow()
+	if left := b.files(suffix); len(left) != 0 || len(b.segments) != 0 || b.size != 0 {
+		t.Errorf("%v, %d files, %d bytes", left, len(b.segments), b.size)
+	}
+}
+
+// TestBoundOfManyTimes: routes that keep for different times have a file each, which is being written; together they stay within the bound.
+func TestBoundOfManyTimes(t *testing.T) {
+	b := newBench(t, bytesize.MiB)
+	var last signal.ID
+	for i := range 12 {
+		last = signal.NewID(b.clock.now())
+		b.Keep(last, time.Duration(i+1)*time.Hour, make([]byte, 200<<10))
+		b.clock.add(time.Second)
+	}
+	b.Keep(signal.NewID(b.clock.now()), time.Hour, make([]byte, 2<<20)) // more than all may take
+	b.flush()
+	if u, err := Look(b.dir); err != nil || u.Bytes > int64(bytesize.MiB) || u.Bytes < 600<<10 || u.Bytes != b.size {
+		t.Errorf("%+v %v, counted %d", u, err, b.size)
+	}
+	if _, err := b.reader().Get(last); err != nil {
+		t.Error(err)
+	}
+	if got := b.lostBy("full"); got != 1 {
+		t.Errorf("%v lost", got)
 	}
 }
 
@@ -398,7 +470,7 @@ func FuzzReader(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(day, fmt.Sprintf("%d-3600-0%s", time.Now().Unix(), suffix)), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := NewReader(t.Context(), dir, key)
+		r, err := NewReader(t.Context(), dir, key, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,7 +83,7 @@ func TestChangedFirewall(t *testing.T) {
 		send(host, "GET", traversal, "")                                 // refused: the firewall, and edge-file-read-parameter where it finds nothing
 	}
 	eventually(t, "all requests are sealed", func() bool {
-		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile))
+		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestExclusionsOfKept(t *testing.T) {
 		}
 	}
 	eventually(t, "all requests are sealed", func() bool {
-		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile))
+		r, err := sealed.NewReader(t.Context(), filepath.Join(dir, sealedFolder), filepath.Join(dir, sealedKeyFile), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

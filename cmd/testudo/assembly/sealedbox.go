@@ -51,7 +51,7 @@ func Local(s *Settings, st *Storage) Guarding {
 
 // kept opens what is kept of requests, for one question, of which the ledger has a digest. There may be a reason why who asks does not see what is there.
 func (g Guarding) kept(ctx context.Context, verb string, question any) (r *sealed.Reader, reason string, err error) {
-	r, err = sealed.NewReader(ctx, filepath.Join(g.Dir, sealedFolder), filepath.Join(g.Dir, sealedKeyFile))
+	r, err = sealed.NewReader(ctx, filepath.Join(g.Dir, sealedFolder), filepath.Join(g.Dir, sealedKeyFile), nil)
 	if err != nil || r.Len() == 0 {
 		return r, "", err
 	}
