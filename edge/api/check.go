@@ -264,7 +264,7 @@ func (c *check) requestChecks() {
 			}
 			mode := cfg.Requests
 			if v.Code == openapi.CodeNotChecked {
-				mode = cfg.Unchecked
+				mode = c.unchecked()
 			}
 			c.tell(mode, v.Check, v.Code, v.Where, v.Message)
 		}
@@ -286,6 +286,18 @@ func (c *check) requestChecks() {
 	if len(m.body) > maxParsed {
 		m.json = nil
 	}
+}
+
+// unchecked is what becomes of a body that could not be held to the document.
+func (c *check) unchecked() Mode {
+	cfg := &c.r.cfg
+	switch {
+	case cfg.Unchecked != Auto:
+		return cfg.Unchecked
+	case cfg.Requests == Block && (isJSON(c.media) || isForm(c.media)):
+		return Block
+	}
+	return Report
 }
 
 // access is the exchange as the owner package sees it.

@@ -27,6 +27,7 @@ const (
 	Report Mode = "report" // it is told
 	Block  Mode = "block"  // it is told, and what it is found in is refused
 	Mask   Mode = "mask"   // of data in responses: it is told, and made unreadable on its way
+	Auto   Mode = "auto"   // of bodies that could not be held to the document: see Route.Unchecked
 )
 
 // Config says how APIs are guarded.
@@ -63,7 +64,8 @@ type Route struct {
 	Undocumented Mode `yaml:"undocumented"`
 	// Requests holds parameters and bodies to the document.
 	Requests Mode `yaml:"requests"`
-	// Unchecked is about bodies of requests that could not be held to the document: longer than Bodies, in an unknown coding, too deep.
+	// Unchecked is about bodies of requests that could not be held to the document: longer than Bodies, in an unknown coding, too deep. Auto blocks JSON and forms where
+	// Requests blocks, or who pads a body would have nothing checked, and reports others, such as files that are sent.
 	Unchecked Mode `yaml:"unchecked"`
 	// AnyQuery takes parameters of the query that the document does not name.
 	AnyQuery bool `yaml:"any_query"`
@@ -168,7 +170,7 @@ func DefaultRoute() Route {
 		Tokens:    Tokens{Mode: Off, Verify: token.Default()},
 		GraphQL:   GraphQL{Mode: Off, Path: "/graphql", Depth: q.Depth, Cost: q.Cost, Aliases: q.Aliases, RootFields: q.RootFields, Directives: q.Directives, Batch: q.Batch, ListSize: 10},
 		GRPC:      GRPC{Mode: Off, Message: 4 * bytesize.MiB, Messages: 1000},
-		Inventory: true, Habits: true, Undocumented: Report, Requests: Block, Unchecked: Report, Responses: Report, Objects: Report, Assignment: Report, Exposure: Report, Authentication: Report, Bypass: Report,
+		Inventory: true, Habits: true, Undocumented: Report, Requests: Block, Unchecked: Auto, Responses: Report, Objects: Report, Assignment: Report, Exposure: Report, Authentication: Report, Bypass: Report,
 		Leaks: Leaks{Mode: Report, Alert: []string{personal.Card, personal.Secret, personal.Trace}, Find: personal.Default()}, Bodies: 128 * bytesize.KiB,
 	}
 }
@@ -224,7 +226,7 @@ func (r *Route) validate(where string) error {
 	}
 	mode("undocumented", r.Undocumented)
 	mode("requests", r.Requests)
-	mode("unchecked", r.Unchecked)
+	mode("unchecked", r.Unchecked, Auto)
 	mode("responses", r.Responses)
 	mode("objects", r.Objects)
 	mode("assignment", r.Assignment)

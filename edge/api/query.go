@@ -49,9 +49,15 @@ func unescape(s string) string {
 func (c *check) findObjects() {
 	for _, p := range c.pairs() {
 		if isID(p.Name) && !slices.Contains(c.objects, owner.Object(p)) {
-			if c.objects = append(c.objects, owner.Object(p)); len(c.objects) == maxObjects {
+			if len(c.objects) == maxObjects { // or who adds some could hide which one he is after
+				mode := c.r.cfg.Objects
+				if mode == Block {
+					mode = Report
+				}
+				c.tell(mode, owner.CheckObject, "too-many", "query", "names more objects than are followed")
 				break
 			}
+			c.objects = append(c.objects, owner.Object(p))
 		}
 	}
 	slices.SortStableFunc(c.objects, func(a, b owner.Object) int { return strings.Compare(a.Name, b.Name) })
