@@ -20,6 +20,7 @@ import (
 
 	"github.com/testudo-sec/testudo/console"
 	"github.com/testudo-sec/testudo/internal/atomicfile"
+	"github.com/testudo-sec/testudo/internal/forwarded"
 	"github.com/testudo-sec/testudo/policy"
 	"github.com/testudo-sec/testudo/policy/budget"
 	"github.com/testudo-sec/testudo/policy/match"
@@ -139,6 +140,9 @@ func (b *budgets) saw(e *signal.Event, v *signal.Verdict) {
 	client := e.IP(signal.FieldSrcEndpointIP)
 	if len(b.cfg.KnownGood) == 0 || e.Class != signal.ClassHTTPActivity || !client.IsValid() || !b.book.Good(client) {
 		return
+	}
+	if e.Str(signal.FieldEdgeClientTrust) == forwarded.Undeclared {
+		return // the address is that of a proxy: who is behind it is not known
 	}
 	now, route := time.Unix(0, e.Time), e.Str(signal.FieldEdgeRoute)
 	if e.Parent.IsZero() {

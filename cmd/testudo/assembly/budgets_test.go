@@ -174,3 +174,27 @@ func TestDamagedBudgets(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBudgetsOfStrangers: who comes through a proxy that is not trusted, and who says that he is known to be good, use nothing up.
+func TestBudgetsOfStrangers(t *testing.T) {
+	s := start(t, budgetSettings(t), dataDir(t))
+	good := []string{"127.0.7.1", "127.0.7.2", "127.0.7.3"}
+	for i := range 60 {
+		s.get(from(t, good[i%3]), "/search?q=lantern")
+	}
+	ask := func(peer, says string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.m.EdgeURL()+suspicious, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-For", says)
+		ask(t, from(t, peer), r)
+	}
+	for i := range 9 {
+		ask(good[i%3], "203.0.113.9") // a proxy among the known addresses that trusted_proxies does not name
+		ask("127.0.0.66", good[i%3])
+	}
+	if e := s.m.budgets.book.Entries(time.Now()); len(e) != 0 {
+		t.Errorf("counted: %+v", e)
+	}
+}
