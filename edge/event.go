@@ -80,6 +80,12 @@ func (x *exchange) describeRequest() {
 		}
 		e.SetMasked(signal.FieldHTTPRequestReferrer, v[0], recorded)
 	}
+	if v := r.Header["Sec-Fetch-Site"]; len(v) == 1 {
+		switch v[0] {
+		case "same-origin", "same-site", "cross-site", "none":
+			e.SetString(signal.FieldEdgeFetchSite, v[0])
+		}
+	}
 	if v := h["X-Forwarded-For"]; len(v) > 0 && mask.forwarded {
 		e.SetStrings(signal.FieldHTTPRequestXForwardedFor, forwarded.Hops(v, masked))
 	}

@@ -353,8 +353,9 @@ const (
 	FieldAPIError      Field = 313 // api.error: why something could not be checked
 	FieldHabitKnown    Field = 314 // habit.known: whether it is known what parameters of the operation are like
 	FieldHabitUnusual  Field = 315 // habit.unusual: how parameters differ from what others send, in words and without values
+	FieldEdgeFetchSite Field = 316 // edge.fetch_site: what the browser says of the page that asked: same-origin, same-site, cross-site, none
 
-	fieldCount = 315
+	fieldCount = 316
 )
 
 var fieldTable = [fieldCount + 1]fieldSpec{
@@ -673,4 +674,5 @@ var fieldTable = [fieldCount + 1]fieldSpec{
 	FieldAPIError:                                      {path: "api.error", kind: KindString, doc: "why something could not be checked"},
 	FieldHabitKnown:                                    {path: "habit.known", kind: KindBool, doc: "whether it is known what parameters of the operation are like"},
 	FieldHabitUnusual:                                  {path: "habit.unusual", kind: KindStrings, doc: "how parameters differ from what others send, in words and without values"},
+	FieldEdgeFetchSite:                                 {path: "edge.fetch_site", kind: KindString, doc: "what the browser says of the page that asked: same-origin, same-site, cross-site, none"},
 }

@@ -38,6 +38,11 @@ func Default() Config {
 
 // Validate says what is out of range.
 func (c Config) Validate() error {
+	for _, p := range c.KnownGood {
+		if p.Bits() < leastBits {
+			return fmt.Errorf("budget.known_good: %v is much of the internet: whoever is in there could have rules demoted", p)
+		}
+	}
 	switch {
 	case !(c.Share >= 0 && c.Share < 1):
 		return fmt.Errorf("budget.share: %v is not a part of 1: 0.001 is one request in a thousand", c.Share)
@@ -90,6 +95,7 @@ const (
 	maxKeys    = 8192
 	maxRoutes  = 1024
 	maxClients = 64
+	leastBits  = 8 // of a network that is known to be good
 )
 
 // Book keeps the counts. It is safe for concurrent use.

@@ -164,6 +164,7 @@ func TestCounts(t *testing.T) {
 func TestValidate(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"share": func(c *Config) { c.Share = 1 }, "least": func(c *Config) { c.Least = 0 }, "clients": func(c *Config) { c.Clients = 0 }, "window": func(c *Config) { c.Window = time.Second },
+		"known_good": func(c *Config) { c.KnownGood = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
 	} {
 		c := Default()
 		if c.Validate() != nil {

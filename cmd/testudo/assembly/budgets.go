@@ -144,6 +144,9 @@ func (b *budgets) saw(e *signal.Event, v *signal.Verdict) {
 	if e.Str(signal.FieldEdgeClientTrust) == forwarded.Undeclared {
 		return // the address is that of a proxy: who is behind it is not known
 	}
+	if from := e.Str(signal.FieldEdgeFetchSite); from != "" && from != "same-origin" {
+		return // a stranger's page or letter may have sent the browser
+	}
 	now, route := time.Unix(0, e.Time), e.Str(signal.FieldEdgeRoute)
 	if e.Parent.IsZero() {
 		b.book.Saw(now, route)

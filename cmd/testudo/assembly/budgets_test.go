@@ -70,6 +70,21 @@ func TestBudgets(t *testing.T) {
 	if got := s.m.budgets.book.Demoted(); len(got) != 0 {
 		t.Fatalf("demoted: %+v", got)
 	}
+	for i := range 9 { // nor do browsers that a stranger's page or letter sent
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.m.EdgeURL()+suspicious, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Sec-Fetch-Site", []string{"cross-site", "none", "same-site"}[i/3])
+		resp, err := good[i%3].Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	if got := s.m.budgets.book.Demoted(); len(got) != 0 {
+		t.Fatalf("demoted by links: %+v", got)
+	}
 	s.get(good[1], suspicious)
 	s.get(good[2], suspicious)
 	s.until(stranger, suspicious, http.StatusOK)
