@@ -33,7 +33,7 @@ up: build ## the demo shop with testudo in front of it
 	@examples/demo.sh bin
 
 test: console install-parts ## every test; as root on Debian first installs what is missing
-	$(RACE) -p $(PACKAGES) -timeout 25m ./...
+	$(RACE) -p $(PACKAGES) -timeout 40m ./...
 # What the race detector makes too slow, or allocates for itself: all cases of loops that go in strides under it.
 	$(GO) test -p $(PACKAGES) ./policy/... ./trust/ledger ./internal/literal ./replay ./store/lake ./edge/waf/... ./cmd/testudo ./intel/... ./edge/waf/engine ./edge/api/schema ./scan/sbom ./scan/image ./scan/vuln \
 		-run 'Allocat|Large|ManyEntries|Heavy|Corpora|ZipBomb|AgreesWithTheSlowWay|AgreesWithTheLibrary|OnWords|EveryByte|OpenHidesNoEdit|Truncation|CreationCutShort|TornEverywhere|RoundTrip|ColumnsAgree|CoreRuleSet|Hostile|FalseAlarms|Compare|Directives|TestExact|TestFind|WholePath|OrderPyPI|OrderNPM|WhoAsks|RefusedShell|Differential|SameResult'
