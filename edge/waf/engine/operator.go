@@ -130,15 +130,15 @@ func comparisons(name string) (func(value, argument string, n int) bool, bool) {
 // number returns what strconv.Atoi does, without an error: 0 for what is no number, the greatest and the least number for what is
 // out of range, whatever follows there.
 func number(s string) int {
-	if len(s) > 18 { // it may be out of range before a digit is missed
-		n, _ := strconv.Atoi(s)
-		return n
-	}
 	digits, n := s, 0
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		digits = s[1:]
 	}
 	for i := 0; i < len(digits); i++ {
+		if i == 18 { // it may be out of range before a digit is missed
+			n, _ := strconv.Atoi(s)
+			return n
+		}
 		c := digits[i] - '0'
 		if c > 9 {
 			return 0
