@@ -66,7 +66,7 @@ func TestBrowser(t *testing.T) {
 	}
 	// It arrives by itself, with its reason.
 	p.WaitText("#rows tr.v-deny", "/download")
-	p.WaitText("#rows tr.v-deny .c-why", "scored")
+	p.WaitText("#rows tr.v-deny .c-why", "Traversal")
 	p.WaitText("#rows tr.v-deny .client", attacker)
 	p.Shot("system-traffic")
 	p.Click("#rows tr.v-deny a.open")
