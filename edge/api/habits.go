@@ -23,19 +23,20 @@ func (c *check) tellUnusual() {
 
 // learnHabits takes the request into account that nobody had anything against and that was answered with success.
 func (c *check) learnHabits(e edge.End) {
-	if !c.r.cfg.Habits || c.template == "" || !e.Clean || !e.Whole || e.Status < 200 || e.Status >= 400 || len(c.found.Violations) > 0 || c.found.Err != nil {
+	if !c.r.cfg.Habits || c.template == "" || !e.Clean || !e.Whole || e.Status < 200 || e.Status >= 400 || len(c.found.Violations) > 0 || c.found.Err != nil || c.request.truncated {
 		return
 	}
 	if m := &c.request; m.json == nil && (isJSON(c.media) || c.untold() && m.looksLikeJSON()) {
 		m.read(maxAgain)
 	}
-	o := c.observation()
-	c.g.habits.Learn(&o)
+	if o := c.observation(); !o.Cut {
+		c.g.habits.Learn(&o)
+	}
 }
 
 // observation is the request as package habit sees it.
 func (c *check) observation() habit.Observation {
-	o := habit.Observation{Time: c.x.Time, Route: c.r.cfg.Route, Method: c.x.Request.Method, Template: c.template, Body: c.request.json, Client: c.client()}
+	o := habit.Observation{Time: c.x.Time, Route: c.r.cfg.Route, Method: c.x.Request.Method, Template: c.template, Body: c.request.json, Client: c.client(), Cut: c.request.truncated}
 	if len(c.params) > 0 {
 		o.Path = make([]habit.Value, len(c.params))
 		for i, p := range c.params {
@@ -43,13 +44,15 @@ func (c *check) observation() habit.Observation {
 		}
 	}
 	if pairs := c.pairs(); len(pairs) > 0 {
+		o.Cut = o.Cut || len(pairs) == maxQuery
 		o.Query = make([]habit.Value, len(pairs))
 		for i, p := range pairs {
 			o.Query[i] = habit.Value(p)
 		}
 	}
-	if isForm(c.media) {
+	if isForm(c.media) && !c.request.coded(c.x.Request.Header) {
 		o.Form = formPairs(c.request.body)
+		o.Cut = o.Cut || len(o.Form) == maxQuery
 	}
 	return o
 }

@@ -180,6 +180,36 @@ func TestHabitsFlood(t *testing.T) {
 	}
 }
 
+// TestHabitsOfAPart: of a query, a form or a body that is not looked at to its end nothing is missing, and nothing is learned.
+func TestHabitsOfAPart(t *testing.T) {
+	r := newRig(t, "      leaks: {mode: off}\n      bodies: 4096\n", nil)
+	r.honest(t, 12, 12)
+	r.visitor(100)
+	const form = "Content-Type: application/x-www-form-urlencoded"
+	for name, x := range map[string]func() *exchanged{
+		"a query of many": func() *exchanged {
+			return r.do(t, "GET", "/search?"+strings.Repeat("q=rope&", 200)+"page=1", "", "", 200, "", "")
+		},
+		"a form of many": func() *exchanged {
+			return r.do(t, "POST", "/contact", form, strings.Repeat("name=Jane&", 200)+"age=30", 303, "", "")
+		},
+		"a long form": func() *exchanged {
+			return r.do(t, "POST", "/contact", form, "name="+strings.Repeat("J", 5000)+"&age=30", 303, "", "")
+		},
+		"a long body": func() *exchanged {
+			return r.do(t, "POST", "/carts", jsonType, `{"item": 1, "note": "`+strings.Repeat("J", 5000)+`", "to": {"zip": "10000"}}`, 201, jsonType, "{}")
+		},
+	} {
+		before := r.g.habits.Stats().Learned
+		if all := strings.Join(x().Unusual, "\n"); strings.Contains(all, "missing") {
+			t.Errorf("%s: %s", name, all)
+		}
+		if r.g.habits.Stats().Learned != before {
+			t.Errorf("%s: it was learned", name)
+		}
+	}
+}
+
 func BenchmarkHabits(b *testing.B) {
 	r := newHabitsRig(b)
 	r.honest(b, 12, 12)

@@ -19,7 +19,7 @@ func newMetrics(g *Guard) *metrics {
 		learned:     prometheus.NewDesc("testudo_api_learned_total", "Exchanges that the inventory has learned from.", nil, nil),
 		unlearned:   prometheus.NewDesc("testudo_api_unlearned_total", "What the inventory has not learned, or has dropped, by reason: unknown, odd, full, busy, evicted.", []string{"reason"}, nil),
 		parameters:  prometheus.NewDesc("testudo_api_parameters", "Parameters of which it is learned what is normal.", nil, nil),
-		unlearnedOf: prometheus.NewDesc("testudo_api_parameters_dropped_total", "Parameters of which nothing is learned, or no more, by reason: full, evicted.", []string{"reason"}, nil),
+		unlearnedOf: prometheus.NewDesc("testudo_api_parameters_dropped_total", "Parameters of which nothing is learned, or no more, by reason: full, crowded, evicted.", []string{"reason"}, nil),
 		subjects:    prometheus.NewDesc("testudo_api_subjects", "Subjects whose accesses are remembered.", nil, nil),
 		forgotten:   prometheus.NewDesc("testudo_api_subjects_dropped_total", "What is forgotten early of subjects and their objects, by reason: evicted, full, shortened, cut.", []string{"reason"}, nil),
 	}
@@ -44,6 +44,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	h := m.g.habits.Stats()
 	send(m.parameters, prometheus.GaugeValue, float64(h.Parameters))
 	send(m.unlearnedOf, prometheus.CounterValue, float64(h.Full), "full")
+	send(m.unlearnedOf, prometheus.CounterValue, float64(h.Crowded), "crowded")
 	send(m.unlearnedOf, prometheus.CounterValue, float64(h.Evicted), "evicted")
 	o := m.g.owner.Stats()
 	send(m.subjects, prometheus.GaugeValue, float64(o.Subjects))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/testudo-sec/testudo/edge/api/inventory"
+	"github.com/testudo-sec/testudo/edge/habit"
 )
 
 // Status is how APIs are guarded now.
@@ -13,7 +14,15 @@ type Status struct {
 	Endpoints int           // that are known of all routes
 	Most      int           // that are kept at most
 	Full      uint64        // what was not learned since the start because there was no room
-	Unsaved   string        // why what was learned could not be saved last; "" where it was
+	Habits    HabitsStatus
+	Unsaved   string // why what was learned could not be saved last; "" where it was
+}
+
+// HabitsStatus is what is known of parameters now.
+type HabitsStatus struct {
+	Parameters int // of which it is learned what is normal
+	Most       int // that are kept at most
+	Crammed    int // endpoints that have more than are kept of one
 }
 
 // RouteStatus is how one route is guarded now.
@@ -35,6 +44,11 @@ func (g *Guard) Status() Status {
 	s := Status{Endpoints: counts.Endpoints, Most: g.cfg.Inventory.Endpoints, Full: counts.Full}
 	if s.Most == 0 {
 		s.Most = inventory.Default().Endpoints
+	}
+	h := g.habits.Stats()
+	s.Habits = HabitsStatus{Parameters: h.Parameters, Most: g.cfg.Habits.Parameters, Crammed: h.Crammed}
+	if s.Habits.Most == 0 {
+		s.Habits.Most = habit.Default().Parameters
 	}
 	if why := g.unsaved.Load(); why != nil {
 		s.Unsaved = *why

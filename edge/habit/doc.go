@@ -8,7 +8,9 @@
 // several others vouch for it: a slot does so where at least one value in 200 of it had that. A client's own slot never speaks for its requests.
 // Several clients, over time, can shift it: that is what norms are for, and Shifts tells of it.
 //
-// Learning is counting, so that the same requests in any order give the same norm, exactly, as long as no slot of a parameter has counted 60,000 values. Then its counts
+// Nor can it take the room of others: of one endpoint, one slot may name a quarter of the parameters that are kept before another names them too.
+//
+// Learning is counting, so that the same requests in any order give the same norm, exactly, as long as nothing is dropped and no slot of a parameter has counted 60,000 values. Then its counts
 // are halved, and what is near the one in 200 depends on the order.
 //
 // Every table is bounded, and what is dropped is counted (Stats). The package knows nothing of package edge: edge/api hands it Observations.

@@ -44,7 +44,16 @@ func (m slotsMask) count() int { return bits.OnesCount16(uint16(m)) }
 type endpoint struct {
 	requests [numSlots]uint16
 	params   map[paramKey]*param
-	full     bool // there were more parameters than are kept
+	alone    [numSlots]uint16 // parameters that clients of one slot alone have sent
+	full     bool             // there were more parameters than are kept
+}
+
+// drop forgets a parameter.
+func (e *endpoint) drop(key paramKey) {
+	if p := e.params[key]; p.alone > 0 {
+		e.alone[p.alone-1]--
+	}
+	delete(e.params, key)
 }
 
 // param is what was counted of one parameter.
@@ -52,6 +61,7 @@ type param struct {
 	slots   [numSlots]*slot
 	last    time.Time
 	mark    uint64 // the request that it was last seen in
+	alone   uint8  // one more than the slot that alone has sent it, 0 where several have
 	settled *settled
 	shifts  []Shift
 }
@@ -68,7 +78,8 @@ const maxCount = 60_000
 
 // Bounds of one request.
 const (
-	maxValues = 128
+	maxValues = 128  // of path, query and form
+	maxBody   = 1024 // values
 	maxDepth  = 12
 	maxPath   = 200 // bytes of the place in a body
 )
@@ -105,7 +116,7 @@ func (h *Habits) Learn(o *Observation) {
 		e.halve(s)
 	}
 	e.requests[s]++
-	visit(o, func(place Place, name []byte, text string, value any) bool {
+	_ = visit(o, func(place Place, name []byte, text string, value any) bool {
 		h.learn(e, s, o.Time, paramKey{place, string(name)}, text, value)
 		return true
 	})
@@ -120,7 +131,12 @@ func (h *Habits) learn(e *endpoint, s int, now time.Time, key paramKey, text str
 			h.stats.Full++
 			return
 		}
-		p = &param{}
+		if int(e.alone[s]) >= max(h.config.Each/4, 1) {
+			h.stats.Crowded++
+			return
+		}
+		p = &param{alone: uint8(s + 1)}
+		e.alone[s]++
 		e.params[key] = p
 		h.count++
 	}
@@ -129,6 +145,10 @@ func (h *Habits) learn(e *endpoint, s int, now time.Time, key paramKey, text str
 	}
 	c := p.slots[s]
 	if c == nil {
+		if p.alone > 0 && int(p.alone) != s+1 {
+			e.alone[p.alone-1]--
+			p.alone = 0
+		}
 		c = &slot{}
 		p.slots[s] = c
 	}
@@ -208,13 +228,42 @@ func (h *Habits) Refresh(now time.Time) {
 		h.evict(now)
 	}
 	norms := make(map[endpointKey]*norm, len(h.endpoints))
+	h.stats.Crammed = 0
 	for key, e := range h.endpoints {
+		if e.full {
+			h.relieve(e)
+		}
+		if e.full {
+			h.stats.Crammed++
+		}
 		if n := e.norm(h.config.Requests); n != nil {
 			norms[key] = n
 			e.settle(now, key, n, h.config.Requests)
 		}
 	}
 	h.norms.Store(&norms)
+}
+
+// relieve drops an endpoint's parameters that too few clients vouch for. It is full no more where that makes room for what others send.
+func (h *Habits) relieve(e *endpoint) {
+	for key, p := range e.params {
+		if p.filled() < leastOthers {
+			e.drop(key)
+			h.count--
+			h.stats.Evicted++
+		}
+	}
+	e.full = len(e.params) > h.config.Each*3/4 || h.count >= h.config.Parameters
+}
+
+// filled is how many slots have sent the parameter.
+func (p *param) filled() (n int) {
+	for _, c := range p.slots {
+		if c != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // evict drops parameters that too few clients vouch for, then those that were seen the longest ago, until an eighth of the room is free.
@@ -228,13 +277,7 @@ func (h *Habits) evict(now time.Time) {
 	var all []candidate
 	for _, e := range h.endpoints {
 		for key, p := range e.params {
-			n := 0
-			for _, c := range p.slots {
-				if c != nil {
-					n++
-				}
-			}
-			if few := n < leastVouching; few || now.Sub(p.last) > idle || h.count >= h.config.Parameters {
+			if few := p.filled() < leastVouching; few || now.Sub(p.last) > idle || h.count >= h.config.Parameters {
 				all = append(all, candidate{e, key, few, p.last})
 			}
 		}
@@ -252,7 +295,7 @@ func (h *Habits) evict(now time.Time) {
 		if h.count <= h.config.Parameters*3/4 {
 			break
 		}
-		delete(c.e.params, c.key)
+		c.e.drop(c.key)
 		h.count--
 		h.stats.Evicted++
 	}
@@ -277,32 +320,42 @@ func (h *Habits) Stats() Stats {
 // nothing stands for JSON null, for nil stands for what is not of a body.
 type nothing struct{}
 
-// visit calls f with each value of a request whose name is one, until it returns false or there were enough. The name is valid during the call.
-func visit(o *Observation, f func(place Place, name []byte, text string, value any) bool) {
+// visit calls f with each value of a request whose name is one, until it returns false or there were enough; then all is false. The name is valid during the call.
+// A body has its own share: what stands before does not hide it.
+func visit(o *Observation, f func(place Place, name []byte, text string, value any) bool) (all bool) {
 	var room [maxPath]byte
+	all = true
 	left := maxValues
+lists:
 	for place, list := range [...][]Value{InPath: o.Path, InQuery: o.Query, InForm: o.Form} {
 		for _, v := range list {
 			if left == 0 {
-				return
+				all = false
+				break lists
 			}
 			if len(v.Name) > maxPath || !urlmask.PlainName(v.Name) {
 				continue
 			}
 			left--
 			if !f(Place(place), append(room[:0], v.Name...), v.Value, nil) {
-				return
+				return false
 			}
 		}
 	}
 	if o.Body != nil {
-		walk(o.Body, room[:0], 0, &left, f)
+		left = maxBody
+		all = walk(o.Body, room[:0], 0, &left, f) && all
 	}
+	return all
 }
 
-// walk visits what a JSON value holds. Elements of a list stand at one place, "*".
+// walk visits what a JSON value holds, down to a depth, until f returns false or there were enough; then it returns false. Elements of a list stand at one place, "*".
+// Of an object what holds nothing else comes first, so that a long list beside it does not hide it.
 func walk(v any, at []byte, depth int, left *int, f func(place Place, name []byte, text string, value any) bool) bool {
-	if *left == 0 || depth > maxDepth {
+	if depth > maxDepth {
+		return true // nothing is known of what is deeper
+	}
+	if *left == 0 {
 		return false
 	}
 	if depth > 0 {
@@ -322,12 +375,14 @@ func walk(v any, at []byte, depth int, left *int, f func(place Place, name []byt
 	}
 	switch t := v.(type) {
 	case map[string]any:
-		for name, w := range t {
-			if len(at)+1+len(name) > maxPath || !urlmask.PlainName(name) {
-				continue
-			}
-			if !walk(w, append(append(at, '/'), name...), depth+1, left, f) {
-				return false
+		for _, holds := range [...]bool{false, true} {
+			for name, w := range t {
+				if holdsOthers(w) != holds || len(at)+1+len(name) > maxPath || !urlmask.PlainName(name) {
+					continue
+				}
+				if !walk(w, append(append(at, '/'), name...), depth+1, left, f) {
+					return false
+				}
 			}
 		}
 	case []any:
@@ -342,4 +397,12 @@ func walk(v any, at []byte, depth int, left *int, f func(place Place, name []byt
 		}
 	}
 	return true
+}
+
+func holdsOthers(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return false
 }

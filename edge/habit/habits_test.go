@@ -367,3 +367,110 @@ func BenchmarkUnusual(b *testing.B) {
 		}
 	})
 }
+
+// withBody is a request with a body of JSON, whose list is longer for some clients.
+func withBody(i int, body map[string]any) *Observation {
+	all := map[string]any{"note": "gift", "qty": 3.0, "to": map[string]any{"zip": "12345"}, "items": make([]any, 2+i%3)}
+	for name, v := range body {
+		all[name] = v
+	}
+	return &Observation{Time: noon, Route: "shop", Method: "POST", Template: "/orders", Body: all, Client: uint64(i + 1)}
+}
+
+// TestLongAndDeepBodies: nothing is missing that stands behind a long list or beside something deep, nor is it hidden there, whatever the order of an object.
+func TestLongAndDeepBodies(t *testing.T) {
+	var all []*Observation
+	for i := range 800 {
+		all = append(all, withBody(i%200, nil))
+	}
+	h := learned(t, all)
+	var deep any = "x"
+	for range 40 {
+		deep = []any{deep}
+	}
+	junk := func(o *Observation) *Observation {
+		for i := range 200 {
+			o.Query = append(o.Query, Value{name(i % 8), "1"})
+		}
+		return o
+	}
+	for range 50 { // maps have another order each time
+		for what, o := range map[string]*Observation{
+			"a long list":         withBody(9999, map[string]any{"items": make([]any, 300)}),
+			"an endless one":      withBody(9999, map[string]any{"items": make([]any, 5000)}),
+			"something deep":      withBody(9999, map[string]any{"items": deep}),
+			"a long query before": junk(withBody(9999, nil)),
+		} {
+			notices, known := h.Unusual(o)
+			if s := strings.Join(texts(notices), "\n"); !known || strings.Contains(s, "missing") {
+				t.Fatalf("%s: known %v, %s", what, known, s)
+			}
+			o.Body.(map[string]any)["note"] = "<script>"
+			o.Body.(map[string]any)["to"] = map[string]any{"zip": "<script>"}
+			notices, _ = h.Unusual(o)
+			s := strings.Join(texts(notices), "\n")
+			if !strings.Contains(s, "body /note: ") || what != "an endless one" && !strings.Contains(s, "body /to/zip: ") {
+				t.Fatalf("%s hides what stands beside it: %s", what, s)
+			}
+		}
+	}
+	cut := withBody(9999, nil)
+	delete(cut.Body.(map[string]any), "note")
+	if got, _ := h.Unusual(cut); len(got) != 1 || got[0].Text != "missing, others always send it" {
+		t.Errorf("%q", texts(got))
+	}
+	cut.Cut = true
+	if got, _ := h.Unusual(cut); got != nil {
+		t.Errorf("of a part: %q", texts(got))
+	}
+}
+
+// TestNamesOfAFewTakeNoRoom: neither one client nor, for longer than until the next Refresh, two of them can keep an endpoint from learning, or from telling of, new parameters.
+func TestNamesOfAFewTakeNoRoom(t *testing.T) {
+	for what, flood := range map[string]func(h *Habits, round int){
+		"one client": func(h *Habits, round int) {
+			for i := range 500 {
+				h.Learn(search(77_777, "desk", Value{name(500*round + i), "1"}))
+			}
+		},
+		"clients with names of their own": func(h *Habits, round int) {
+			for i := range 500 {
+				h.Learn(search(uint64(77_777+i), "desk", Value{name(500*round + i), "1"}))
+			}
+			h.Refresh(noon)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := learned(t, ordinary(3000))
+			for round := range 5 {
+				flood(h, round)
+				for i := range 400 {
+					h.Learn(search(uint64(i%40+1), "desk", Value{"sort", "price"}))
+				}
+				if s := h.endpoints[endpointKey{"shop", "GET", "/search"}].params[paramKey{InQuery, "sort"}]; s == nil {
+					t.Fatalf("round %d: what others send is not learned", round)
+				}
+			}
+			h.Refresh(noon)
+			if s := h.Stats(); s.Parameters > 64 || s.Crowded == 0 && s.Full == 0 || s.Crammed != 0 {
+				t.Errorf("%+v", s)
+			}
+			if got, _ := h.Unusual(search(500, "desk", Value{"sort", "price"}, Value{"debug", "1"})); len(got) != 1 || got[0].String() != "query debug: others send no such parameter" {
+				t.Errorf("%q", texts(got))
+			}
+			b, err := h.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := New(Config{})
+			if err := again.Restore(b, noon); err != nil {
+				t.Fatal(err)
+			}
+			for key, e := range h.endpoints {
+				if diff := cmp.Diff(e.alone, again.endpoints[key].alone); diff != "" {
+					t.Errorf("who names what alone is another after a restart: %s", diff)
+				}
+			}
+		})
+	}
+}

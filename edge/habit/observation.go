@@ -15,6 +15,8 @@ type Observation struct {
 	Path, Query, Form []Value
 	Body              any // parsed JSON, or nil: nil, bool, json.Number or float64, string, []any, map[string]any
 
+	Cut bool // there is more of the request than stands here: nothing is said to be missing
+
 	Client uint64 // whom a stranger cannot be several of: a keyed hash of the network that it came from, or of a subject that was proved; 0: nobody, not learned
 }
 
@@ -85,10 +87,12 @@ func (c Config) orDefault() Config {
 	return c
 }
 
-// Stats counts what was learned and what was not. All numbers but Parameters grow since New.
+// Stats counts what was learned and what was not. All numbers but Parameters and Crammed grow since New.
 type Stats struct {
 	Parameters int    // now
+	Crammed    int    // endpoints with more parameters than are kept, as of the last Refresh
 	Learned    uint64 // requests
 	Full       uint64 // parameters of requests that were not kept because a table is full
+	Crowded    uint64 // likewise, because clients of one slot alone have named too many others
 	Evicted    uint64 // parameters that were dropped: few clients gave them, or nobody any more
 }

@@ -122,7 +122,13 @@ func (h *Habits) Restore(b []byte, now time.Time) error {
 				e.full = true
 				continue
 			}
-			e.params[key] = sp.param()
+			p := sp.param()
+			if p.filled() == 1 {
+				s := slices.IndexFunc(p.slots[:], func(c *slot) bool { return c != nil })
+				p.alone = uint8(s + 1)
+				e.alone[s]++
+			}
+			e.params[key] = p
 			count++
 		}
 		endpoints[endpointKey{se.Route, se.Method, se.Template}] = e

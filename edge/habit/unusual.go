@@ -40,7 +40,7 @@ func (h *Habits) Unusual(o *Observation) (notices []Notice, known bool) {
 		return nil, false
 	}
 	var there [1024 / 64]uint64
-	visit(o, func(place Place, name []byte, text string, value any) bool {
+	all := visit(o, func(place Place, name []byte, text string, value any) bool {
 		i, ok := n.params[paramKey{place, string(name)}]
 		if !ok || (n.of[i].filled&^own).count() < leastVouching {
 			if !n.full {
@@ -65,7 +65,7 @@ func (h *Habits) Unusual(o *Observation) (notices []Notice, known bool) {
 	})
 	for i := range n.of {
 		p := &n.of[i]
-		if len(notices) == maxNotices {
+		if len(notices) == maxNotices || !all || o.Cut { // what was not looked at may be there
 			break
 		}
 		if there[i/64]&(1<<(i%64)) != 0 || p.key.place == InBody && o.Body == nil || p.key.place == InForm && o.Form == nil {

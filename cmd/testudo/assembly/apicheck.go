@@ -41,7 +41,15 @@ func apiChecks(s api.Status) []console.Check {
 	if s.Most > 0 && s.Endpoints >= s.Most {
 		lacks("api inventory", fmt.Sprintf("full with %d endpoints; %d times there was no room", s.Endpoints, s.Full), "new endpoints are not learned", "raise api.inventory.endpoints, or look with testudo apis whether the server answers to any path")
 	}
+	if h := s.Habits; h.Most > 0 && h.Parameters >= h.Most*7/8 {
+		lacks("api habits", fmt.Sprintf("%d parameters of at most %d are known", h.Parameters, h.Most), "new ones are learned only when others make room", "raise api.habits.parameters")
+	} else if h.Crammed > 0 {
+		lacks("api habits", fmt.Sprintf("%d endpoints have more parameters than are kept of one", h.Crammed), "it is not told there that a parameter is one that others do not send", "raise api.habits.each")
+	}
 	detail := fmt.Sprintf("%d endpoints learned", s.Endpoints)
+	if s.Habits.Parameters > 0 {
+		detail += fmt.Sprintf(", %d parameters", s.Habits.Parameters)
+	}
 	for _, part := range []struct {
 		what string
 		of   []string
